@@ -1,0 +1,71 @@
+# The front door. `make bench` and `make test` need nothing first but Python 3.11, a C++ compiler, cmake and make.
+#
+# Every rank of a launcher may enter here at the same moment (`.venv/bin/horovodrun -np 2 make bench-tf`), so make itself
+# says nothing: what is printed comes from the program, and there rank 0 alone talks.
+
+unexport MAKEFLAGS MFLAGS
+.SILENT:
+.DEFAULT_GOAL := help
+.PHONY: setup bench bench-tf bench-torch test lint report clean help
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+# Settings of a run. What is not set is not passed on, and has the suite's own default.
+# make exports variables that it was given, so values reach the program through the shell's own variables: a path may
+# hold blanks and quotes.
+results := $(if $(RESULTS),--results "$$RESULTS")
+one_run := --workload "$${WORKLOAD:-resnet50}" \
+	$(if $(DATA),--data "$$DATA") \
+	$(if $(EPOCHS),--epochs "$$EPOCHS") \
+	$(if $(STEPS),--steps "$$STEPS") \
+	$(if $(LOCAL_BATCH),--local-batch "$$LOCAL_BATCH") \
+	$(if $(GLOBAL_BATCH),--global-batch "$$GLOBAL_BATCH") \
+	$(if $(IMAGE_SIZE),--image-size "$$IMAGE_SIZE") \
+	$(if $(SEED),--seed "$$SEED") \
+	$(results) $(ARGS)
+# The main job trains two workloads, and is narrowed to one only when told to.
+all_runs := $(if $(WORKLOAD),--set "workload=$$WORKLOAD") \
+	$(if $(DATA),--set "data=$$DATA") \
+	$(if $(EPOCHS),--set "epochs=$$EPOCHS") \
+	$(if $(STEPS),--set "steps=$$STEPS") \
+	$(if $(LOCAL_BATCH),--set "local_batch=$$LOCAL_BATCH") \
+	$(if $(GLOBAL_BATCH),--set "global_batch=$$GLOBAL_BATCH") \
+	$(if $(IMAGE_SIZE),--set "data.image_size=$$IMAGE_SIZE") \
+	$(if $(SEED),--set "seed=$$SEED") \
+	$(results) $(ARGS)
+
+setup: ## make .venv, Horovod included; a moment when it is there
+	$(PYTHON) -IS horovod_runner/environment/install.py
+
+bench: setup ## the main job: both workloads, both frameworks, one and two workers; ends in a report
+	$(BIN)/horovod-runner run benchmarks/experiments/bench.yaml $(all_runs)
+
+bench-tf: setup ## one run in TensorFlow, or one rank of it: horovodrun -np 2 make bench-tf
+	$(BIN)/horovod-runner bench --framework tensorflow $(one_run)
+
+bench-torch: setup ## one run in PyTorch, or one rank of it: horovodrun -np 2 make bench-torch
+	$(BIN)/horovod-runner bench --framework torch $(one_run)
+
+report: setup ## tables, plots and the page of the results in RESULTS
+	$(BIN)/horovod-runner report $(if $(RESULTS),"$$RESULTS") $(ARGS)
+
+# The tests call make themselves, and expect what a person sees who does: no "Entering directory".
+test: lint ## everything that has to hold before a change goes in
+	env -u MAKELEVEL $(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## style, types, and who may import whom
+	$(BIN)/ruff check --quiet --config horovod_runner/environment/ruff.toml .
+	$(BIN)/ruff format --check --quiet --config horovod_runner/environment/ruff.toml .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+clean: ## remove .venv and caches; results, and the built wheel of Horovod, stay
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find horovod_runner benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
+
+help: ## this list
+	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+	echo
+	echo "Variables of bench, bench-tf, bench-torch: WORKLOAD DATA EPOCHS STEPS LOCAL_BATCH GLOBAL_BATCH IMAGE_SIZE SEED RESULTS"
+	echo "and ARGS, passed on as it is. Example: make bench-torch WORKLOAD=unet EPOCHS=3"
