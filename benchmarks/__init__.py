@@ -1,0 +1,1 @@
+"""What the suite measures: the jobs, their data, and the questions asked of them."""

@@ -1,0 +1,48 @@
+"""Where examples come from, by name: real digits, digit scenes, folders of the user's, synthetic tensors.
+
+The table below is all that planning needs; the loaders themselves are imported when a run opens its data.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmarks.data.dataset import Dataset
+    from horovod_runner.config import DataConfig
+
+
+@dataclass(frozen=True)
+class Source:
+    """A kind of data set: the tasks that it serves, its default image size, and the function that opens it."""
+
+    tasks: tuple[str, ...]
+    image_size: int
+    opener: str
+    needs_path: bool = False
+
+
+SOURCES: dict[str, Source] = {
+    "digits": Source(("classification",), 32, "benchmarks.data.digits:open_digits"),
+    "digit_scenes": Source(("segmentation",), 64, "benchmarks.data.scenes:open_digit_scenes"),
+    "image_folder": Source(("classification",), 224, "benchmarks.data.folders:open_image_folder", needs_path=True),
+    "mask_folder": Source(("segmentation",), 256, "benchmarks.data.folders:open_mask_folder", needs_path=True),
+    "synthetic": Source(("classification", "segmentation"), 64, "benchmarks.data.synthetic:open_synthetic"),
+}
+
+
+def _worth_saying(record: logging.LogRecord) -> bool:
+    return "Failed to load jax profiler" not in record.getMessage()
+
+
+logging.getLogger("absl").addFilter(_worth_saying)
+"""Grain regrets on import, in every process of its own, that there is no JAX to profile."""
+
+
+def open_dataset(data: DataConfig, task: str, seed: int) -> Dataset:
+    """Open the data set that a run names; UserError says what is wrong with a folder or a size."""
+    module, function = SOURCES[str(data.name)].opener.split(":")
+    return getattr(importlib.import_module(module), function)(data, task=task, seed=seed)

@@ -1,0 +1,24 @@
+"""What travels from the data room to a backend: one batch, as NumPy arrays that every framework is fed alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples of one worker for one step.
+
+    images: float32, (examples, height, width, channels). targets: int32, (examples,) for classification, (examples,
+    height, width) for segmentation. weights: float32, (examples,), 1 for an example and 0 for padding, which must count
+    nowhere.
+    """
+
+    images: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.images)

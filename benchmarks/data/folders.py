@@ -1,0 +1,155 @@
+"""The user's own images: ImageNet's layout for classification, images beside masks for segmentation.
+
+Training crops and flips at random, unless data.augment is off; evaluation is the standard central crop for
+classification and the whole image (resized to a square) for segmentation. Pixels are normalised with ImageNet's mean
+and deviation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.data.dataset import Dataset, side
+from benchmarks.data.images import Box, Choose, centre, normalise, random_region, read_image, whole
+from benchmarks.data.listing import list_classes, list_pairs
+from benchmarks.data.masks import check_classes, count_classes, read_mask, resize_mask
+from horovod_runner.errors import UserError
+
+if TYPE_CHECKING:
+    from horovod_runner.config import DataConfig
+
+CLASSIFICATION_SCALE = (0.08, 1.0)
+"""Share of the area that a random crop keeps (Szegedy et al., 2015)."""
+SEGMENTATION_SCALE = (0.25, 1.0)
+EVALUATION_DRAFT = 2
+"""Evaluation decodes at least twice the pixels needed, so that the resize filters and not JPEG's own scaling."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How examples are to look: pixels a side, channels, and whether training crops and flips at random."""
+
+    image_size: int
+    channels: int
+    augment: bool
+
+
+@dataclass(frozen=True)
+class ClassifiedImages:
+    """Images of one split by class: `files` are relative to `root`, labels are int32 (n,)."""
+
+    root: Path
+    files: list[str]
+    labels: np.ndarray
+    view: View
+
+    @property
+    def example_bytes(self) -> int:
+        """Bytes of a decoded example."""
+        return 4 * self.view.image_size**2 * self.view.channels + 4
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def read(self, index: int, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return (image, label); BrokenExample names a file that cannot be read."""
+        view, path = self.view, self.root / self.files[index]
+        if rng is None or not view.augment:
+            pixels = read_image(path, view.channels, view.image_size, centre, EVALUATION_DRAFT)
+        else:
+            flip = rng.random() < 0.5
+            pixels = read_image(path, view.channels, view.image_size, random_region(rng, CLASSIFICATION_SCALE))
+            pixels = pixels[:, ::-1] if flip else pixels
+        return normalise(pixels, view.channels), self.labels[index]
+
+
+@dataclass(frozen=True)
+class MaskedImages:
+    """Images of one split with the mask of each."""
+
+    pairs: list[tuple[Path, Path]]
+    classes: int
+    view: View
+
+    @property
+    def example_bytes(self) -> int:
+        """Bytes of a decoded example."""
+        return 4 * self.view.image_size**2 * (self.view.channels + 1)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def read(self, index: int, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return (image, classes), cropped and flipped together; BrokenExample names an image or mask that is wrong."""
+        view, (image, mask) = self.view, self.pairs[index]
+        random = rng is not None and view.augment
+        flip = random and rng is not None and rng.random() < 0.5
+        seen = _Remembered(random_region(rng, SEGMENTATION_SCALE) if random and rng is not None else whole)
+        pixels = read_image(image, view.channels, view.image_size, seen, 1 if random else EVALUATION_DRAFT)
+        values = read_mask(mask, seen.size)
+        check_classes(mask, values, self.classes)
+        target = resize_mask(values, seen.box, view.image_size)
+        if flip:
+            pixels, target = pixels[:, ::-1], target[:, ::-1]
+        return normalise(pixels, view.channels), target
+
+
+class _Remembered:
+    """A choice of a region that is made once, for the image, and then read for the mask."""
+
+    size: tuple[int, int]
+    box: Box
+
+    def __init__(self, choose: Choose) -> None:
+        self._choose = choose
+
+    def __call__(self, width: int, height: int) -> Box:
+        self.size, self.box = (width, height), self._choose(width, height)
+        return self.box
+
+
+def open_image_folder(data: DataConfig, *, task: str, seed: int) -> Dataset:
+    """Open data.path, laid out as train/<class>/* and val/<class>/*; UserError says what is wrong with it."""
+    root, views = _root(data), _views(data, 224)
+    classes, found = list_classes(root)
+    splits = {}
+    for split, view in views.items():
+        files = [file for name in classes for file in found[split][name]]
+        labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(found[split][name]) for name in classes])
+        splits[split] = ClassifiedImages(root / split, files, labels, view)
+    return _dataset(splits["train"], splits["val"], len(classes), views["val"])
+
+
+def open_mask_folder(data: DataConfig, *, task: str, seed: int) -> Dataset:
+    """Open data.path, laid out as train/images/*, train/masks/* and val/ likewise; UserError says what is wrong with
+    it.
+
+    A mask is a PNG of class indices; 255 (void) is refused. The number of classes is that of the lines of classes.txt
+    in data.path; without one every mask is read once to find the largest index.
+    """
+    root, views = _root(data), _views(data, 256)
+    pairs = list_pairs(root)
+    classes = count_classes(root, pairs["train"] + pairs["val"])
+    splits = {split: MaskedImages(pairs[split], classes, view) for split, view in views.items()}
+    return _dataset(splits["train"], splits["val"], classes, views["val"])
+
+
+def _root(data: DataConfig) -> Path:
+    if data.examples is not None:
+        raise UserError(f"data.examples: {data.name} reads every image of its folder; remove data.examples")
+    return Path(str(data.path)).expanduser().absolute()
+
+
+def _views(data: DataConfig, default_side: int) -> dict[str, View]:
+    size, channels = side(data.image_size, default_side), data.channels or 3
+    return {"train": View(size, channels, data.augment), "val": View(size, channels, False)}
+
+
+def _dataset(
+    train: ClassifiedImages | MaskedImages, validation: ClassifiedImages | MaskedImages, classes: int, view: View
+) -> Dataset:
+    return Dataset(train, validation, classes, view.channels, view.image_size, decodes=True)

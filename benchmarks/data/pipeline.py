@@ -1,0 +1,137 @@
+"""The one pipeline that feeds every framework: the same bytes, in the same order, for any number of workers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Literal, Self
+
+import numpy as np
+
+from benchmarks.data.assemble import TrainItems, ValidationItems
+from benchmarks.data.batch import Batch
+from benchmarks.data.dataset import Dataset, Split
+from benchmarks.data.order import Shard, epoch_order, steps_per_epoch
+from benchmarks.data.prefetch import Stream, decoding_processes
+
+__all__ = ["TrainBatches", "epoch_order", "example_digests", "steps_per_epoch", "validation_batches"]
+
+Broken = Literal["stop", "skip"]
+
+
+class TrainBatches:
+    """This worker's training batches by global step; a context manager, and `close` ends all that reads ahead.
+
+    `skipped` counts the examples that were left out because they could not be read (once an epoch each), and `problems`
+    holds a sentence about each such file; both speak of the batches handed out so far.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        global_batch: int,
+        rank: int,
+        workers: int,
+        seed: int,
+        processes: int | None = None,
+        broken: Broken = "stop",
+        local_workers: int | None = None,
+    ) -> None:
+        """Take worker `rank` of `workers`; `local_workers` of them share this machine's cores (None: all of them).
+
+        `processes` decode files (None: the worker's share of the cores; 0: one thread of this process); sources in
+        memory need none. UserError if the batch is larger than the data or cannot be divided.
+        """
+        self.skipped = 0
+        self.problems: dict[str, None] = {}
+        self._split = dataset.train
+        self._shard = Shard(len(dataset.train), global_batch, rank, workers, seed)
+        self._skip = broken == "skip"
+        self._local_workers = local_workers or workers
+        self._processes = decoding_processes(self._local_workers) if processes is None else processes
+        self._stream: Stream | None = None
+        self._next_step = 0
+
+    def iterate(self, start_step: int, stop_step: int) -> Iterator[Batch]:
+        """Yield the batches of global steps start_step to stop_step - 1, counted from 0 over all epochs.
+
+        Going on where the last call stopped finds batches already made. BrokenExample names an unreadable file.
+        """
+        for step in range(start_step, stop_step):
+            yield self._batch(step)
+
+    def close(self) -> None:
+        """End reading ahead and its processes; iterating again would start them anew."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _batch(self, step: int) -> Batch:
+        try:
+            *arrays, problems = next(self._stream_from(step))
+        except BaseException:
+            self.close()
+            raise
+        self._next_step = step + 1
+        self.skipped += len(problems)
+        self.problems.update(dict.fromkeys(problems))
+        return _to_batch(*arrays)
+
+    def _stream_from(self, step: int) -> Stream:
+        if self._stream is None or step != self._next_step:
+            self.close()
+            items = TrainItems(self._split, self._shard, step, self._skip)
+            self._stream = Stream(items, self._processes, self._local_workers)
+        return self._stream
+
+
+def validation_batches(
+    split: Split,
+    *,
+    local_batch: int,
+    rank: int,
+    workers: int,
+    processes: int | None = None,
+    broken: Broken = "stop",
+    local_workers: int | None = None,
+    on_broken: Callable[[str], None] = lambda sentence: None,
+) -> Iterator[Batch]:
+    """Yield worker `rank`'s part of every example exactly once, with the evaluation transform.
+
+    All workers get equally many batches of `local_batch` rows; rows that are padding weigh 0. A skipped example weighs
+    0 as well, and `on_broken` is told about it. The processes of a file source end with the generator.
+    """
+    sharing = local_workers or workers
+    items = ValidationItems(split, local_batch, rank, workers, broken == "skip")
+    stream = Stream(items, decoding_processes(sharing) if processes is None else processes, sharing)
+    try:
+        for *arrays, problems in stream:
+            for problem in problems:
+                on_broken(problem)
+            yield _to_batch(*arrays)
+    finally:
+        stream.close()
+
+
+def example_digests(batch: Batch) -> list[str]:
+    """Return 16 hexadecimal digits for each example that counts, in order: equal exactly for equal image and target.
+
+    Those of all workers one after another are those of the global batch, however many workers there are.
+    """
+    return [
+        hashlib.blake2b(image.tobytes() + target.tobytes(), digest_size=8).hexdigest()
+        for image, target, weight in zip(batch.images, batch.targets, batch.weights, strict=True)
+        if weight
+    ]
+
+
+def _to_batch(images: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Batch:
+    """Wrap arrays as they came: a view keeps shared memory mapped for as long as anything refers to it."""
+    return Batch(np.asarray(images), np.asarray(targets), np.asarray(weights))

@@ -1,0 +1,1 @@
+"""The objectives: their one definition (reference.py) and its two implementations."""

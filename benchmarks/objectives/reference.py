@@ -1,0 +1,113 @@
+"""The definition of every loss and metric, in NumPy and float64.
+
+A batch's loss is the mean of its examples' losses, and each of these depends on its own example alone. So the loss of a
+global batch does not depend on how the batch is divided into equal shards, which data parallelism relies on.
+
+Cross-entropy with label smoothing e over C classes is PyTorch's (Szegedy et al. 2016, section 7): the target
+distribution is (1 - e) one-hot + e / C. Segmentation adds `dice_weight` times soft Dice (after Milletari et al. 2016,
+eq. 5, without squares, smoothed by one): 1 - mean over classes of (2 sum(p y) + 1) / (sum(p) + sum(y) + 1), the sums
+over an example's pixels, p the softmax, y the one-hot target, which is not smoothed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from horovod_runner.config import LossConfig
+
+DICE_SMOOTHING = 1.0
+METRICS = {"classification": "top1", "segmentation": "mean_iou"}
+_LOSS, _EXAMPLES, _COUNTS = 0, 1, 2  # layout of the sums
+
+
+def loss(task: str, logits: np.ndarray, targets: np.ndarray, weights: np.ndarray, config: LossConfig) -> float:
+    """Return the mean over examples of weight 1; 0 for a batch of padding only.
+
+    logits: (batch, classes), or (batch, height, width, classes) in segmentation. targets: integers without the class
+    axis. weights: (batch,), 1 for an example and 0 for padding.
+    """
+    real = weights.sum(dtype=np.float64)
+    return float((loss_per_example(task, logits, targets, config) * weights).sum() / real) if real else 0.0
+
+
+def loss_per_example(task: str, logits: np.ndarray, targets: np.ndarray, config: LossConfig) -> np.ndarray:
+    """Return the loss of each example, (batch,)."""
+    log_p = log_softmax(logits)
+    pixels = tuple(range(1, targets.ndim))
+    crossed = cross_entropy(log_p, targets, config.label_smoothing).mean(axis=pixels)
+    if task == "classification" or config.dice_weight == 0:
+        return crossed
+    return crossed + config.dice_weight * dice_loss(np.exp(log_p), targets)
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Return log softmax over the last axis, in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def cross_entropy(log_p: np.ndarray, targets: np.ndarray, smoothing: float) -> np.ndarray:
+    """Return cross-entropy per target; log_p has one axis more, the classes."""
+    hit = np.take_along_axis(log_p, targets[..., None].astype(np.int64), axis=-1)[..., 0]
+    return -(1 - smoothing) * hit - smoothing * log_p.mean(axis=-1)
+
+
+def dice_loss(p: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return soft Dice loss per example from probabilities (batch, height, width, classes)."""
+    y = targets[..., None] == np.arange(p.shape[-1])
+    both, sizes = (p * y).sum(axis=(1, 2)), p.sum(axis=(1, 2)) + y.sum(axis=(1, 2))
+    return 1 - ((2 * both + DICE_SMOOTHING) / (sizes + DICE_SMOOTHING)).mean(axis=-1)
+
+
+def sums(task: str, logits: np.ndarray, targets: np.ndarray, weights: np.ndarray, config: LossConfig) -> np.ndarray:
+    """Return what validation needs of a batch, float64; add it over batches and workers, then take `figures`.
+
+    Shapes as in `loss`. Classification: (3,): sum of losses, examples, hits. Segmentation: (2 + classes^2,): sum of
+    losses, examples, and the confusion matrix of pixels, row by row, the true class first. Padding counts nowhere.
+    """
+    real = weights > 0
+    logits, targets = logits[real], targets[real]
+    if not len(targets):
+        return empty_sums(task, logits.shape[-1])
+    losses = loss_per_example(task, logits, targets, config)
+    counts = _COUNT[task](logits.argmax(axis=-1), targets, logits.shape[-1])
+    return np.concatenate([[losses.sum(), len(losses)], counts]).astype(np.float64)
+
+
+def empty_sums(task: str, classes: int) -> np.ndarray:
+    """Return the `sums` of no batch: zeros to add to."""
+    return np.zeros(_COUNTS + (1 if task == "classification" else classes**2))
+
+
+def figures(task: str, total: np.ndarray) -> tuple[float, str, float]:
+    """Return (validation loss, name of the metric, its value) from added-up `sums`; NaN if no example was counted."""
+    if total[_EXAMPLES] == 0:
+        return float("nan"), METRICS[task], float("nan")
+    return float(total[_LOSS] / total[_EXAMPLES]), METRICS[task], _METRIC[task](total)
+
+
+def _hits(predicted: np.ndarray, targets: np.ndarray, classes: int) -> np.ndarray:
+    return np.array([(predicted == targets).sum()])
+
+
+def _confusion(predicted: np.ndarray, targets: np.ndarray, classes: int) -> np.ndarray:
+    return np.bincount((targets.astype(np.int64) * classes + predicted).ravel(), minlength=classes**2)
+
+
+def _top1(total: np.ndarray) -> float:
+    return float(total[_COUNTS] / total[_EXAMPLES])
+
+
+def _mean_iou(total: np.ndarray) -> float:
+    """Return the mean of intersection over union, over the classes that occur among targets or predictions."""
+    matrix = total[_COUNTS:].reshape(2 * (round(len(total[_COUNTS:]) ** 0.5),))
+    union = matrix.sum(axis=0) + matrix.sum(axis=1) - matrix.diagonal()
+    occurs = union > 0
+    return float((matrix.diagonal()[occurs] / union[occurs]).mean())
+
+
+_COUNT = {"classification": _hits, "segmentation": _confusion}
+_METRIC = {"classification": _top1, "segmentation": _mean_iou}

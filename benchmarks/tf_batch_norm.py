@@ -1,0 +1,87 @@
+"""Batch normalisation in TensorFlow with PyTorch's arithmetic.
+
+Keras' own layer keeps a biased running variance and has other defaults; this one follows Ioffe and Szegedy 2015 as
+PyTorch does: the batch is normalised by its biased variance, and the running variance takes in the unbiased one (n / (n
+- 1)).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class BatchNorm(keras.layers.Layer):
+    """Normalise the last axis of (batch, height, width, channels); `momentum` is the share of the old statistics kept.
+
+    Weights and statistics are float32 under every policy but float64. The fused kernel exists for 16 and 32 bits only,
+    so float64 is written out. A subclass that normalises by other statistics overrides `normalise_batch`.
+    """
+
+    def __init__(self, *, epsilon: float, momentum: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.epsilon, self.momentum = epsilon, momentum
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make weight, bias, running_mean and running_var, each (channels,)."""
+        self.weight = self._add("weight", input_shape[-1], "ones", trainable=True)
+        self.bias = self._add("bias", input_shape[-1], "zeros", trainable=True)
+        self.running_mean = self._add("running_mean", input_shape[-1], "zeros", trainable=False)
+        self.running_var = self._add("running_var", input_shape[-1], "ones", trainable=False)
+
+    def _add(self, name: str, channels: int | None, initializer: str, trainable: bool) -> Any:
+        return self.add_weight(
+            name=name, shape=(channels,), initializer=initializer, trainable=trainable, autocast=False
+        )
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the input's shape."""
+        return input_shape
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Return x normalised: by its own statistics, which are also taken in, or by the running ones."""
+        if not training:
+            return self.normalise(x, self.running_mean.value, self.running_var.value)
+        y, mean, unbiased_variance = self.normalise_batch(x)
+        self._take_in(self.running_mean.value, mean)
+        self._take_in(self.running_var.value, unbiased_variance)
+        return y
+
+    def _take_in(self, running: tf.Variable, new: tf.Tensor) -> None:
+        kept = tf.constant(self.momentum, running.dtype)
+        share = tf.constant(round(1 - self.momentum, 12), running.dtype)
+        running.assign(kept * running + share * tf.stop_gradient(new))
+
+    def normalise_batch(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return (y, mean, unbiased variance) of this batch; the last two (channels,)."""
+        if x.dtype == tf.float64:
+            return self._normalise_batch_in_double(x)
+        # exponential_avg_factor stays 1, so the kernel returns the batch's mean and its variance times n / (n - 1).
+        return tf.raw_ops.FusedBatchNormV3(
+            x=x, scale=self.weight.value, offset=self.bias.value, mean=[], variance=[], epsilon=self.epsilon
+        )[:3]
+
+    def _normalise_batch_in_double(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        mean, variance = tf.nn.moments(x, axes=[0, 1, 2])
+        count = tf.cast(tf.size(x) // tf.shape(x)[-1], x.dtype)
+        return self._apply(x, mean, variance), mean, variance * (count / (count - 1))
+
+    def normalise(self, x: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor) -> tf.Tensor:
+        """Return x normalised by statistics that are given, each (channels,)."""
+        if x.dtype == tf.float64:
+            return self._apply(x, mean, variance)
+        return tf.raw_ops.FusedBatchNormV3(
+            x=x,
+            scale=self.weight.value,
+            offset=self.bias.value,
+            mean=mean,
+            variance=variance,
+            epsilon=self.epsilon,
+            is_training=False,
+        )[0]
+
+    def _apply(self, x: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor) -> tf.Tensor:
+        scale = tf.math.rsqrt(variance + tf.constant(self.epsilon, x.dtype)) * self.weight.value
+        return (x - mean) * scale + self.bias.value

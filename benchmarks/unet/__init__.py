@@ -1,0 +1,1 @@
+"""U-Net with batch normalisation: semantic segmentation."""

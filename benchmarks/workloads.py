@@ -1,0 +1,77 @@
+"""The jobs by name: which specification, which builders, which data and which objective belong together.
+
+Planning and reporting read this table, so it imports no framework: builders are named, and imported by the backend that
+needs them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks.architecture import Architecture
+
+Task = Literal["classification", "segmentation"]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One job.
+
+    `spec` names the module that holds the numbers (its `architecture` function makes an `Architecture`); `builders`
+    maps a framework's name to the module whose `build(architecture, ...)` reads them. The rest are the defaults of a
+    run.
+    """
+
+    name: str
+    task: Task
+    spec: str
+    builders: Mapping[str, str]
+    data: str
+    channels: int
+    width: int
+    local_batch: int
+    epochs: int
+    optimizer: str
+    learning_rates: Mapping[str, float]  # base rate of each optimizer, at the workload's local batch
+
+    def architecture(self, *, width: int, channels: int, classes: int, image_size: int) -> Architecture:
+        """Return the layers' numbers for this size of input and output; ValueError says which size is not admitted."""
+        module = importlib.import_module(self.spec)
+        return module.architecture(width=width, channels=channels, classes=classes, image_size=image_size)
+
+
+def _builders(package: str) -> dict[str, str]:
+    return {"torch": f"benchmarks.{package}.torch_model", "tensorflow": f"benchmarks.{package}.tf_model"}
+
+
+WORKLOADS: dict[str, Workload] = {
+    "resnet50": Workload(
+        name="resnet50",
+        task="classification",
+        spec="benchmarks.resnet50.spec",
+        builders=_builders("resnet50"),
+        data="digits",
+        channels=3,
+        width=64,
+        local_batch=16,
+        epochs=3,
+        optimizer="sgd",
+        learning_rates={"sgd": 0.0125, "adam": 0.001},
+    ),
+    "unet": Workload(
+        name="unet",
+        task="segmentation",
+        spec="benchmarks.unet.spec",
+        builders=_builders("unet"),
+        data="digit_scenes",
+        channels=1,
+        width=32,
+        local_batch=8,
+        epochs=4,
+        optimizer="adam",
+        learning_rates={"sgd": 0.1, "adam": 0.002},
+    ),
+}
