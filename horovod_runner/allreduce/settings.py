@@ -1,0 +1,144 @@
+"""What both frameworks' reductions have in common: Horovod's environment, and groups that do without it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from horovod_runner.config import AllreduceConfig, RunConfig
+from horovod_runner.world import World
+
+
+def needs_horovod(config: RunConfig) -> bool:
+    """Say whether a run starts Horovod: not for one worker, which has nobody to reduce with, and not for `none`.
+
+    Horovod's coordination thread costs a core's time even when it is idle, so a baseline is honest only without it.
+    """
+    return config.workers > 1 and config.strategy != "none"
+
+
+class Group(Protocol):
+    """The workers of a run, as they exchange float64 vectors between steps; every worker must make the same calls."""
+
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        """Return the element-wise mean over workers."""
+        ...
+
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        """Return (workers, length)."""
+        ...
+
+    def close(self) -> None:
+        """Leave the group."""
+        ...
+
+
+class Member:
+    """The part of a backend that is the same in every framework: it belongs to a group."""
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+
+    def mean_over_ranks(self, values: np.ndarray) -> np.ndarray:
+        """Return the element-wise mean of a float64 vector over all workers."""
+        return self._group.mean(values)
+
+    def gather_over_ranks(self, values: np.ndarray) -> np.ndarray:
+        """Return (workers, length): every worker's float64 vector."""
+        return self._group.gather(values)
+
+    def close(self) -> None:
+        """Leave the group of workers."""
+        self._group.close()
+
+
+def join(config: RunConfig, world: World, meeting: Path) -> tuple[Group, Any]:
+    """Return the group of workers, and the framework's reduction by the run's strategy; None where nothing is reduced.
+
+    Each framework's module holds a `HorovodGroup` and a table `STRATEGIES`; it is imported only if Horovod is to run.
+    """
+    if not needs_horovod(config):
+        return (FileGroup(world, meeting) if world.size > 1 else Solo()), None
+    module = importlib.import_module(f"horovod_runner.allreduce.{config.framework}")
+    return module.HorovodGroup(config.allreduce), module.STRATEGIES[config.strategy]
+
+
+def horovod_environment(settings: AllreduceConfig) -> dict[str, str]:
+    """Return the variables that Horovod and Open MPI read when they start, for what is set and for nothing else."""
+    variables = {}
+    if settings.fusion_mb is not None:
+        variables["HOROVOD_FUSION_THRESHOLD"] = str(int(settings.fusion_mb * 1024 * 1024))
+    if settings.cycle_ms is not None:
+        variables["HOROVOD_CYCLE_TIME"] = str(settings.cycle_ms)
+    if settings.yield_when_idle:
+        variables["OMPI_MCA_mpi_yield_when_idle"] = "1"
+    return variables
+
+
+class Solo:
+    """The group of one worker."""
+
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        """Return the values as they are."""
+        return values
+
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        """Return (1, length)."""
+        return values[None, :]
+
+    def close(self) -> None:
+        """Nothing to leave."""
+
+
+class FileGroup:
+    """A group that meets through a folder, for workers that must not have Horovod running (`strategy: none`).
+
+    Used between steps only, never inside one; a round's files are removed by rank 0 two rounds later, when all have
+    read them.
+    """
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self._world = world
+        self._folder = folder
+        self._round = 0
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        """Return the element-wise mean over workers."""
+        return self.gather(values).mean(axis=0)
+
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        """Return (workers, length)."""
+        self._round += 1
+        self._write(values)
+        rows = [self._read(rank) for rank in range(self._world.size)]
+        if self._world.rank == 0:
+            for rank in range(self._world.size):
+                self._file(self._round - 2, rank).unlink(missing_ok=True)
+        return np.stack(rows)
+
+    def close(self) -> None:
+        """Meet once more, so that nobody misses a file; then remove what is left of one's own."""
+        self.gather(np.zeros(1))
+        self._file(self._round - 1, self._world.rank).unlink(missing_ok=True)
+
+    def _file(self, number: int, rank: int) -> Path:
+        return self._folder / f"{number}-{rank}.npy"
+
+    def _write(self, values: np.ndarray) -> None:
+        target = self._file(self._round, self._world.rank)
+        draft = target.with_suffix(".draft.npy")
+        np.save(draft, values)
+        os.replace(draft, target)
+
+    def _read(self, rank: int) -> np.ndarray:
+        file = self._file(self._round, rank)
+        while not file.exists():
+            time.sleep(0.002)
+        values: np.ndarray = np.load(file)
+        return values

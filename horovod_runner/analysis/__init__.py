@@ -1,0 +1,1 @@
+"""From result folders to tables, figures and pages: reading, statistics, plots and the report."""

@@ -1,0 +1,203 @@
+"""From runs to what a table shows: groups, and in each the cells with their throughput, speedup and efficiency.
+
+A *group* holds runs of one job on one machine with equal settings, apart from framework, workers, seed and repeat: one
+table, one set of figures. A *cell* is one framework on one number of workers in it: its runs differ in seed and repeat.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from horovod_runner.analysis.runs import Run, flat
+from horovod_runner.analysis.stats import Bounded, over_runs, ratio, times
+
+OF_A_CELL = ("framework", "workers", "seed", "repeat")
+FIXED_BATCH = {"weak": "local_batch", "strong": "global_batch"}
+FREE_BATCH = {"weak": "global_batch", "strong": "local_batch"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Equal runs but for seed and repeat; figures are of the completed ones, None where none has any.
+
+    `speedup` is t(1)/t(N) per image against the same framework's one worker in the group, `efficiency` that over N.
+    """
+
+    framework: str
+    workers: int
+    local_batch: int
+    global_batch: int
+    runs: tuple[Run, ...]
+    images_per_second: Bounded | None
+    speedup: Bounded | None = None
+    efficiency: Bounded | None = None
+
+    @property
+    def completed(self) -> list[Run]:
+        """The runs that its figures come from."""
+        return [run for run in self.runs if run.completed]
+
+    @property
+    def status(self) -> str:
+        """What became of its runs, in words: `completed`, or how many of each."""
+        states = [run.result.status for run in self.runs]
+        if len(states) == 1:
+            return states[0]
+        return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states)))
+
+    def mean(self, figure: str) -> float | None:
+        """Return the mean over completed runs of a figure of `Run.row`, or None where no run has it."""
+        values = [run.row.get(figure) for run in self.completed]
+        known = [value for value in values if value is not None]
+        return math.fsum(known) / len(known) if known else None
+
+
+@dataclass(frozen=True)
+class Group:
+    """One job, one machine, one way of scaling, one set of settings."""
+
+    experiment: str
+    workload: str
+    scaling: str
+    fixed_batch: int
+    machine: str
+    settings: Mapping[str, Any]
+    distinct: Mapping[str, Any]  # the settings that tell it from the job's other groups in its experiment
+    cells: tuple[Cell, ...]
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs of all cells."""
+        return [run for cell in self.cells for run in cell.runs]
+
+    @property
+    def completed(self) -> list[Run]:
+        """The runs that figures are drawn from."""
+        return [run for run in self.runs if run.completed]
+
+    @property
+    def metric(self) -> str | None:
+        """The name of the validation metric, if any run has one."""
+        return next((run.result.val_metric.name for run in self.completed if run.result.val_metric), None)
+
+    def cell(self, framework: str, workers: int) -> Cell | None:
+        """Return the cell of a framework and a number of workers, if there is one."""
+        return next((cell for cell in self.cells if (cell.framework, cell.workers) == (framework, workers)), None)
+
+
+def groups(runs: Iterable[Run]) -> list[Group]:
+    """Return the groups of these runs, by experiment, job and settings."""
+    together: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        together[json.dumps([run.experiment, run.machine, _shared_settings(run)], sort_keys=True)].append(run)
+    made = [_group(members) for members in together.values()]
+    return sorted(_told_apart(made), key=_order)
+
+
+def cell_rows(chosen: Iterable[Group]) -> list[dict[str, Any]]:
+    """Return one flat row a cell, for a table; None where there is no figure."""
+    return [_cell_row(group, cell) for group in chosen for cell in group.cells]
+
+
+def _order(group: Group) -> tuple[Any, ...]:
+    """Return what groups are sorted by: numbers among their settings by size, anything else as text."""
+    settings = (
+        (0, value, "") if isinstance(value, int | float) else (1, 0, str(value)) for value in group.distinct.values()
+    )
+    return group.experiment, group.workload, group.scaling, group.fixed_batch, *settings
+
+
+def _shared_settings(run: Run) -> dict[str, Any]:
+    scaling = run.result.scaling
+    return {k: v for k, v in flat(run.config).items() if k not in OF_A_CELL and k != FREE_BATCH.get(scaling)}
+
+
+def _group(members: Sequence[Run]) -> Group:
+    first = members[0]
+    by_cell: dict[tuple[str, int], list[Run]] = defaultdict(list)
+    for run in members:
+        by_cell[run.result.framework, run.result.workers].append(run)
+    return Group(
+        experiment=first.experiment,
+        workload=first.result.workload,
+        scaling=first.result.scaling,
+        fixed_batch=getattr(first.result, FIXED_BATCH.get(first.result.scaling, "local_batch")),
+        machine=first.machine,
+        settings=_shared_settings(first),
+        distinct={},
+        cells=_against_one_worker([_cell(by_cell[key]) for key in sorted(by_cell)]),
+    )
+
+
+def _cell(runs: Sequence[Run]) -> Cell:
+    result = runs[0].result
+    measured = [run.result.images_per_second for run in runs if run.completed and run.result.images_per_second]
+    return Cell(
+        framework=result.framework,
+        workers=result.workers,
+        local_batch=result.local_batch,
+        global_batch=result.global_batch,
+        runs=tuple(runs),
+        images_per_second=_together(measured),
+    )
+
+
+def _together(measured: Sequence[Bounded]) -> Bounded | None:
+    """Return one run's own interval (from blocks of its steps), or of several runs one in which a run is a sample."""
+    if len(measured) <= 1:
+        return measured[0] if measured else None
+    return over_runs([interval.mean for interval in measured])
+
+
+def _against_one_worker(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    baselines = {cell.framework: cell.images_per_second for cell in cells if cell.workers == 1}
+    return tuple(_with_speedup(cell, baselines.get(cell.framework)) for cell in cells)
+
+
+def _with_speedup(cell: Cell, baseline: Bounded | None) -> Cell:
+    if baseline is None or cell.images_per_second is None or cell.workers == 1:
+        return cell
+    speedup = ratio(cell.images_per_second, baseline)
+    return replace(cell, speedup=speedup, efficiency=times(speedup, 1 / cell.workers))
+
+
+def _told_apart(made: Sequence[Group]) -> list[Group]:
+    """Note in every group the settings, the machine among them, that vary between the groups of its job."""
+    values: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for group in made:
+        for key, value in _own(group).items():
+            values[group.experiment, group.workload][key].add(json.dumps(value))
+    return [_named(group, values[group.experiment, group.workload]) for group in made]
+
+
+def _named(group: Group, values: Mapping[str, set[str]]) -> Group:
+    return replace(group, distinct={key: value for key, value in _own(group).items() if len(values[key]) > 1})
+
+
+def _own(group: Group) -> dict[str, Any]:
+    """Return what may tell a group apart; its way of scaling and its batch stand in every title."""
+    titled = {"scaling", *FIXED_BATCH.values()}
+    return {k: v for k, v in {**group.settings, "machine": group.machine}.items() if k not in titled}
+
+
+def _cell_row(group: Group, cell: Cell) -> dict[str, Any]:
+    wait = cell.mean("data_wait_fraction")
+    row = {name: getattr(group, name) for name in ("experiment", "workload", "scaling", "machine")}
+    row |= {name: getattr(cell, name) for name in ("framework", "workers", "local_batch", "global_batch", "status")}
+    row |= {"runs": len(cell.runs), "completed_runs": len(cell.completed)}
+    for name in ("images_per_second", "speedup", "efficiency"):
+        row |= _bounds(name, getattr(cell, name))
+    row |= {"step_seconds_median": cell.mean("step_seconds.median"), "data_wait_fraction": wait}
+    row |= {name: cell.mean(name) for name in ("final_train_loss", "final_val_loss", "final_val_metric")}
+    return row | {"metric": group.metric, "settings": dict(group.distinct)}
+
+
+def _bounds(name: str, interval: Bounded | None) -> dict[str, float | None]:
+    if interval is None:
+        return {name: None, f"{name}_ci95_low": None, f"{name}_ci95_high": None}
+    return {name: interval.mean, f"{name}_ci95_low": interval.ci95_low, f"{name}_ci95_high": interval.ci95_high}

@@ -1,0 +1,130 @@
+"""Results as pandas tables: one row a run, step, epoch or cell of the matrix; loose and packed runs read alike.
+
+Where an experiment's folder holds loose finished runs, these take the place of the packed ones beside them, so that
+what somebody measures is not mixed with what the repository ships; `packed=True` asks for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from horovod_runner.analysis.pack import is_packed, packed_steps, read_packed
+from horovod_runner.analysis.runs import Run, read_loose
+from horovod_runner.errors import UserError
+from horovod_runner.record import StepRecord
+from horovod_runner.store import RunFolder
+
+if TYPE_CHECKING:
+    import pandas
+
+IDENTITY = ["experiment", "run_id", "status", "framework", "workload", "workers", "local_batch", "global_batch"]
+IDENTITY += ["scaling", "seed", "repeat"]
+
+
+def read(root: Path, packed: bool = False) -> list[Run]:
+    """Return the finished runs below `root` (a results folder, an experiment's, or a run's), by experiment and run id.
+
+    UserError when there is none: it names the folder and a command that makes some.
+    """
+    loose = read_loose(root)
+    taken = set() if packed else {run.folder.parent for run in loose}
+    stored = [run for folder in _packed_folders(root) if folder not in taken for run in read_packed(folder)]
+    there = {run.folder for run in loose}
+    runs = loose + [run for run in stored if run.folder not in there]
+    if not runs:
+        raise UserError(f"{root} holds no finished run; make some with: make bench RESULTS={root}")
+    return sorted(runs, key=lambda run: (run.experiment, run.result.run_id))
+
+
+def runs(root: Path, packed: bool = False) -> pandas.DataFrame:
+    """Return one row a run: settings and figures by their dotted names, `final_*` figures, machine, versions."""
+    import pandas
+
+    return pandas.DataFrame([run.row for run in read(Path(root), packed)])
+
+
+def epochs(root: Path, packed: bool = False) -> pandas.DataFrame:
+    """Return one row an epoch of a run: train_loss, val_loss, val_metric and its name beside the run's identity."""
+    return epoch_table(read(Path(root), packed))
+
+
+def steps(root: Path, packed: bool = False) -> pandas.DataFrame:
+    """Return one row a recorded step, the fields of steps.jsonl beside the run's identity."""
+    return step_table(read(Path(root), packed))
+
+
+def step_table(chosen: Sequence[Run]) -> pandas.DataFrame:
+    """Return the table of `steps` for runs that are already in hand."""
+    import pandas
+
+    kinds = [_loose_steps(chosen), *_packed_steps(chosen)]
+    recorded = pandas.concat([table for table in kinds if len(table)] or kinds, ignore_index=True)
+    identity = pandas.DataFrame([_identity(run) for run in chosen])
+    return identity.merge(recorded, on=["experiment", "run_id"])
+
+
+def cells(root: Path, packed: bool = False) -> pandas.DataFrame:
+    """Return one row a cell of the matrix (equal but for seed and repeat): throughput, speedup, last losses."""
+    import pandas
+
+    from horovod_runner.analysis.summary import cell_rows, groups
+
+    return pandas.DataFrame(cell_rows(groups(read(Path(root), packed))))
+
+
+def epoch_table(chosen: Sequence[Run]) -> pandas.DataFrame:
+    """Return the table of `epochs` for runs that are already in hand."""
+    import pandas
+
+    columns = [*IDENTITY, "epoch", "train_loss", "val_loss", "metric", "val_metric"]
+    return pandas.DataFrame([row for run in chosen for row in _epoch_rows(run)], columns=columns)
+
+
+def _packed_folders(root: Path) -> Iterator[Path]:
+    yield from (folder for folder in (root, *sorted(root.glob("*/"))) if is_packed(folder))
+
+
+def _identity(run: Run) -> dict[str, Any]:
+    return {name: getattr(run.result, name) for name in IDENTITY} | {"experiment": run.experiment}
+
+
+def _epoch_rows(run: Run) -> Iterator[dict[str, Any]]:
+    result, metric = run.result, run.result.val_metric
+    validated = _validated_epochs(run)
+    val_loss = dict(zip(validated, result.val_loss, strict=False))
+    val_metric = dict(zip(validated, metric.values if metric else (), strict=False))
+    for epoch, loss in enumerate(result.train_loss, start=1):
+        figures = {"train_loss": loss, "val_loss": val_loss.get(epoch), "val_metric": val_metric.get(epoch)}
+        yield _identity(run) | figures | {"epoch": epoch, "metric": metric.name if metric else None}
+
+
+def _validated_epochs(run: Run) -> list[int]:
+    """Return the epochs that the validation figures belong to: every one, or every so many and the last."""
+    last, every = len(run.result.train_loss), run.config.get("validate_every") or 1
+    if len(run.result.val_loss) == last:
+        every = 1
+    return [epoch for epoch in range(1, last + 1) if epoch % every == 0 or epoch == last]
+
+
+def _loose_steps(chosen: Sequence[Run]) -> pandas.DataFrame:
+    import pandas
+
+    names = list(StepRecord.model_fields)
+    rows = (
+        (run.experiment, run.result.run_id, *(getattr(step, name) for name in names))
+        for run in chosen
+        if not run.packed
+        for step in RunFolder(run.folder).read_steps()
+    )
+    return pandas.DataFrame(rows, columns=["experiment", "run_id", *names])
+
+
+def _packed_steps(chosen: Sequence[Run]) -> Iterator[pandas.DataFrame]:
+    stored = [run for run in chosen if run.packed]
+    for folder, experiment in {run.folder.parent: run.experiment for run in stored}.items():
+        ids = [run.result.run_id for run in stored if run.folder.parent == folder]
+        table = packed_steps(folder, ids)
+        clocks = [tuple(row) for row in table["worker_seconds"].to_pylist()]
+        yield table.to_pandas().assign(experiment=experiment, worker_seconds=clocks)

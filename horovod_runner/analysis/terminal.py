@@ -1,0 +1,94 @@
+"""The report's tables in the terminal: one for each group of runs, one row a cell of the matrix."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from horovod_runner.analysis import words
+from horovod_runner.analysis.summary import Cell, Group
+
+WIDE = 132  # columns of a terminal in which every figure has a column of its own
+PAIRED = (  # in a narrower one, the second stands below the first
+    ("framework", "status"),
+    ("workers", "batch"),
+    ("images/s", "interval"),
+    ("speedup", "its interval"),
+    ("efficiency", "metric"),
+    ("step ms", "wait %"),
+    ("train loss", "val loss"),
+)
+INTERVAL = "[95 % CI]"
+WIDE_HEADS = {"efficiency": "{scaling}\neff.", "interval": INTERVAL, "its interval": INTERVAL}
+WIDE_HEADS |= {"step ms": "step\nms", "wait %": "wait\n%", "train loss": "train\nloss", "val loss": "val\nloss"}
+HEADS = {"efficiency": "eff.", "interval": INTERVAL, "its interval": INTERVAL, "train loss": "train"}
+
+
+def console() -> Console:
+    """Return a console for standard output, which is as wide as it likes where no terminal says otherwise."""
+    free = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(width=WIDE if free else None, highlight=False)
+
+
+def show(groups: Sequence[Group], to: Console) -> None:
+    """Print every group's table, the runs that did not complete with their reason, and what the figures mean."""
+    for group in groups:
+        to.print(_table(group, to.width), no_wrap=True)
+        for run in group.runs:
+            if not run.completed:
+                reason = words.without_paths(run.result.error or "no reason was recorded")
+                to.print(f" {run.result.status}: {escape(run.result.run_id)}: {escape(reason)}")
+    to.print(f"[dim]{escape(' '.join(words.MEANS.values()))}[/dim]")
+
+
+def _table(group: Group, width: int) -> Table:
+    wide = width >= WIDE
+    rows = [_row(group, cell) for cell in group.cells]
+    table = Table(title=_title(group), title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.padding = (0, 0, 0, 1)
+    for names in [(name,) for name in rows[0]] if wide else PAIRED:
+        heads = WIDE_HEADS if wide else HEADS
+        text = "\n".join(heads.get(name, name) for name in names).format(scaling=group.scaling)
+        table.add_column(text, justify="left" if names[0] in ("framework", "status") else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*_texts(row, wide))
+    return table
+
+
+def _title(group: Group) -> str:
+    apart = words.settings(group.distinct)
+    named = f"[bold]{escape(group.experiment)}: {escape(words.job(group.workload))}[/bold], {words.scaling(group)}"
+    metric = f"; metric: {group.metric}" if group.metric else ""
+    return f"\n{named}{escape(f'; {apart}' if apart else '')}{escape(metric)}"
+
+
+def _texts(row: Mapping[str, str], wide: bool) -> list[str]:
+    if wide:
+        return [escape(text) for text in row.values()]
+    return [escape("\n".join(row[name] for name in names)) for names in PAIRED]
+
+
+def _row(group: Group, cell: Cell) -> dict[str, str]:
+    speed, gain, part = cell.images_per_second, cell.speedup, cell.efficiency
+    return {
+        "framework": cell.framework,
+        "workers": str(cell.workers),
+        "batch": str(cell.global_batch),
+        "images/s": words.amount(speed.mean if speed else None),
+        "interval": words.bounds(speed),
+        "speedup": words.amount(gain.mean if gain else None),
+        "its interval": words.bounds(gain),
+        "efficiency": f"{part.mean:.2f}" if part else words.NOTHING,
+        "step ms": words.milliseconds(cell.mean("step_seconds.median")),
+        "wait %": words.percent(cell.mean("data_wait_fraction")),
+        "train loss": words.loss(cell.mean("final_train_loss")),
+        "val loss": words.loss(cell.mean("final_val_loss")),
+        "metric": words.loss(cell.mean("final_val_metric")),
+        "status": cell.status.replace(", ", "\n"),
+    }

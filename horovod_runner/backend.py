@@ -1,0 +1,119 @@
+"""The seam between the suite and a framework: one step, nothing finer.
+
+A backend holds the model, its optimizer and its reduction. The loop sees the protocol below and never a framework's
+name; a new framework costs one module with a `create` function, named in the table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from benchmarks.architecture import Architecture, Arrays
+from benchmarks.data.batch import Batch
+from horovod_runner.config import RunConfig
+from horovod_runner.errors import UserError
+from horovod_runner.world import World
+
+BACKENDS = {
+    "torch": "horovod_runner.torch_backend",
+    "tensorflow": "horovod_runner.tensorflow_backend",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a backend needs to build its model: the run, its architecture, the first weights, and who it is.
+
+    `meeting` is a folder that all workers see, for groups that do without Horovod.
+    """
+
+    config: RunConfig
+    architecture: Architecture
+    initial: Arrays
+    world: World
+    threads: int
+    meeting: Path
+
+
+class Backend(Protocol):
+    """One worker's model in one framework. Arrays are NumPy's, under canonical names and layouts."""
+
+    def step(self, batch: Batch, learning_rate: float) -> float:
+        """Train on this worker's part of a global batch; return its own mean loss, before the update."""
+        ...
+
+    def evaluate(self, batch: Batch) -> np.ndarray:
+        """Return logits with the running statistics: (examples, classes) or (examples, height, width, classes)."""
+        ...
+
+    def state(self) -> Arrays:
+        """Return copies of weights, running statistics and optimizer state (`<slot>/<name>`)."""
+        ...
+
+    def state_of(self, names: Sequence[str]) -> Arrays:
+        """Return copies of these arrays only."""
+        ...
+
+    def load_state(self, arrays: Arrays) -> None:
+        """Replace what is named; what is not named stays."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all it was given."""
+        ...
+
+    def mean_over_ranks(self, values: np.ndarray) -> np.ndarray:
+        """Return the element-wise mean of a float64 vector over all workers; every worker must call it."""
+        ...
+
+    def gather_over_ranks(self, values: np.ndarray) -> np.ndarray:
+        """Return (workers, length): every worker's float64 vector; every worker must call it."""
+        ...
+
+    def close(self) -> None:
+        """Leave the group of workers."""
+        ...
+
+
+def load_backend(job: Job) -> Backend:
+    """Import a framework and build its backend; UserError when the framework is not installed."""
+    name = job.config.framework
+    try:
+        with _quietly():
+            module = importlib.import_module(BACKENDS[name])
+    except ModuleNotFoundError as error:
+        raise UserError(f"{name} cannot be used here: {error.name} is not installed; run `make setup`") from None
+    backend: Backend = module.create(job)
+    return backend
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep what libraries print to standard error while they are imported, and show it only if the import fails.
+
+    TensorFlow's C++ code greets every process with lines that its own log level does not hold back.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        own = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(own, 2)
+            kept.seek(0)
+            sys.stderr.write(kept.read().decode(errors="replace"))
+            raise
+        finally:
+            os.dup2(own, 2)
+            os.close(own)

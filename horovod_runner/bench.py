@@ -1,0 +1,62 @@
+"""One run from the command line: under a launcher one rank of it, alone the whole of it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from horovod_runner.config import RunConfig, decode
+from horovod_runner.errors import EXIT_DIVERGED, EXIT_USER_ERROR, SharedError
+from horovod_runner.experiment import put
+from horovod_runner.launch import launch
+from horovod_runner.provenance import remember_command
+from horovod_runner.store import Store
+from horovod_runner.world import World, detect
+
+
+def bench(framework: str, named: Mapping[str, Any], settings: Mapping[str, Any], workers: Any, results: Path) -> int:
+    """Do one run and return its exit code; UserError names the option that is wrong."""
+    world = detect()
+    config = _config(framework, named, settings, _size(world, workers))
+    remember_command()
+    if world.launched or config.workers == 1:
+        from horovod_runner.worker import run_worker
+
+        return run_worker(config, results)
+    return _launch(config, Store(results))
+
+
+def _config(framework: str, named: Mapping[str, Any], settings: Mapping[str, Any], workers: Any) -> RunConfig:
+    plain: dict[str, Any] = {"framework": framework, "workers": workers}
+    for path, value in {**named, **settings}.items():
+        plain = put(plain, path, value)
+    return decode(plain, "bench")
+
+
+def _size(world: World, workers: Any) -> Any:
+    """Return the number of workers: the launcher's, if there is one."""
+    if world.launched and workers is not None and workers != world.size:
+        raise SharedError(f"--workers {workers} is given, but the launcher started {world.size}; leave --workers out")
+    return world.size if world.launched else 1 if workers is None else workers
+
+
+def _launch(config: RunConfig, store: Store) -> int:
+    folder = store.open_run(config)
+    code = launch(config, folder).code
+    # A launcher may put a code of its own in the place of a rank's.
+    if folder.result_file.exists() and folder.read_result().status == "diverged":
+        return EXIT_DIVERGED
+    if code not in (0, EXIT_USER_ERROR):
+        print(f"horovod-runner: {_why(code)}; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 1
+    return code
+
+
+def _why(code: int) -> str:
+    """Say what a launcher's exit code means: a signal's number is negative, or added to 128 as shells do."""
+    number = -code if code < 0 else code - 128
+    names = {s.value: s.name for s in signal.Signals}
+    return f"a worker was ended by {names[number]}" if number in names else f"a worker ended with exit code {code}"

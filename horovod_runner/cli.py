@@ -1,0 +1,193 @@
+"""The command line: verbs and their options, and nothing that computes.
+
+Every verb imports what it needs when it is called, so that `--help` and planning start at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from horovod_runner.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
+
+# bench's own options and the settings that they stand for.
+_BENCH_SETTINGS = {
+    "workload": "workload",
+    "data": "data",
+    "epochs": "epochs",
+    "steps": "steps",
+    "local_batch": "local_batch",
+    "global_batch": "global_batch",
+    "image_size": "data.image_size",
+    "seed": "seed",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; return the exit code. A user's mistake is one sentence on standard error, exit code 2."""
+    try:
+        arguments = _parser().parse_args(argv)
+        return int(arguments.verb(arguments))
+    except UserError as error:
+        if _speaks():
+            print(f"horovod-runner: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("\nhorovod-runner: interrupted; the same command goes on from here", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return 0
+
+
+def _speaks() -> bool:
+    """Whether this process is the one that talks: all ranks of a launch make the same mistake."""
+    from horovod_runner.world import detect
+
+    return detect().rank == 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are sentences like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage."""
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="horovod-runner",
+        description="Compare distributed training across frameworks: the same jobs, reduced by one Horovod layer.",
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    _add_doctor(verbs)
+    _add_bench(verbs)
+    _add_matrix(verbs, "plan", "validate an experiment file and show its runs", _plan)
+    _add_matrix(verbs, "run", "do what is missing of an experiment, then report", _run)
+    _add_report(verbs)
+    _add_pack(verbs)
+    return parser
+
+
+def _add_doctor(verbs: Any) -> None:
+    verb = verbs.add_parser("doctor", help="say what is installed, what a run here would use, and what is missing")
+    verb.set_defaults(verb=_doctor)
+
+
+def _add_bench(verbs: Any) -> None:
+    verb = verbs.add_parser("bench", help="do one run; under a launcher, be one rank of it")
+    verb.add_argument("--framework", required=True, help="tensorflow or torch")
+    verb.add_argument("--workload", help="resnet50 or unet")
+    verb.add_argument("--data", help="a data set's name, or a folder of your own")
+    length = verb.add_mutually_exclusive_group()
+    length.add_argument("--epochs")
+    length.add_argument("--steps")
+    batch = verb.add_mutually_exclusive_group()
+    batch.add_argument("--local-batch", help="images per worker and step")
+    batch.add_argument("--global-batch", help="images per step, over all workers")
+    verb.add_argument("--image-size", help="pixels a side")
+    verb.add_argument("--seed")
+    verb.add_argument("--workers", help="start so many workers here; under a launcher, its size is used")
+    _add_set(verb)
+    _add_results(verb)
+    verb.set_defaults(verb=_bench)
+
+
+def _add_matrix(verbs: Any, name: str, what: str, function: Callable[[argparse.Namespace], int]) -> None:
+    verb = verbs.add_parser(name, help=what)
+    verb.add_argument("file", type=Path)
+    verb.add_argument("--smoke", action="store_true", help="the minutes-long variant")
+    _add_set(verb)
+    _add_results(verb)
+    verb.set_defaults(verb=function)
+
+
+def _add_report(verbs: Any) -> None:
+    verb = verbs.add_parser("report", help="tables, plots and one page from results")
+    verb.add_argument("folder", type=Path, nargs="?", default=Path("results"))
+    verb.set_defaults(verb=_report)
+
+
+def _add_pack(verbs: Any) -> None:
+    verb = verbs.add_parser("pack", help="turn a finished study into two Parquet files and its provenance")
+    verb.add_argument("folder", type=Path)
+    verb.set_defaults(verb=_pack)
+
+
+def _add_set(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="any setting, by its path")
+
+
+def _add_results(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from horovod_runner.doctor import examine
+
+    return examine()
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from horovod_runner.bench import bench
+
+    named = {path: getattr(arguments, option) for option, path in _BENCH_SETTINGS.items()}
+    return bench(
+        arguments.framework,
+        {path: _value(text) for path, text in named.items() if text is not None},
+        _settings(arguments.set),
+        None if arguments.workers is None else _value(arguments.workers),
+        arguments.results,
+    )
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from horovod_runner.matrix import plan
+
+    return plan(arguments.file, _settings(arguments.set), arguments.results, smoke=arguments.smoke)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from horovod_runner.matrix import run
+
+    return run(arguments.file, _settings(arguments.set), arguments.results, smoke=arguments.smoke)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from horovod_runner.analysis.report import write_report
+
+    print(write_report(arguments.folder))
+    return 0
+
+
+def _pack(arguments: argparse.Namespace) -> int:
+    from horovod_runner.analysis.pack import pack
+
+    for file in pack(arguments.folder):
+        print(file)
+    return 0
+
+
+def _settings(given: Sequence[str]) -> dict[str, Any]:
+    """Read `path=value` options; values are YAML, so numbers, lists and words need no quotes of their own."""
+    settings = {}
+    for text in given:
+        path, equals, value = text.partition("=")
+        if not equals or not path:
+            raise UserError(f"--set {text}: write it as path=value, for example --set optimizer.momentum=0.8")
+        settings[path] = _value(value)
+    return settings
+
+
+def _value(text: str) -> Any:
+    import yaml
+
+    from horovod_runner.plain import load_yaml
+
+    try:
+        return load_yaml(text)
+    except yaml.YAMLError:
+        return text

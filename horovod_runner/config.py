@@ -1,0 +1,336 @@
+"""One run, fully described: decoded and validated once, frozen, and hashed into a run id.
+
+Nothing else in the suite reads options, variables of the environment or defaults: whoever holds a `RunConfig` knows
+all that can change its result. `decode` turns plain data (a YAML mapping, the command line) into one and reports
+every mistake at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from benchmarks.data import SOURCES
+from benchmarks.workloads import WORKLOADS, Workload
+from horovod_runner.errors import UserError
+
+FRAMEWORKS = ("tensorflow", "torch")
+STRATEGIES = ("none", "fused")
+
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    """The base of every group of settings: frozen, strict about types, and without room for unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=False)
+
+
+class DataConfig(Settings):
+    """Where the examples come from."""
+
+    name: str | None = Field(
+        None, description="a source of benchmarks/data; None: the workload's, or a folder if path is set"
+    )
+    path: str | None = Field(None, description="the user's folder, for image_folder and mask_folder")
+    image_size: Annotated[int, Field(ge=1, le=8192)] | None = Field(
+        None, description="pixels a side; None: the source's"
+    )
+    channels: Literal[1, 3] | None = Field(None, description="1 (grey) or 3 (RGB); None: the workload's")
+    examples: Count | None = Field(None, description="training examples of a generated source; None: the source's")
+    augment: bool = Field(True, description="random crops and flips, for sources that have them")
+    broken: Literal["stop", "skip"] = Field(
+        "stop", description="what an unreadable image does: stop the run, or be counted"
+    )
+    processes: Annotated[int, Field(ge=0, le=1024)] | None = Field(
+        None, description="decoding processes; None: from the cores"
+    )
+
+
+class OptimizerConfig(Settings):
+    """How a gradient changes the weights; the rules are written down in horovod_runner/optimizers/rules.py."""
+
+    name: Literal["sgd", "adam"] = Field("sgd", description="None given: the workload's")
+    learning_rate: Positive | None = Field(None, description="base rate, before scaling; None: the workload's")
+    momentum: Fraction = 0.9
+    nesterov: bool = False
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    epsilon: Positive = 1e-8
+    weight_decay: NonNegative = Field(0.0, description="L2: added to the gradient as weight_decay * w")
+    decay_norm: bool = Field(False, description="whether decay also applies to biases and normalisation")
+
+
+class ScheduleConfig(Settings):
+    """The learning rate as a function of the step; schedule.py computes it for both frameworks."""
+
+    scaling: Literal["none", "linear_workers", "linear_samples", "sqrt_workers", "sqrt_samples"] = "none"
+    reference_batch: Count = Field(256, description="the batch that learning_rate was chosen for, for *_samples")
+    warmup_epochs: NonNegative = 0.0
+    warmup: Literal["gradual", "constant", "from_zero"] = "gradual"
+    decay: Literal["constant", "step", "polynomial", "cosine"] = "constant"
+    milestones: tuple[Positive, ...] = Field((30.0, 60.0, 80.0), strict=False, description="epochs of decay: step")
+    factor: Positive = Field(0.1, description="of each milestone")
+    power: Positive = Field(2.0, description="of decay: polynomial")
+    end_factor: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="last rate over peak: polynomial, cosine")
+
+
+class LossConfig(Settings):
+    """The objective beside cross-entropy's definition: see benchmarks/objectives."""
+
+    label_smoothing: Fraction = 0.0
+    dice_weight: NonNegative = Field(1.0, description="weight of soft Dice beside cross-entropy, in segmentation")
+
+
+class AllreduceConfig(Settings):
+    """How the shared layer reduces gradients, beside its strategy; None leaves Horovod's own value."""
+
+    controller: Literal["auto", "mpi", "gloo"] = Field(
+        "auto", description="who coordinates, where we start the ranks; auto: MPI if there is an mpirun"
+    )
+    fusion_mb: NonNegative | None = None
+    cycle_ms: Positive | None = None
+    yield_when_idle: bool = Field(
+        True, description="Open MPI yields the core it waits on: right wherever cores are shared"
+    )
+
+
+class CheckpointConfig(Settings):
+    """When the state is saved, and how much of it is kept."""
+
+    every: Annotated[int, Field(ge=0)] | None = Field(None, description="steps; 0: never; None: once an epoch")
+    keep: Count = Field(2, description="the newest so many stay")
+    keep_final: bool = Field(True, description="whether they outlive a completed run")
+
+
+class RunConfig(Settings):
+    """One run of one job in one framework on so many workers."""
+
+    framework: Literal["tensorflow", "torch"]
+    workload: str = "resnet50"
+    experiment: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = "bench"
+    data: DataConfig = DataConfig()
+    width: Annotated[int, Field(ge=1, le=4096)] | None = Field(None, description="channels of the first layer")
+    zero_init_last_gamma: bool = Field(False, description="each residual block starts as the identity (Goyal et al.)")
+    epochs: Count | None = None
+    steps: Count | None = None
+    workers: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    virtual_workers: Literal[1] = 1
+    local_batch: Annotated[int, Field(ge=1, le=1_048_576)] | None = None
+    global_batch: Annotated[int, Field(ge=1, le=1_073_741_824)] | None = None
+    scaling: Literal["weak", "strong"] = "weak"
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    loss: LossConfig = LossConfig()
+    precision: Literal["float32", "float64", "bfloat16"] = "float32"
+    batch_norm: Literal["local"] = "local"
+    strategy: Literal["none", "fused"] = "fused"
+    allreduce: AllreduceConfig = AllreduceConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    repeat: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    threads: Annotated[int, Field(ge=1, le=4096)] | None = Field(
+        None, description="of a worker; None: its share of the cores"
+    )
+    discard_steps: Annotated[int, Field(ge=0)] = Field(5, description="first steps kept out of the throughput")
+    record_every: Count = Field(1, description="one line of steps.jsonl for so many steps")
+    validate_every: Annotated[int, Field(ge=0)] = Field(1, description="epochs between validations; 0: never")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_defaults(cls, raw: Any) -> Any:
+        """Fill what depends on the workload, so that equal runs have equal descriptions."""
+        if not isinstance(raw, Mapping):
+            return raw
+        return _with_defaults(dict(raw))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = [sentence for check in _CHECKS for sentence in check(self)]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def job(self) -> Workload:
+        """The entry of the workload table."""
+        return WORKLOADS[self.workload]
+
+    @property
+    def all_workers(self) -> int:
+        """Shards that a global batch is divided into: workers times the virtual workers of each."""
+        return self.workers * self.virtual_workers
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that `decode` turns into an equal config."""
+        return self.model_dump(mode="json")
+
+    def digest(self) -> str:
+        """Return 64 hexadecimal digits that are equal exactly for equal configs."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def run_id(self) -> str:
+        """The name of the run's folder: readable first, then unique."""
+        return (
+            f"{self.workload}-{self.framework}-n{self.workers}-b{self.local_batch}-s{self.seed}r{self.repeat}"
+            f"-{self.digest()[:10]}"
+        )
+
+
+def decode(raw: Mapping[str, Any], source: str) -> RunConfig:
+    """Validate plain data into a config; UserError names `source` and every key that is wrong, in one sentence."""
+    try:
+        return RunConfig.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"{source}: {'; '.join(_sentences(error))}") from None
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    return [_sentence(item) for item in error.errors()]
+
+
+def _sentence(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        return f"{key} is not a setting of a run; the known ones are {', '.join(_known_keys(item['loc']))}"
+    if item["type"] == "missing":
+        return f"{key} is missing; add it"
+    if not key:
+        return message
+    given = json.dumps(item["input"], default=str)
+    return f"{key}: {message[0].lower()}{message[1:]}, but it is {given[:80]}"
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    group: Any = RunConfig
+    for part in location[:-1]:
+        group = group.model_fields[part].annotation
+    return sorted(group.model_fields)
+
+
+def _with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
+    job = WORKLOADS.get(raw.get("workload", "resnet50"))
+    if job is None:
+        known = ", ".join(sorted(WORKLOADS))
+        raise ValueError(f"workload: there is no {raw.get('workload')!r}; choose one of {known}")
+    raw["data"] = _data_defaults(raw.get("data") or {}, job)
+    if raw.get("width") is None:
+        raw["width"] = job.width
+    if raw.get("epochs") is None and raw.get("steps") is None:
+        raw["epochs"] = job.epochs
+    raw["optimizer"] = _optimizer_defaults(raw.get("optimizer") or {}, job)
+    return _batch_defaults(raw, job)
+
+
+def data_from_word(word: str) -> dict[str, str]:
+    """Return the settings that `data` given as one word stands for: a source's name, or else a folder."""
+    return {"name": word} if word in SOURCES else {"path": word}
+
+
+def _optimizer_defaults(optimizer: Any, job: Workload) -> Any:
+    """Take the workload's optimizer, and its base rate for the optimizer that is used."""
+    if not isinstance(optimizer, Mapping):
+        return optimizer
+    optimizer = {"name": job.optimizer, **optimizer}
+    if optimizer.get("learning_rate") is None and optimizer["name"] in job.learning_rates:
+        optimizer["learning_rate"] = job.learning_rates[optimizer["name"]]
+    return optimizer
+
+
+def _data_defaults(data: Any, job: Workload) -> Any:
+    """Read `data` given as one word: a source's name, or else a folder."""
+    if isinstance(data, str):
+        data = data_from_word(data)
+    if not isinstance(data, Mapping):
+        return data
+    data = dict(data)
+    if data.get("name") is None:
+        folder = "mask_folder" if job.task == "segmentation" else "image_folder"
+        data["name"] = folder if data.get("path") is not None else job.data
+    source = SOURCES.get(data["name"])
+    if source is not None and data.get("image_size") is None:
+        data["image_size"] = source.image_size
+    if data.get("channels") is None:
+        data["channels"] = 3 if data.get("path") is not None else job.channels
+    return data
+
+
+def _batch_defaults(raw: dict[str, Any], job: Workload) -> dict[str, Any]:
+    """Derive the batch that is not given from the one that is; what does not divide is left for the check to name."""
+    workers = raw.get("workers", 1)
+    virtual = raw.get("virtual_workers", 1)
+    shards = workers * virtual if type(workers) is int and type(virtual) is int else 0
+    if raw.get("local_batch") is None and raw.get("global_batch") is None:
+        raw["local_batch"] = job.local_batch
+    local, whole = raw.get("local_batch"), raw.get("global_batch")
+    if whole is None and type(local) is int:
+        raw["global_batch"] = local * shards if shards > 0 else local
+    if local is None and type(whole) is int and shards > 0 and whole % shards == 0:
+        raw["local_batch"] = whole // shards
+    return raw
+
+
+def _check_data(c: RunConfig) -> list[str]:
+    source = SOURCES.get(str(c.data.name))
+    if source is None:
+        return [f"data.name: there is no {c.data.name!r}; choose one of {', '.join(sorted(SOURCES))}, or give a folder"]
+    problems = []
+    if c.job.task not in source.tasks:
+        fit = ", ".join(sorted(name for name, s in SOURCES.items() if c.job.task in s.tasks))
+        problems.append(f"data.name: {c.data.name} has no {c.job.task} targets for {c.workload}; choose one of {fit}")
+    if source.needs_path and not c.data.path:
+        problems.append(f"data.path is missing; {c.data.name} reads a folder, so name it")
+    if c.data.path and not source.needs_path:
+        problems.append(f"data.path: {c.data.name} reads no folder; remove data.path or data.name")
+    return problems
+
+
+def _check_length(c: RunConfig) -> list[str]:
+    if c.epochs is not None and c.steps is not None:
+        return ["epochs and steps are both given; keep one of them"]
+    return []
+
+
+def _check_batch(c: RunConfig) -> list[str]:
+    if c.local_batch is None:
+        return [
+            f"global_batch: {c.global_batch} cannot be divided over {c.all_workers} workers;"
+            f" choose a multiple of {c.all_workers}"
+        ]
+    if c.global_batch != c.local_batch * c.all_workers:
+        return [
+            f"local_batch {c.local_batch} on {c.all_workers} workers makes {c.local_batch * c.all_workers},"
+            f" but global_batch is {c.global_batch}; give one of the two"
+        ]
+    return []
+
+
+def _check_architecture(c: RunConfig) -> list[str]:
+    """Ask the specification whether it admits this image size, before anything starts."""
+    if c.data.image_size is None or c.data.channels is None or c.width is None:
+        return []
+    try:
+        architecture = c.job.architecture(
+            width=c.width, channels=c.data.channels, classes=2, image_size=c.data.image_size
+        )
+    except ValueError as error:
+        return [f"data.image_size: {error}"]
+    values = architecture.minimum_values_per_channel * (c.local_batch or 2)
+    if values < 2:
+        return [
+            f"local_batch: batch normalisation needs more than one value a channel, and a batch of {c.local_batch} at"
+            f" {c.data.image_size} pixels leaves {values}; raise local_batch or data.image_size"
+        ]
+    return []
+
+
+_CHECKS = (_check_data, _check_length, _check_batch, _check_architecture)

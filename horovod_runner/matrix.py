@@ -1,0 +1,64 @@
+"""The verbs that work on a whole experiment file: show its runs, or do those that are missing and report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from horovod_runner.config import RunConfig
+from horovod_runner.experiment import Experiment, load_experiment, runs
+from horovod_runner.progress import name_of, watching
+from horovod_runner.provenance import remember_command
+from horovod_runner.runner import run_all
+from horovod_runner.store import Store
+
+
+def plan(file: Path, settings: Mapping[str, Any], results: Path, *, smoke: bool) -> int:
+    """Print what an experiment asks and which runs it has; nothing is started."""
+    experiment, configs = _read(file, settings, smoke=smoke)
+    console, store = Console(), Store(results)
+    console.print(experiment.description.strip(), highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for title in ("run", *experiment.axes, "state"):
+        table.add_column(title)
+    for config in configs:
+        state = "done" if store.folder(config).done else "to do"
+        table.add_row(name_of(config), *(str(_look_up(config, path)) for path in experiment.axes), state)
+    console.print(table)
+    left = sum(not store.folder(config).done for config in configs)
+    console.print(f"{len(configs)} runs, {left} to do")
+    return 0
+
+
+def run(file: Path, settings: Mapping[str, Any], results: Path, *, smoke: bool) -> int:
+    """Do what is missing, then report; return 1 if a run failed. The page's path is the last line."""
+    from horovod_runner.analysis.report import write_report
+
+    experiment, configs = _read(file, settings, smoke=smoke)
+    remember_command()
+    console, store = Console(), Store(results)
+    console.print(experiment.description.strip(), highlight=False)
+    with watching(configs, store, console) as watcher:
+        tally = run_all(configs, store, watcher)
+    page = write_report(results / configs[0].experiment)
+    for failure in tally.failed:
+        console.print(f"{failure.run_id} {failure.status}: {failure.error}", markup=False, highlight=False)
+    print(page)
+    return 1 if tally.failed else 0
+
+
+def _read(file: Path, settings: Mapping[str, Any], *, smoke: bool) -> tuple[Experiment, Sequence[RunConfig]]:
+    experiment = load_experiment(file)
+    experiment = (experiment.smoked() if smoke else experiment).changed(settings)
+    return experiment, runs(experiment, file)
+
+
+def _look_up(config: RunConfig, path: str) -> Any:
+    value: Any = config
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value

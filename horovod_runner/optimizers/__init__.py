@@ -1,0 +1,1 @@
+"""Optimizers: their one definition (rules.py) and its two implementations, which keep state under the same names."""

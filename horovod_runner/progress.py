@@ -1,0 +1,180 @@
+"""The live picture of a matrix: what is done, what is being done and how far it is, what is left and about how long.
+
+On a terminal it is one table that is redrawn; elsewhere it is a line for each event.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from horovod_runner.config import RunConfig
+from horovod_runner.record import RunResult
+from horovod_runner.store import RunFolder, Store
+
+_MARKS = {
+    "completed": "[green]done",
+    "diverged": "[yellow]diverged",
+    "failed": "[red]failed",
+    "timeout": "[red]timeout",
+}
+
+
+def name_of(config: RunConfig) -> str:
+    """Return what a reader calls a run."""
+    workers = f"{config.workers} worker{'s'[: config.workers > 1]}"
+    return f"{config.workload} in {config.framework}, {workers}, {config.local_batch} images each"
+
+
+@dataclass
+class Current:
+    """The run in flight, as far as its files tell."""
+
+    config: RunConfig
+    folder: RunFolder
+    began: float = field(default_factory=time.monotonic)
+
+    def progress(self) -> tuple[int, int, str]:
+        """Return (steps done, steps planned, last loss as text); zeros while the run starts."""
+        try:
+            planned = int(json.loads(self.folder.provenance_file.read_text())["planned_steps"])
+            last = json.loads(_last_line(self.folder))
+        except (OSError, ValueError, KeyError):
+            return 0, 0, ""
+        return int(last["step"]), planned, f"loss {float(last['train_loss']):.4f}"
+
+
+def _last_line(folder: RunFolder) -> str:
+    with folder.steps_file.open("rb") as file:
+        file.seek(max(0, folder.steps_file.stat().st_size - 65536))
+        lines = file.read().split(b"\n")
+    return lines[-2].decode() if len(lines) > 1 else ""
+
+
+class Lines:
+    """Progress for logs and pipes: one line when a run starts, one when it ends."""
+
+    def __init__(self, console: Console, configs: Sequence[RunConfig], store: Store) -> None:
+        self._console, self._all = console, len(configs)
+        self._done = sum(store.folder(config).done for config in configs)
+        self._began = time.monotonic()
+        self._spent: list[float] = []
+
+    def started(self, config: RunConfig, folder: RunFolder) -> None:
+        """Say which run begins."""
+        self._began = time.monotonic()
+        self._console.print(f"[{self._done + 1}/{self._all}] {name_of(config)} …", highlight=False, markup=False)
+
+    def ended(self, config: RunConfig, result: RunResult) -> None:
+        """Say how the run ended and what is left."""
+        self._done += 1
+        self._spent.append(time.monotonic() - self._began)
+        left = (self._all - self._done) * sum(self._spent) / len(self._spent)
+        rest = f"; about {_roughly(left)} left" if self._done < self._all else ""
+        self._console.print(f"      {outcome(result)}{rest}", highlight=False, markup=False)
+
+
+class LiveTable:
+    """Progress for a terminal: a table of all runs, redrawn while they go."""
+
+    def __init__(self, live: Live, configs: Sequence[RunConfig], store: Store) -> None:
+        self.live, self._configs = live, configs
+        self._results = {c.run_id: store.folder(c).read_result() for c in configs if store.folder(c).done}
+        self._current: Current | None = None
+        self._spent: dict[str, float] = {}
+
+    def started(self, config: RunConfig, folder: RunFolder) -> None:
+        """Show the run as the one in flight."""
+        self._current = Current(config, folder)
+
+    def ended(self, config: RunConfig, result: RunResult) -> None:
+        """Show the run's outcome."""
+        if self._current is not None:
+            self._spent[config.run_id] = time.monotonic() - self._current.began
+        self._current = None
+        self._results[config.run_id] = result
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Draw the picture as it is now."""
+        self.live.update(Group(self._table(), Text(self._left(), style="dim")))
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for title in ("run", "", ""):
+            table.add_column(title)
+        for config in self._configs:
+            table.add_row(name_of(config), *self._cells(config))
+        return table
+
+    def _cells(self, config: RunConfig) -> tuple[str | ProgressBar, str]:
+        result = self._results.get(config.run_id)
+        if result is not None:
+            return _MARKS[result.status], outcome(result)
+        if self._current is None or self._current.config is not config:
+            return "[dim]waits", ""
+        done, planned, loss = self._current.progress()
+        if not planned:
+            return "[cyan]starts", f"{time.monotonic() - self._current.began:.0f} s"
+        return ProgressBar(total=planned, completed=done, width=24), f"step {done} of {planned}  {loss}"
+
+    def _left(self) -> str:
+        """Say how many runs are left, and how long they take if they are like those of this session."""
+        waiting = sum(config.run_id not in self._results for config in self._configs)
+        if not waiting:
+            return "all runs are done"
+        left = f"{waiting} run{'s'[: waiting > 1]} left"
+        if not self._spent:
+            return left
+        running = 0.0 if self._current is None else time.monotonic() - self._current.began
+        seconds = max(0.0, waiting * sum(self._spent.values()) / len(self._spent) - running)
+        return f"{left}, about {_roughly(seconds)} if they are like those before"
+
+
+def _roughly(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
+
+
+def outcome(result: RunResult) -> str:
+    """Return a finished run in a few words."""
+    if result.error:
+        return f"{result.status}: {result.error}"
+    rate = "" if result.images_per_second is None else f"{result.images_per_second.mean:.1f} images/s"
+    loss = f", validation loss {result.val_loss[-1]:.4f}" if result.val_loss else ""
+    return f"{rate}{loss}, {result.wall_seconds:.0f} s"
+
+
+@contextlib.contextmanager
+def watching(configs: Sequence[RunConfig], store: Store, console: Console) -> Iterator[Lines | LiveTable]:
+    """Show a matrix while it is done, as the terminal allows."""
+    if not console.is_terminal:
+        yield Lines(console, configs, store)
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        table = LiveTable(live, configs, store)
+        over = threading.Event()
+        thread = threading.Thread(target=_redraw_until, args=(over, table, live), daemon=True)
+        thread.start()
+        try:
+            yield table
+        finally:
+            over.set()
+            thread.join()
+            table.redraw()
+            live.refresh()
+
+
+def _redraw_until(over: threading.Event, table: LiveTable, live: Live) -> None:
+    while not over.wait(0.5):
+        table.redraw()
+        live.refresh()

@@ -1,0 +1,149 @@
+"""The shape of a result: the types that are written to a run's folder, their schema version, and how they are read
+back.
+
+`result.json` holds one `RunResult`; `steps.jsonl` holds one `StepRecord` a line. Field names are fixed: people script
+against them. A reader of another schema is refused with a sentence instead of guessing.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from horovod_runner.errors import UserError
+
+SCHEMA = 1
+
+Status = Literal["completed", "diverged", "failed", "timeout"]
+
+
+class Record(BaseModel):
+    """The base of what is written: frozen, and non-finite numbers survive JSON as the strings NaN and Infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class StepRecord(Record):
+    """One training step, over all workers.
+
+    `train_loss` is the mean over workers; `step_seconds` and `data_seconds` are the slowest worker's, the first
+    including the second; `worker_seconds` are every worker's step times, by rank. Validation figures stand on the
+    last step of an epoch.
+    """
+
+    step: int  # 1 for the first
+    epoch: int  # 1 for the first
+    learning_rate: float
+    train_loss: float
+    step_seconds: float
+    data_seconds: float
+    worker_seconds: tuple[float, ...]
+    val_loss: float | None = None
+    val_metric: float | None = None
+
+
+class Interval(Record):
+    """A mean and its 95 % confidence interval; the bounds are None where too few samples support one."""
+
+    mean: float
+    ci95_low: float | None
+    ci95_high: float | None
+
+
+class Seconds(Record):
+    """Order statistics of the timed steps' seconds."""
+
+    median: float
+    p95: float
+    min: float
+    max: float
+
+
+class SlowestWorker(Record):
+    """The worker with the largest total of step seconds, and its median over the median of all."""
+
+    rank: int
+    median_step_seconds: float
+    ratio_to_median_worker: float
+
+
+class Metric(Record):
+    """Validation metric, one value an epoch."""
+
+    name: str
+    values: tuple[float, ...]
+
+
+class RunResult(Record):
+    """A finished run. Units: seconds, bytes, images a second of all workers together.
+
+    Figures that a run did not live to measure are None (throughput of a run that failed at once) or empty.
+    `timed_steps` of the recorded steps carry the throughput; the first `discarded_steps` were kept out of it.
+    """
+
+    schema_version: int = SCHEMA
+    run_id: str
+    experiment: str
+    status: Status
+    framework: str
+    workload: str
+    workers: int
+    local_batch: int
+    global_batch: int
+    scaling: str
+    seed: int
+    repeat: int
+    epochs: int
+    steps: int
+    images_per_second: Interval | None = None
+    step_seconds: Seconds | None = None
+    slowest_worker: SlowestWorker | None = None
+    train_loss: tuple[float, ...] = ()
+    val_loss: tuple[float, ...] = ()
+    val_metric: Metric | None = None
+    wall_seconds: float
+    peak_memory_bytes: int | None = None
+    timed_steps: int = 0
+    discarded_steps: int = 0
+    data_wait_fraction: float | None = None
+    threads: int | None = None
+    skipped_examples: int = 0
+    error: str | None = None
+
+    def to_json(self) -> str:
+        """Return the text of result.json; the version is written under the key `schema`."""
+        plain = json.loads(self.model_dump_json())
+        return json.dumps({"schema": plain.pop("schema_version"), **plain}, indent=2) + "\n"
+
+
+def result_from_json(text: str, source: str) -> RunResult:
+    """Read result.json; UserError names `source` when it is damaged or of another schema."""
+    try:
+        plain = json.loads(text)
+        version = plain.pop("schema")
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise UserError(f"{source} is not a result of this suite; remove it, and the run is done again") from None
+    if version != SCHEMA:
+        raise UserError(
+            f"{source} has schema {version}, and this version reads {SCHEMA}; read it with the version that wrote it"
+        )
+    return _validated(RunResult, {"schema_version": version, **plain}, source)
+
+
+def step_from_json(line: str, source: str) -> StepRecord:
+    """Read one line of steps.jsonl; UserError names `source` when it is damaged."""
+    try:
+        return StepRecord.model_validate_json(line)
+    except ValidationError:
+        raise UserError(f"{source} holds a damaged line; remove the run's folder, and the run is done again") from None
+
+
+def _validated(kind: type[RunResult], plain: dict[str, Any], source: str) -> RunResult:
+    try:
+        return kind.model_validate(plain)
+    except ValidationError as error:
+        item = error.errors()[0]
+        key = ".".join(str(part) for part in item["loc"])
+        raise UserError(f"{source}: {key}: {item['msg']}; remove it, and the run is done again") from None

@@ -1,0 +1,86 @@
+"""Keeps what every worker saw of each step, and lets rank 0 write it down.
+
+Workers buffer their own figures and exchange them every few steps, outside the timed region: recording costs no step
+anything, and since all of them see the same figures, all of them notice a diverged loss at the same moment.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from horovod_runner.errors import Diverged
+from horovod_runner.record import StepRecord
+
+Gather = Callable[[np.ndarray], np.ndarray]
+Write = Callable[[Sequence[StepRecord]], None]
+
+
+@dataclass
+class _Step:
+    step: int
+    epoch: int
+    learning_rate: float
+    loss: float
+    step_seconds: float
+    data_seconds: float
+    validation: tuple[float, float] | None = None
+
+
+class Recorder:
+    """One worker's records.
+
+    `steps` grows on every worker alike, by what is also written: a summary made from it is the same whether the run was
+    resumed or not. `kept` are the records of before a resumption.
+    """
+
+    def __init__(self, gather: Gather, write: Write, kept: Sequence[StepRecord], record_every: int) -> None:
+        self.steps: list[StepRecord] = list(kept)
+        self._gather, self._write, self._every = gather, write, record_every
+        self._buffer: list[_Step] = []
+
+    def add(
+        self, step: int, epoch: int, learning_rate: float, loss: float, step_seconds: float, data_seconds: float
+    ) -> None:
+        """Note one step of this worker."""
+        self._buffer.append(_Step(step, epoch, learning_rate, loss, step_seconds, data_seconds))
+
+    def validated(self, loss: float, metric: float) -> None:
+        """Note the validation that followed the last step."""
+        self._buffer[-1].validation = (loss, metric)
+
+    def flush(self) -> None:
+        """Exchange and write what was noted; Diverged names the first step whose loss is not finite."""
+        own = np.array([[s.loss, s.step_seconds, s.data_seconds] for s in self._buffer], dtype=np.float64)
+        everyone = self._gather(own.ravel()).reshape(-1, len(self._buffer), 3)
+        records = [_merge(step, everyone[:, i]) for i, step in enumerate(self._buffer)]
+        self._buffer.clear()
+        broken = next((i for i, record in enumerate(records) if not math.isfinite(record.train_loss)), None)
+        records = records if broken is None else records[: broken + 1]
+        kept = [record for record in records if self._due(record) or record is records[-1]]
+        self.steps += kept
+        self._write(kept)
+        if broken is not None:
+            raise Diverged(records[-1].step, records[-1].train_loss)
+
+    def _due(self, record: StepRecord) -> bool:
+        return record.step % self._every == 0 or record.val_loss is not None
+
+
+def _merge(step: _Step, everyone: np.ndarray) -> StepRecord:
+    """Make one record of (workers, 3): the mean loss, and the slowest worker's seconds."""
+    val_loss, val_metric = step.validation or (None, None)
+    return StepRecord(
+        step=step.step,
+        epoch=step.epoch,
+        learning_rate=step.learning_rate,
+        train_loss=float(everyone[:, 0].mean()),
+        step_seconds=float(everyone[:, 1].max()),
+        data_seconds=float(everyone[:, 2].max()),
+        worker_seconds=tuple(everyone[:, 1].tolist()),
+        val_loss=val_loss,
+        val_metric=val_metric,
+    )

@@ -1,0 +1,76 @@
+"""The result of a run, made from its recorded steps: summaries are derived, raw samples stay."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from horovod_runner import record
+from horovod_runner.analysis import stats
+from horovod_runner.config import RunConfig
+from horovod_runner.record import Metric, RunResult, Status, StepRecord
+
+
+def summarise(
+    config: RunConfig,
+    status: Status,
+    *,
+    steps: Sequence[StepRecord] = (),
+    metric: str = "",
+    wall_seconds: float = 0.0,
+    peak_memory_bytes: int | None = None,
+    threads: int | None = None,
+    skipped_examples: int = 0,
+    error: str | None = None,
+) -> RunResult:
+    """Return the result of a run that ended in this way after these steps."""
+    timed = [s for s in steps if s.step > config.discard_steps and math.isfinite(s.train_loss)]
+    validated = [s for s in steps if s.val_loss is not None and s.val_metric is not None]
+    return RunResult(
+        run_id=config.run_id,
+        experiment=config.experiment,
+        status=status,
+        framework=config.framework,
+        workload=config.workload,
+        workers=config.workers,
+        local_batch=config.local_batch or 0,
+        global_batch=config.global_batch or 0,
+        scaling=config.scaling,
+        seed=config.seed,
+        repeat=config.repeat,
+        epochs=steps[-1].epoch if steps else 0,
+        steps=steps[-1].step if steps else 0,
+        **_timings(timed, config.global_batch or 0),
+        train_loss=_epoch_means(steps),
+        val_loss=tuple(s.val_loss for s in validated if s.val_loss is not None),
+        val_metric=Metric(name=metric, values=tuple(s.val_metric or 0.0 for s in validated)) if validated else None,
+        wall_seconds=wall_seconds,
+        peak_memory_bytes=peak_memory_bytes,
+        timed_steps=len(timed),
+        discarded_steps=len(steps) - len(timed),
+        threads=threads,
+        skipped_examples=skipped_examples,
+        error=error,
+    )
+
+
+def _timings(timed: Sequence[StepRecord], global_batch: int) -> dict[str, Any]:
+    """Return throughput and step times; nothing where no step was timed."""
+    if not timed:
+        return {}
+    seconds = np.array([s.worker_seconds for s in timed])
+    return {
+        "images_per_second": record.Interval(**stats.throughput(seconds, global_batch)._asdict()),
+        "step_seconds": record.Seconds(**stats.step_seconds(seconds)._asdict()),
+        "slowest_worker": record.SlowestWorker(**stats.slowest_worker(seconds)._asdict()),
+        "data_wait_fraction": sum(s.data_seconds for s in timed) / sum(s.step_seconds for s in timed),
+    }
+
+
+def _epoch_means(steps: Iterable[StepRecord]) -> tuple[float, ...]:
+    """Return the mean training loss of each epoch."""
+    return tuple(float(np.mean([s.train_loss for s in group])) for _, group in groupby(steps, key=lambda s: s.epoch))

@@ -1,0 +1,128 @@
+"""TensorFlow behind the seam: device, build, step, evaluate, state.
+
+A step is one graph: forward, backward, reduction and update, traced once for the shape of the run's batch. Gradients
+are taken with respect to the `tf.Variable`s under Keras' own, which Horovod understands.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import tf_layers
+from benchmarks.architecture import Arrays
+from benchmarks.data.batch import Batch
+from benchmarks.objectives.tf_objectives import loss as objective
+from horovod_runner.allreduce.settings import Group, Member, join, needs_horovod
+from horovod_runner.backend import Job
+from horovod_runner.optimizers.rules import decayed_names
+from horovod_runner.optimizers.tf_optimizers import Optimizer
+
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float64": "float64"}
+
+Reduce = Callable[[Sequence[tf.Tensor], Sequence[str]], list[tf.Tensor]]
+
+
+def create(job: Job) -> TensorFlowBackend:
+    """Place the threads, join the group of workers, and build the model; the device is this worker's own."""
+    tf.config.threading.set_intra_op_parallelism_threads(job.threads)
+    # Horovod's operations wait for other workers, and with one thread they would block the only one that computes.
+    # Without Horovod a second one would compute, and a worker of one thread would take two cores.
+    tf.config.threading.set_inter_op_parallelism_threads(2 if needs_horovod(job.config) else 1)
+    _claim_gpu(job.world.local_rank)
+    group, strategy = join(job.config, job.world, job.meeting)
+    return TensorFlowBackend(job, group, strategy)
+
+
+def _claim_gpu(local_rank: int) -> None:
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if gpus:
+        tf.config.set_visible_devices(gpus[local_rank % len(gpus)], "GPU")
+
+
+class TensorFlowBackend(Member):
+    """One worker's model, optimizer and reduction."""
+
+    def __init__(self, job: Job, group: Group, reduce: Reduce | None) -> None:
+        super().__init__(group)
+        self._reduce = reduce
+        self._loss = objective(job.config.job.task, job.config.loss)
+        self._model = self._build(job)
+        self._kinds = {array.name: array.kind for array in job.architecture.arrays}
+        self._names = [array.name for array in job.architecture.trainable]
+        self._model_variables = tf_layers.variables_by_name(self._model)
+        self._trainable = {name: self._model_variables[name] for name in self._names}
+        self._optimizer = self._optimize(job)
+        self.load_state(job.initial)
+        self._train = tf.function(self._train_graph)
+        self._predict = tf.function(lambda images: self._model(images, training=False))
+
+    def _build(self, job: Job) -> keras.Model:
+        builder = importlib.import_module(job.config.job.builders["tensorflow"])
+        model: keras.Model = builder.build(job.architecture, dtype_policy=_POLICIES[job.config.precision])
+        self._dtype = tf.as_dtype(model.inputs[0].dtype) if job.config.precision == "float64" else tf.float32
+        return model
+
+    def _optimize(self, job: Job) -> Optimizer:
+        decayed = decayed_names(job.architecture.trainable, job.config.optimizer)
+        return Optimizer(job.config.optimizer, self._trainable, decayed)
+
+    def _train_graph(
+        self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, learning_rate: tf.Tensor
+    ) -> tf.Tensor:
+        variables = [self._trainable[name] for name in self._names]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            loss = self._loss(self._model(images, training=True), targets, weights)
+        gradients = tape.gradient(loss, variables)
+        if self._reduce is not None:
+            gradients = self._reduce(gradients, self._names)
+        self._optimizer.apply(gradients, learning_rate)
+        return loss
+
+    def step(self, batch: Batch, learning_rate: float) -> float:
+        """Train on one batch; return its mean loss before the update."""
+        images = tf.constant(batch.images, self._dtype)
+        weights = tf.constant(batch.weights, self._dtype)
+        rate = tf.constant(learning_rate, tf.float64)
+        return float(self._train(images, tf.constant(batch.targets), weights, rate))
+
+    def evaluate(self, batch: Batch) -> np.ndarray:
+        """Return logits, channels last."""
+        logits: np.ndarray = self._predict(tf.constant(batch.images, self._dtype)).numpy()
+        return logits
+
+    def state(self) -> Arrays:
+        """Return copies of everything that training changes, in canonical layouts."""
+        return self.state_of(list(self._variables()))
+
+    def state_of(self, names: Sequence[str]) -> Arrays:
+        """Return copies of these arrays, in canonical layouts."""
+        variables = self._variables()
+        return {
+            name: np.array(tf_layers.to_canonical(self._kind(name), variables[name].numpy()), order="C")
+            for name in names
+        }
+
+    def load_state(self, arrays: Arrays) -> None:
+        """Replace what is named; KeyError for a name that the model does not have."""
+        variables = self._variables()
+        for name, array in arrays.items():
+            value = tf_layers.from_canonical(self._kind(name), array)
+            variables[name].assign(np.asarray(value, dtype=variables[name].dtype.as_numpy_dtype))
+
+    def _kind(self, name: str) -> str:
+        """Return the kind of an array; an optimizer's slot is laid out as its parameter is."""
+        return self._kinds.get(name.split("/", 1)[-1], "bias")
+
+    def _variables(self) -> dict[str, tf.Variable]:
+        return {**self._model_variables, **self._optimizer.variables()}
+
+    def synchronize(self) -> None:
+        """Nothing to wait for: a step's loss was read, and with it the graph is over."""

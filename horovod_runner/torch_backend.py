@@ -1,0 +1,112 @@
+"""PyTorch behind the seam: device, build, step, evaluate, state."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.architecture import Arrays
+from benchmarks.data.batch import Batch
+from benchmarks.objectives.torch_objectives import loss as objective
+from horovod_runner.allreduce.settings import Group, Member, join
+from horovod_runner.backend import Job
+from horovod_runner.optimizers.rules import decayed_names
+from horovod_runner.optimizers.torch_optimizers import Optimizer
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
+
+
+def create(job: Job) -> TorchBackend:
+    """Place the threads, join the group of workers, and build the model; the device is this worker's own."""
+    torch.set_num_threads(job.threads)
+    group, strategy = join(job.config, job.world, job.meeting)
+    device = torch.device("cuda", job.world.local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    return TorchBackend(job, group, strategy, device)
+
+
+class TorchBackend(Member):
+    """One worker's model, optimizer and reduction."""
+
+    def __init__(self, job: Job, group: Group, strategy: Any, device: torch.device) -> None:
+        super().__init__(group)
+        self._device = device
+        self._dtype = _DTYPES[job.config.precision]
+        self._mixed = job.config.precision == "bfloat16"
+        self._loss = objective(job.config.job.task, job.config.loss)
+        self._segments = job.config.job.task == "segmentation"
+        self._model = self._build(job)
+        self._parameters = dict(self._model.named_parameters())
+        self._optimizer = self._optimize(job)
+        self.load_state(job.initial)
+        self._reducer = strategy(self._parameters) if strategy is not None else None
+
+    def _build(self, job: Job) -> torch.nn.Module:
+        builder = importlib.import_module(job.config.job.builders["torch"])
+        model: torch.nn.Module = builder.build(job.architecture)
+        # Batches come as NHWC: with this layout they enter as they are, and convolutions on CPUs run faster.
+        model = model.to(self._device, self._dtype)
+        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _optimize(self, job: Job) -> Optimizer:
+        decayed = decayed_names(job.architecture.trainable, job.config.optimizer)
+        return Optimizer(job.config.optimizer, self._parameters, decayed)
+
+    def step(self, batch: Batch, learning_rate: float) -> float:
+        """Train on one batch; return its mean loss before the update."""
+        self._model.train()
+        for parameter in self._parameters.values():
+            parameter.grad = None
+        targets = torch.from_numpy(batch.targets).to(self._device).long()
+        weights = torch.from_numpy(batch.weights).to(self._device, self._dtype)
+        loss = self._loss(self._forward(batch), targets, weights)
+        loss.backward()
+        if self._reducer is not None:
+            self._reducer.finish()
+        self._optimizer.step(learning_rate)
+        return float(loss.detach())
+
+    def _forward(self, batch: Batch) -> torch.Tensor:
+        images = torch.from_numpy(batch.images).to(self._device, self._dtype).permute(0, 3, 1, 2)
+        mixed = torch.autocast(self._device.type, torch.bfloat16) if self._mixed else contextlib.nullcontext()
+        with mixed:
+            logits = self._model(images)
+        return logits.float() if self._mixed else logits
+
+    @torch.no_grad()
+    def evaluate(self, batch: Batch) -> np.ndarray:
+        """Return logits, channels last."""
+        self._model.eval()
+        logits = self._forward(batch)
+        if self._segments:
+            logits = logits.permute(0, 2, 3, 1)
+        return logits.cpu().numpy()
+
+    def state(self) -> Arrays:
+        """Return copies of everything that training changes."""
+        return self.state_of(list(self._tensors()))
+
+    def state_of(self, names: Sequence[str]) -> Arrays:
+        """Return copies of these arrays."""
+        tensors = self._tensors()
+        return {name: tensors[name].detach().cpu().numpy().copy(order="C") for name in names}
+
+    @torch.no_grad()
+    def load_state(self, arrays: Arrays) -> None:
+        """Replace what is named; KeyError for a name that the model does not have."""
+        tensors = self._tensors()
+        for name, array in arrays.items():
+            tensors[name].copy_(torch.from_numpy(np.asarray(array, order="C")))
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        buffers = {name: b for name, b in self._model.named_buffers() if not name.endswith("num_batches_tracked")}
+        return {**self._parameters, **buffers, **self._optimizer.state()}
+
+    def synchronize(self) -> None:
+        """Wait for the device; on CPUs a step is over when it returns."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)

@@ -1,0 +1,127 @@
+"""What one worker's process does around its training: place threads, follow the launcher, turn endings into exit codes.
+
+`python -m horovod_runner.worker RUN_FOLDER` is one worker of the run that the folder describes; launchers start so
+many of them. `horovod-runner bench` under a launcher comes here too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from horovod_runner.config import RunConfig
+from horovod_runner.errors import EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_USER_ERROR, SharedError, UserError
+from horovod_runner.record import RunResult
+from horovod_runner.store import RunFolder, Store, full_disk_named
+from horovod_runner.world import World, detect, launcher_process, threads_for
+
+
+def run_worker(config: RunConfig, results: Path) -> int:
+    """Do this worker's part of a run; return the exit code of the process, having said why it is not 0."""
+    world = detect()
+    try:
+        return _work(config, Store(results).folder(config), world, results)
+    except SharedError as error:
+        _complain(str(error), aloud=world.rank == 0)
+        code = EXIT_USER_ERROR
+    except UserError as error:
+        _complain(str(error), aloud=True)
+        code = EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    except Exception:
+        _complain(f"rank {world.rank} of {world.size}: {traceback.format_exc()}", aloud=True)
+        code = 1
+    _leave(code)
+    return code
+
+
+def _work(config: RunConfig, folder: RunFolder, world: World, results: Path) -> int:
+    if config.workers != world.size:
+        raise SharedError(
+            f"workers is {config.workers}, but {world.size} were started; leave --workers out under a launcher"
+        )
+    place_threads(threads_for(world, config.threads))
+    if world.launched:
+        follow_launcher()
+    if world.rank == 0:
+        Store(results).open_run(config)
+
+    from horovod_runner.training import Training
+
+    say = _talker(folder) if world.rank == 0 else _silent
+    result = Training(config, folder, world, say).run()
+    say(closing_line(result, folder))
+    return EXIT_DIVERGED if result.status == "diverged" else 0
+
+
+def place_threads(threads: int) -> None:
+    """Give this process so many threads, before a framework reads the variables; frameworks' chatter is kept down."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def follow_launcher() -> None:
+    """End this process when the launcher that started it is gone: an orphan would hold cores and files."""
+    launcher = launcher_process()
+    if launcher is not None:
+        threading.Thread(target=_end_with, args=(launcher,), daemon=True).start()
+
+
+def _end_with(launcher: psutil.Process) -> None:
+    while launcher.is_running() and launcher.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+def closing_line(result: RunResult, folder: RunFolder) -> str:
+    """Return the sentence that a run ends with."""
+    rate = result.images_per_second
+    speed = "no step was timed" if rate is None else f"{rate.mean:.1f} images/s"
+    if rate is not None and rate.ci95_low is not None and rate.ci95_high is not None:
+        speed += f" [{rate.ci95_low:.1f}, {rate.ci95_high:.1f}]"
+    why = f" ({result.error})" if result.error else ""
+    return f"{result.status}{why}: {speed}, {folder.result_file}"
+
+
+def _talker(folder: RunFolder) -> Callable[[str], None]:
+    def say(line: str) -> None:
+        print(line, flush=True)
+        with full_disk_named(folder.log_file), folder.log_file.open("a") as file:
+            file.write(line + "\n")
+
+    return say
+
+
+def _silent(line: str) -> None:
+    """Say nothing: rank 0 alone talks."""
+
+
+def _complain(text: str, aloud: bool) -> None:
+    if aloud:
+        print(f"horovod-runner: {text}", file=sys.stderr, flush=True)
+
+
+def _leave(code: int) -> None:
+    """End at once under a launcher: other workers may be in a collective that this one will never join."""
+    if detect().launched:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def main() -> int:
+    """Be one worker of the run in the folder named on the command line."""
+    folder = RunFolder(Path(sys.argv[1]))
+    return run_worker(folder.read_config(), folder.path.parent.parent)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

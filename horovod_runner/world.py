@@ -1,0 +1,91 @@
+"""Which rank of how many this process is, read from what its launcher left in the environment.
+
+Known before any framework or Horovod is imported: rank 0 alone talks, threads are placed, and a run's size is the
+launcher's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import psutil
+
+from horovod_runner.errors import UserError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among the workers of a run, and among those that share its host."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    launcher: str = "none"
+
+    @property
+    def launched(self) -> bool:
+        """Whether a launcher started this process."""
+        return self.launcher != "none"
+
+
+_LAUNCHERS = {"mpirun", "mpiexec", "orterun", "orted", "prted", "horovodrun", "srun", "slurmstepd"}
+
+# launcher: variables of rank, size, local rank, local size. horovodrun --mpi is an mpirun with more variables; --gloo
+# sets Horovod's own. Slurm's last one names the tasks of every node ("2(x3),1"), so it is parsed.
+_VARIABLES = {
+    "horovodrun": ("HOROVOD_RANK", "HOROVOD_SIZE", "HOROVOD_LOCAL_RANK", "HOROVOD_LOCAL_SIZE"),
+    "mpirun": (
+        "OMPI_COMM_WORLD_RANK",
+        "OMPI_COMM_WORLD_SIZE",
+        "OMPI_COMM_WORLD_LOCAL_RANK",
+        "OMPI_COMM_WORLD_LOCAL_SIZE",
+    ),
+    "mpiexec": ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
+    "srun": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"),
+}
+
+
+def detect(environment: Mapping[str, str] = os.environ) -> World:
+    """Return this process's place; a process without a launcher is a world of its own."""
+    for launcher, names in _VARIABLES.items():
+        if names[0] in environment and names[1] in environment:
+            rank, size, local_rank, local_size = (_number(environment, name) for name in names)
+            return World(rank, size, local_rank, max(local_size, 1), launcher)
+    return World()
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    text = environment.get(name, "0").split("(")[0].split(",")[0]
+    if not text.isdigit():
+        raise UserError(f"the launcher's variable {name} is {environment[name]!r}, not a number; start the run afresh")
+    return int(text)
+
+
+def threads_for(world: World, wanted: int | None) -> int:
+    """Return the threads of this worker: as wanted, or its share of the cores it may use.
+
+    A launcher that binds each rank to cores of its own has done the sharing already; it may use more of them than its
+    ranks.
+    """
+    if wanted is not None:
+        return wanted
+    allowed = len(os.sched_getaffinity(0))
+    launcher = launcher_process() if world.launched else None
+    bound = launcher is not None and allowed < len(os.sched_getaffinity(launcher.pid))
+    return max(1, allowed if bound else allowed // world.local_size)
+
+
+def launcher_process() -> psutil.Process | None:
+    """Return the nearest ancestor on this host that is a launcher, or a launcher's daemon; None if there is none."""
+    return next((p for p in psutil.Process().parents() if _LAUNCHERS & _names(p)), None)
+
+
+def _names(process: psutil.Process) -> set[str]:
+    """Return what a process is called: by the kernel, and by the first words of its command (scripts, wrappers)."""
+    with contextlib.suppress(psutil.Error):
+        return {process.name(), *(os.path.basename(word) for word in process.cmdline()[:2])}
+    return set()
