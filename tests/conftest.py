@@ -1,0 +1,86 @@
+"""What tests of every kind share: the suite's own programs, run as a user runs them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from horovod_runner.launch import find
+from horovod_runner.store import RunFolder, Store
+
+ROOT = Path(__file__).parent.parent
+# The smallest jobs that are still the real ones: every layer, few channels.
+SMALL = {
+    "resnet50": ["--set", "width=8", "--set", "zero_init_last_gamma=true", "--local-batch", "8"],
+    "unet": ["--workload", "unet", "--set", "width=4", "--set", "data.examples=64", "--local-batch", "4"],
+}
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished command: its exit code, what it said, and where its results are."""
+
+    code: int
+    out: str
+    err: str
+    results: Path
+
+    @property
+    def folders(self) -> list[RunFolder]:
+        """Return the finished runs."""
+        return list(Store(self.results).finished())
+
+    @property
+    def folder(self) -> RunFolder:
+        """Return the only finished run."""
+        assert len(self.folders) == 1, f"{len(self.folders)} results\n{self.out}\n{self.err}"
+        return self.folders[0]
+
+
+def program(name: str) -> str:
+    """Return a program of the environment that the tests run in."""
+    path = find(name)
+    assert path is not None, f"{name} is missing; run `make setup`"
+    return path
+
+
+def plain_environment(**changes: str) -> dict[str, str]:
+    """Return the environment of somebody who has activated nothing."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI_", "HOROVOD_", "PMIX_", "SUITE_"))}
+    return {**environment, **changes}
+
+
+def run(argv: Sequence[str], results: Path, timeout: float = 240, env: Mapping[str, str] | None = None) -> Done:
+    """Run a command in the project's root to its end."""
+    done = subprocess.run(
+        argv, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False, env=env or plain_environment()
+    )
+    return Done(done.returncode, done.stdout, done.stderr, results)
+
+
+def bench_argv(framework: str, workload: str, results: Path, *options: str) -> list[str]:
+    """Return the command of one small run."""
+    words = ["bench", "--framework", framework, "--results", str(results), "--set", "threads=1"]
+    return [sys.executable, "-m", "horovod_runner", *words, *SMALL[workload], *options]
+
+
+def bench(framework: str, workload: str, results: Path, *options: str) -> Done:
+    """Do one small run."""
+    return run(bench_argv(framework, workload, results, *options), results)
+
+
+def losses(folder: RunFolder) -> list[float]:
+    """Return the training loss of every step."""
+    return [step.train_loss for step in folder.read_steps()]
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """An empty folder of results."""
+    return tmp_path / "results"

@@ -1,0 +1,129 @@
+"""Real ranks of both frameworks, under every launcher a user has, end to end."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Done, bench, losses, plain_environment, program, run
+
+FRAMEWORKS = ("tensorflow", "torch")
+
+
+@pytest.mark.parametrize("workload", ["resnet50", "unet"])
+def test_both_frameworks_have_the_same_loss_curve_on_two_workers(workload: str, results: Path) -> None:
+    """In float64 nothing but rounding is left between them, over MPI in one and Gloo in the other.
+
+    Ten steps with a rate that grows eightfold; differences of 1e-16 grow a few times a step (see the parity tests),
+    so 1e-9 is loose for rounding and tight for anything else.
+    """
+    options = ["--workers", "2", "--steps", "10", "--set", "precision=float64", "--set", "schedule.warmup_epochs=0.1"]
+    options += ["--set", "schedule.scaling=linear_workers"]
+    tensorflow = bench("tensorflow", workload, results / "a", *options)
+    torch = bench("torch", workload, results / "b", *options, "--set", "allreduce.controller=gloo")
+    for done in (tensorflow, torch):
+        assert done.code == 0, done.err
+        assert done.folder.read_result().status == "completed"
+    assert losses(torch.folder) == pytest.approx(losses(tensorflow.folder), rel=1e-9)
+    ours, theirs = torch.folder.read_result(), tensorflow.folder.read_result()
+    assert ours.val_loss == pytest.approx(theirs.val_loss, rel=1e-7)
+    origin = json.loads(torch.folder.provenance_file.read_text())
+    assert origin["launcher"]["controller"] == "gloo"
+
+
+@pytest.mark.parametrize("controller", ["--mpi", "--gloo"])
+def test_every_rank_enters_make_under_horovodrun(controller: str, results: Path) -> None:
+    """`horovodrun -np 2 make bench-torch` from a shell in which nothing is activated; rank 0 alone talks."""
+    make = ["make", "bench-torch", "STEPS=6", "LOCAL_BATCH=8", f"RESULTS={results}", "SEED=3"]
+    make += ["ARGS=--set width=8 --set threads=1"]
+    done = run([program("horovodrun"), controller, "-np", "2", *make], results)
+    assert done.code == 0, done.out + done.err
+    result = done.folder.read_result()
+    assert (result.workers, result.global_batch, result.steps, result.seed) == (2, 16, 6, 3)
+    said = done.out + done.err
+    assert said.count("completed: ") == 1 and "make:" not in said and "make[" not in said, said
+
+
+def test_make_bench_tf_under_plain_mpirun_and_alone(results: Path) -> None:
+    make = ["make", "bench-tf", "WORKLOAD=unet", "STEPS=4", "IMAGE_SIZE=32", "GLOBAL_BATCH=8", f"RESULTS={results}"]
+    make += ["ARGS=--set width=4 --set threads=1 --set data.examples=64"]
+    mpirun = [program("mpirun"), "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", "2"]
+    prefix = str(Path(program("mpirun")).parent.parent)
+    under = run([*mpirun, *make], results / "x", env=plain_environment(OPAL_PREFIX=prefix))
+    alone = run(make, results)
+    assert under.code == 0 and alone.code == 0, under.err + alone.err
+    by_workers = {folder.read_result().workers: folder.read_result() for folder in alone.folders}
+    assert sorted(by_workers) == [1, 2]
+    assert by_workers[1].global_batch == by_workers[2].global_batch == 8
+    assert by_workers[2].local_batch == 4
+
+
+@pytest.fixture(scope="module", params=FRAMEWORKS)
+def single(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[float]]:
+    """A framework, and its loss curve in float32."""
+    done = bench(request.param, "resnet50", tmp_path_factory.mktemp("single"), "--steps", "12")
+    assert done.code == 0, done.err
+    return request.param, losses(done.folder)
+
+
+@pytest.mark.parametrize("precision", ["float64", "bfloat16"])
+def test_precisions(single: tuple[str, list[float]], precision: str, results: Path) -> None:
+    framework, reference = single
+    done = bench(framework, "resnet50", results, "--steps", "12", "--set", f"precision={precision}")
+    assert done.code == 0, done.err
+    curve = losses(done.folder)
+    assert all(math.isfinite(loss) for loss in curve)
+    # The first loss is that of the same weights and images: bfloat16 keeps 8 bits of each product, float64 all.
+    assert curve[0] == pytest.approx(reference[0], rel=2e-2 if precision == "bfloat16" else 1e-5)
+    assert curve[0] != reference[0]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_without_reduction_horovod_does_not_run_and_workers_drift_apart(framework: str, results: Path) -> None:
+    done = bench(framework, "unet", results, "--workers", "2", "--steps", "6", "--set", "strategy=none")
+    assert done.code == 0, done.err
+    result = done.folder.read_result()
+    assert result.workers == 2 and result.steps == 6 and result.images_per_second is not None
+    assert len(done.folder.read_steps()[0].worker_seconds) == 2
+
+
+def test_training_learns_and_the_record_is_complete(results: Path) -> None:
+    """A real job on real data: two epochs of digits take the validation loss well below chance (log 10 = 2.30)."""
+    done = bench("torch", "resnet50", results, "--epochs", "3", "--workers", "2")
+    assert done.code == 0, done.err
+    result = done.folder.read_result()
+    assert result.val_loss[-1] < 1.2 and result.val_metric is not None and result.val_metric.values[-1] > 0.6
+    assert len(result.train_loss) == len(result.val_loss) == result.epochs == 3
+    steps = done.folder.read_steps()
+    assert [s.step for s in steps] == list(range(1, result.steps + 1)) and result.steps == 3 * (1437 // 16)
+    assert all(0 <= s.data_seconds < s.step_seconds for s in steps)
+    rate = result.images_per_second
+    assert rate is not None and rate.ci95_low is not None and rate.ci95_high is not None
+    assert rate.ci95_low < rate.mean < rate.ci95_high
+    assert result.data_wait_fraction is not None and result.data_wait_fraction < 0.2
+    assert result.peak_memory_bytes is not None and result.peak_memory_bytes > 100e6
+    _assert_no_machine_path(done)
+
+
+def test_the_doctor_finds_this_environment_fit() -> None:
+    done = run([program("horovod-runner"), "doctor"], ROOT)
+    assert done.code == 0, done.out
+    for word in ("torch", "tensorflow", "Horovod", "mpi", "gloo", "cores", "memory", "disk"):
+        assert word in done.out
+
+
+def test_a_done_run_is_not_done_again(results: Path) -> None:
+    options = ["--steps", "2"]
+    first = bench("torch", "resnet50", results, *options)
+    before = first.folder.result_file.read_bytes()
+    again = bench("torch", "resnet50", results, *options)
+    assert again.code == 0 and "done already" in again.out
+    assert first.folder.result_file.read_bytes() == before
+
+
+def _assert_no_machine_path(done: Done) -> None:
+    for name in ("config.json", "provenance.json", "result.json"):
+        assert str(ROOT) not in (done.folder.path / name).read_text(), name

@@ -1,0 +1,174 @@
+"""One model built in both frameworks from the same bytes, and all that it computes as neutral arrays, side by side."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import tensorflow as tf
+import torch
+
+from benchmarks.architecture import Architecture, Arrays, draw_initial
+from benchmarks.objectives import tf_objectives, torch_objectives
+from benchmarks.tf_layers import from_canonical, to_canonical, variables_by_name
+from benchmarks.workloads import WORKLOADS
+from horovod_runner.config import LossConfig
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model and the batch it is given."""
+
+    workload: str
+    width: int
+    channels: int
+    classes: int
+    image_size: int
+    batch: int
+
+    @property
+    def architecture(self) -> Architecture:
+        """The specification for these sizes."""
+        return WORKLOADS[self.workload].architecture(
+            width=self.width, channels=self.channels, classes=self.classes, image_size=self.image_size
+        )
+
+    def build(self, framework: str, **options: Any) -> Any:
+        """Return the framework's model as its builder makes it."""
+        builder = importlib.import_module(WORKLOADS[self.workload].builders[framework])
+        return builder.build(self.architecture, **options)
+
+    def images(self) -> np.ndarray:
+        """Return float64 images, (batch, height, width, channels)."""
+        shape = (self.batch, self.image_size, self.image_size, self.channels)
+        return np.random.default_rng(1).standard_normal(shape)
+
+    def targets(self) -> np.ndarray:
+        """Return random targets of the workload's task."""
+        pixels = (self.image_size, self.image_size) if WORKLOADS[self.workload].task == "segmentation" else ()
+        return np.random.default_rng(2).integers(0, self.classes, (self.batch, *pixels), dtype=np.int32)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a model computes: logits (channels last) in both modes, loss, gradients, statistics after training."""
+
+    trained: np.ndarray
+    evaluated: np.ndarray
+    loss: float
+    gradients: Arrays
+    statistics: Arrays
+
+
+def starting_point(architecture: Architecture) -> Arrays:
+    """Return initial values with moved constants: with biases 0 and weights 1 a swap of two would go unnoticed."""
+    generator = np.random.default_rng(3)
+    arrays = draw_initial(architecture.arrays, seed=0)
+    for spec in architecture.arrays:
+        if spec.kind == "running_var":
+            arrays[spec.name] = generator.uniform(0.5, 1.5, spec.shape)
+        elif not spec.random:
+            arrays[spec.name] = arrays[spec.name] + 0.1 * generator.standard_normal(spec.shape)
+    return arrays
+
+
+def load_torch(model: torch.nn.Module, arrays: Arrays) -> None:
+    """Copy canonical arrays into the model."""
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+
+
+def load_tf(model: Any, architecture: Architecture, arrays: Arrays) -> None:
+    """Copy canonical arrays into the model."""
+    variables = variables_by_name(model)
+    for spec in architecture.arrays:
+        variables[spec.name].assign(from_canonical(spec.kind, arrays[spec.name]))
+
+
+def channels_last(logits: torch.Tensor) -> np.ndarray:
+    """Return logits as TensorFlow lays them out."""
+    array = logits.detach().numpy()
+    return array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
+
+
+@dataclass(frozen=True)
+class Twins:
+    """A case in both frameworks; each outcome is computed once. `graph`: TensorFlow traces the pass, as a run does."""
+
+    case: Case
+    dtype: str = "float64"
+    graph: bool = False
+
+    @property
+    def loss_config(self) -> LossConfig:
+        """An objective with all its terms."""
+        return LossConfig(label_smoothing=0.1, dice_weight=0.5)
+
+    @cached_property
+    def torch(self) -> Outcome:
+        """PyTorch's outcome."""
+        case, architecture = self.case, self.case.architecture
+        model = case.build("torch").to(getattr(torch, self.dtype))
+        load_torch(model, starting_point(architecture))
+        images = torch.from_numpy(case.images().transpose(0, 3, 1, 2).astype(self.dtype))
+        evaluated = channels_last(model.eval()(images))
+        logits = model.train()(images)
+        loss = self._objective(torch_objectives.loss)(
+            logits, torch.from_numpy(case.targets()), torch.ones(case.batch, dtype=logits.dtype)
+        )
+        loss.backward()
+        gradients = {name: p.grad.numpy() for name, p in model.named_parameters()}
+        statistics = {name: b.numpy() for name, b in model.named_buffers()}
+        return Outcome(channels_last(logits), evaluated, float(loss.detach()), gradients, statistics)
+
+    @cached_property
+    def tensorflow(self) -> Outcome:
+        """TensorFlow's outcome."""
+        case, architecture = self.case, self.case.architecture
+        model = case.build("tensorflow", dtype_policy=self.dtype)
+        load_tf(model, architecture, starting_point(architecture))
+        variables = variables_by_name(model)
+        watched = {spec.name: variables[spec.name] for spec in architecture.trainable}
+        objective = self._objective(tf_objectives.loss)
+
+        def training(images: tf.Tensor) -> Any:
+            with tf.GradientTape() as tape:
+                logits = model(images, training=True)
+                loss = objective(logits, tf.constant(case.targets()), tf.ones(case.batch, logits.dtype))
+            return logits, loss, tape.gradient(loss, watched)
+
+        images = tf.constant(case.images(), self.dtype)
+        evaluated = model(images, training=False).numpy()
+        logits, loss, gradients = (tf.function(training) if self.graph else training)(images)
+        kinds = {spec.name: spec.kind for spec in architecture.arrays}
+        return Outcome(
+            logits.numpy(),
+            evaluated,
+            float(loss),
+            {name: to_canonical(kinds[name], g.numpy()) for name, g in gradients.items()},
+            {spec.name: variables[spec.name].numpy() for spec in architecture.statistics},
+        )
+
+    def _objective(self, make: Callable[..., Any]) -> Any:
+        return make(WORKLOADS[self.case.workload].task, self.loss_config)
+
+
+def relative(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the largest difference over the largest value, infinite if something is not a number.
+
+    Over the largest, since entries that cancel to nearly zero have no relative error.
+    """
+    difference = float(np.abs(a - b).max() / np.abs(a).max())
+    return difference if np.isfinite(difference) else np.inf
+
+
+def worst(a: Arrays, b: Arrays) -> tuple[float, str]:
+    """Return the largest relative difference between two sets of arrays, and its name."""
+    assert a.keys() == b.keys()
+    return max((relative(a[name], b[name]), name) for name in a)

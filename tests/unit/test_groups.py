@@ -1,0 +1,100 @@
+"""Groups of workers that do without Horovod, and when Horovod is started at all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from horovod_runner.allreduce.settings import FileGroup, Solo, horovod_environment, join
+from horovod_runner.config import AllreduceConfig, decode
+from horovod_runner.errors import UserError
+from horovod_runner.world import World, detect, threads_for
+
+
+def test_workers_meet_through_a_folder(tmp_path: Path) -> None:
+    """Three workers, many rounds, each at its own pace: nobody reads another round's values, and no file is left."""
+
+    def member(rank: int) -> list[np.ndarray]:
+        group = FileGroup(World(rank, 3), tmp_path)
+        seen = [group.gather(np.array([rank, turn, rank * turn], float)) for turn in range(40)]
+        mean = group.mean(np.array([float(rank)]))
+        group.close()
+        return [*seen, mean]
+
+    with ThreadPoolExecutor(3) as pool:
+        everyone = list(pool.map(member, range(3)))
+    for seen in everyone:
+        for turn, rows in enumerate(seen[:-1]):
+            np.testing.assert_array_equal(rows, [[r, turn, r * turn] for r in range(3)])
+        assert seen[-1] == [1.0]
+
+
+def test_one_worker_is_a_group_of_its_own() -> None:
+    np.testing.assert_array_equal(Solo().gather(np.array([1.0, 2.0])), [[1.0, 2.0]])
+
+
+@pytest.mark.parametrize("framework", ["torch", "tensorflow"])
+@pytest.mark.parametrize("settings", [{"workers": 1}, {"workers": 2, "strategy": "none"}])
+def test_horovod_is_not_even_imported_where_nothing_is_reduced(
+    framework: str, settings: dict[str, object], tmp_path: Path
+) -> None:
+    script = (
+        "import sys; from pathlib import Path; from horovod_runner.allreduce.settings import join\n"
+        "from horovod_runner.config import decode; from horovod_runner.world import World\n"
+        f"config = decode({{'framework': {framework!r}, **{settings!r}}}, 'test')\n"
+        "_, strategy = join(config, World(0, config.workers), Path(sys.argv[1]))\n"
+        "print(strategy, 'horovod' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout == "None False\n"
+
+
+def test_what_is_not_set_is_left_to_horovod() -> None:
+    assert horovod_environment(AllreduceConfig(yield_when_idle=False)) == {}
+    settings = AllreduceConfig(fusion_mb=0.5, cycle_ms=3.5)
+    assert horovod_environment(settings) == {
+        "HOROVOD_FUSION_THRESHOLD": "524288",
+        "HOROVOD_CYCLE_TIME": "3.5",
+        "OMPI_MCA_mpi_yield_when_idle": "1",
+    }
+
+
+def test_joining_alone_needs_no_folder(tmp_path: Path) -> None:
+    group, strategy = join(decode({"framework": "torch"}, "test"), World(), tmp_path / "never")
+    assert isinstance(group, Solo) and strategy is None and not (tmp_path / "never").exists()
+
+
+class TestWorld:
+    def test_every_launcher_is_recognised(self) -> None:
+        assert detect({}) == World()
+        horovod = {"HOROVOD_RANK": "1", "HOROVOD_SIZE": "4", "HOROVOD_LOCAL_RANK": "1", "HOROVOD_LOCAL_SIZE": "2"}
+        assert detect(horovod) == World(1, 4, 1, 2, "horovodrun")
+        names = ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")
+        mpi = dict(zip((f"OMPI_COMM_WORLD_{n}" for n in names), "3401", strict=True))
+        assert detect({**mpi, "OMPI_COMM_WORLD_LOCAL_SIZE": "1"}) == World(3, 4, 0, 1, "mpirun")
+        slurm = {"SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "7", "SLURM_LOCALID": "1"}
+        assert detect({**slurm, "SLURM_STEP_TASKS_PER_NODE": "2(x3),1"}) == World(5, 7, 1, 2, "srun")
+
+    def test_a_batch_script_of_slurm_is_no_rank(self) -> None:
+        assert not detect({"SLURM_JOB_ID": "12", "SLURM_PROCID": "0", "SLURM_NTASKS": "4"}).launched
+
+    def test_nonsense_is_refused(self) -> None:
+        with pytest.raises(UserError, match="HOROVOD_RANK"):
+            detect({"HOROVOD_RANK": "first", "HOROVOD_SIZE": "2"})
+
+    def test_workers_of_a_host_share_its_cores(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        launcher = psutil.Process()
+        monkeypatch.setattr("horovod_runner.world.launcher_process", lambda: launcher)
+        monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
+        assert threads_for(World(0, 4, 0, 4, "mpirun"), None) == 2
+        assert threads_for(World(0, 16, 0, 16, "mpirun"), None) == 1
+        assert threads_for(World(0, 4, 0, 4, "mpirun"), 3) == 3
+        monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(32 if pid == launcher.pid else 8)))
+        bound = threads_for(World(0, 4, 0, 4, "mpirun"), None)
+        assert bound == 8, "a launcher that binds has shared the cores out already"

@@ -1,0 +1,59 @@
+"""What a user sees while a matrix is done: on a terminal a table that moves, in a log a line for each event."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+
+from horovod_runner.config import decode
+from horovod_runner.progress import Lines, LiveTable
+from horovod_runner.record import StepRecord
+from horovod_runner.store import Store, write_json
+from horovod_runner.summary import summarise
+
+FIRST, SECOND = (decode({"framework": f, "steps": 40}, "test") for f in ("torch", "tensorflow"))
+
+
+def shown(console: Console, table: LiveTable) -> str:
+    """Return the picture as it is now."""
+    with console.capture() as capture:
+        console.print(table.live.renderable)
+    return capture.get()
+
+
+def step(number: int, loss: float) -> StepRecord:
+    seconds = {"step_seconds": 0.1, "data_seconds": 0.0, "worker_seconds": (0.1,)}
+    return StepRecord(step=number, epoch=1, learning_rate=0.1, train_loss=loss, **seconds)
+
+
+def test_the_table_follows_the_files_of_the_run_in_flight(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    console = Console(width=140, file=io.StringIO(), force_terminal=True, color_system=None)
+    table = LiveTable(Live(console=console, auto_refresh=False), [FIRST, SECOND], store)
+    folder = store.open_run(FIRST)
+    table.started(FIRST, folder)
+    table.redraw()
+    assert "starts" in shown(console, table) and "waits" in shown(console, table)
+    write_json(folder.provenance_file, {"planned_steps": 40})
+    folder.append_steps([step(10, 2.5), step(20, 1.25)])
+    table.redraw()
+    assert "step 20 of 40  loss 1.2500" in shown(console, table) and "2 runs left" in shown(console, table)
+    result = summarise(FIRST, "diverged", steps=[step(20, 1.25)], error="the training loss became nan at step 21")
+    table.ended(FIRST, result)
+    assert "diverged: the training loss became nan" in shown(console, table)
+    assert "1 run left, about" in shown(console, table)
+
+
+def test_lines_count_what_was_done_before(tmp_path: Path) -> None:
+    store, text = Store(tmp_path), io.StringIO()
+    store.open_run(FIRST).write_result(summarise(FIRST, "completed", steps=[step(40, 1.0)], wall_seconds=4))
+    lines = Lines(Console(file=text, width=120), [FIRST, SECOND], store)
+    lines.started(SECOND, store.open_run(SECOND))
+    lines.ended(SECOND, summarise(SECOND, "failed", error="exit code 9: it was killed"))
+    assert text.getvalue().splitlines() == [
+        "[2/2] resnet50 in tensorflow, 1 worker, 16 images each …",
+        "      failed: exit code 9: it was killed",
+    ]

@@ -1,0 +1,216 @@
+"""The report: what is read first, what is compared with what, what is left out, and that the page stands alone."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from horovod_runner import record
+from horovod_runner.analysis import page, tables, terminal, words
+from horovod_runner.analysis.report import write_report
+from horovod_runner.analysis.summary import Cell, Group, groups
+from horovod_runner.errors import UserError
+from tests.made_results import add_failure, add_run, make_results
+
+TORCH = {"workload": "unet", "framework": "torch", "workers": 2}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight completed runs, one that failed and one that is not finished."""
+    root = make_results(tmp_path_factory.mktemp("results"))
+    error = f"rank 1 was ended by signal 9: {root}/bench/x/log.txt & <more>"
+    add_failure(root, TORCH | {"seed": 9}, "failed", error)
+    (add_run(root, TORCH | {"seed": 10}).path / "result.json").unlink()
+    return root
+
+
+@pytest.fixture(scope="module")
+def html(results: Path) -> str:
+    """Return the page of these results."""
+    return write_report(results, console=Console(file=io.StringIO())).read_text()
+
+
+def cells(root: Path) -> dict[tuple[str, str, int], Cell]:
+    """Return the cells of the groups below a folder."""
+    return {(g.workload, c.framework, c.workers): c for g in groups(tables.read(root)) for c in g.cells}
+
+
+def only_group(root: Path, workload: str) -> Group:
+    """Return the one group of a job."""
+    (group,) = (group for group in groups(tables.read(root)) if group.workload == workload)
+    return group
+
+
+def test_speedup_is_over_the_same_frameworks_one_worker(results: Path) -> None:
+    table = cells(results)
+    one, two = table["unet", "torch", 1], table["unet", "torch", 2]
+    assert one.images_per_second and two.images_per_second and two.speedup and two.efficiency
+    assert two.speedup.mean == pytest.approx(two.images_per_second.mean / one.images_per_second.mean)
+    assert two.efficiency.mean == pytest.approx(two.speedup.mean / 2)
+    assert one.speedup is None
+
+
+def test_strong_scaling_compares_equal_global_batches(tmp_path: Path) -> None:
+    make_results(tmp_path, scaling="strong", global_batch=32)
+    add_run(tmp_path, {"workload": "unet", "framework": "torch", "global_batch": 64, "scaling": "strong"})
+    fixed = {group.fixed_batch: group for group in groups(tables.read(tmp_path)) if group.workload == "unet"}
+    assert sorted(fixed) == [32, 64]
+    assert [cell.local_batch for cell in fixed[32].cells if cell.framework == "torch"] == [32, 16]
+    assert words.scaling(fixed[32]) == "strong scaling, 32 images over all workers"
+
+
+def test_other_machines_are_never_averaged(tmp_path: Path) -> None:
+    add_run(tmp_path, TORCH)
+    add_run(tmp_path, TORCH | {"seed": 1}, machine="other")
+    made = groups(tables.read(tmp_path))
+    assert [(group.distinct, len(group.runs)) for group in made] == [
+        ({"machine": "3f9c2a"}, 1),
+        ({"machine": "other"}, 1),
+    ]
+
+
+def test_settings_that_differ_make_groups_and_are_named(tmp_path: Path) -> None:
+    for epochs in (5, 10, 0):
+        add_run(tmp_path, TORCH | {"schedule": {"warmup_epochs": float(epochs)}})
+    made = groups(tables.read(tmp_path))
+    assert [group.distinct["schedule.warmup_epochs"] for group in made] == [0.0, 5.0, 10.0]
+    assert all(len(group.distinct) == 1 for group in made)
+
+
+def test_several_runs_make_a_run_the_sample(tmp_path: Path) -> None:
+    rates = (90.0, 100.0, 110.0)
+    for repeat, rate in enumerate(rates):
+        interval = record.Interval(mean=rate, ci95_low=rate - 0.1, ci95_high=rate + 0.1)
+        add_run(tmp_path, TORCH | {"repeat": repeat}, images_per_second=interval)
+    (cell,) = cells(tmp_path).values()
+    assert cell.images_per_second is not None and cell.images_per_second.ci95_high is not None
+    assert cell.images_per_second.mean == pytest.approx(3 / sum(1 / rate for rate in rates))
+    assert cell.images_per_second.ci95_high > 115
+
+
+def test_what_did_not_complete_is_in_no_figure_of_a_cell(results: Path) -> None:
+    cell = cells(results)["unet", "torch", 2]
+    assert (len(cell.runs), len(cell.completed), cell.status) == (2, 1, "1 completed, 1 failed")
+
+
+def test_a_copied_study_stays_a_study_of_its_own(tmp_path: Path) -> None:
+    add_run(tmp_path, TORCH)
+    (tmp_path / "bench").rename(tmp_path / "copy")
+    add_run(tmp_path, TORCH)
+    assert [group.experiment for group in groups(tables.read(tmp_path))] == ["bench", "copy"]
+
+
+@pytest.mark.parametrize("width", [80, 132])
+def test_the_terminal_shows_every_figure_whole(results: Path, width: int) -> None:
+    text = io.StringIO()
+    terminal.show(groups(tables.read(results)), Console(file=text, width=width))
+    shown = text.getvalue()
+    assert max(len(line) for line in shown.splitlines()) <= width
+    assert "…" not in shown.replace("…/log.txt", "")
+    speed = only_group(results, "unet").cells[0].images_per_second
+    for figure in ("tensorflow", "torch", words.bounds(speed), "1 failed", "weak scaling, 8 images a worker"):
+        assert figure in shown
+
+
+def test_the_page_stands_alone(html: str) -> None:
+    for outside in ("<script", "<link", "@import", 'src="', "<metadata"):
+        assert outside not in html
+    targets = re.findall(r'href="([^"]*)"', html) + re.findall(r"url\(([^)]*)\)", html)
+    assert targets
+    assert all(target.startswith("#") for target in targets)
+
+
+def test_ids_within_the_page_are_unique_and_all_links_have_one(html: str) -> None:
+    ids = re.findall(r' id="([^"]*)"', html)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]*)"', html)) <= set(ids)
+
+
+def test_tags_are_balanced(html: str) -> None:
+    """What the template opens, it closes, in order."""
+    open_tags: list[str] = []
+
+    class Balance(HTMLParser):
+        def handle_starttag(self, tag: str, attributes: object) -> None:
+            if tag not in ("meta", "br"):
+                open_tags.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            assert open_tags.pop() == tag
+
+    Balance().feed(html)
+    assert open_tags == []
+
+
+def test_the_page_names_failures_escaped_and_without_paths(html: str, results: Path) -> None:
+    assert "rank 1 was ended by signal 9: …/log.txt &amp; &lt;more&gt;" in html
+    assert "1 run of 9 did not complete" in html
+    assert "1 run begun and not finished" in html
+    assert str(results) not in html
+    assert "/somewhere" not in html
+    assert ".venv/bin/horovod-runner bench --framework torch --workload unet --workers 2" in html
+
+
+def test_the_page_has_both_jobs_all_figures_and_provenance(html: str, results: Path) -> None:
+    assert html.count("<figure>") == 12
+    for text in ("ResNet-50, weak scaling", "U-Net, weak scaling", "Open MPI 4.1.8", "Some CPU", "0123456789ab"):
+        assert text in html
+    files = {file.name for file in (results / "bench" / "figures").iterdir()}
+    assert files == {f"{job}.{kind}" for job in ("resnet50-weak16", "unet-weak8") for kind in ("png", "svg")}
+
+
+def test_the_same_results_make_the_same_page(tmp_path: Path) -> None:
+    add_run(tmp_path, TORCH)
+    once, again = (write_report(tmp_path, console=Console(file=io.StringIO())).read_bytes() for _ in range(2))
+    assert once == again
+
+
+def test_findings_claim_a_difference_only_where_intervals_carry_it(tmp_path: Path) -> None:
+    for framework, mean in (("tensorflow", 100.0), ("torch", 104.0)):
+        wide = record.Interval(mean=mean, ci95_low=mean - 10, ci95_high=mean + 10)
+        add_run(tmp_path, TORCH | {"framework": framework, "workers": 1}, images_per_second=wide)
+    told = " ".join(page.findings(only_group(tmp_path, "unet")))
+    assert "On 1 worker TensorFlow and PyTorch cannot be told apart in speed: ratio 0.96" in told
+    assert "With one seed, nothing tells this from what another seed would change" in told
+
+
+def test_another_place_for_the_page(tmp_path: Path) -> None:
+    add_run(tmp_path / "results", TORCH)
+    written = write_report(tmp_path / "results", tmp_path / "mine.html", Console(file=io.StringIO()))
+    assert written == tmp_path / "mine.html"
+    assert (tmp_path / "figures" / "bench" / "unet-weak8.png").exists()
+    assert not list(tmp_path.glob("results/**/*.png"))
+
+
+def test_a_single_run_and_one_that_failed_at_once(tmp_path: Path) -> None:
+    """A page is made of whatever there is."""
+    run = add_run(tmp_path, TORCH | {"workers": 1})
+    write_report(run.path, console=Console(file=io.StringIO()))
+    assert (run.path / "report.html").exists()
+    failed = add_failure(tmp_path / "other", TORCH, "timeout", "it took too long")
+    shown = write_report(failed.path.parent, console=Console(file=io.StringIO())).read_text()
+    assert "<figure>" not in shown
+    assert "it took too long" in shown
+
+
+def test_nothing_to_report_names_folder_and_remedy(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{tmp_path} holds no finished run; make some with: make bench"):
+        write_report(tmp_path)
+
+
+def test_the_tables_wait_for_no_plotting_library() -> None:
+    code = """
+import sys
+from horovod_runner.analysis import report, tables, terminal
+heavy = {"pandas", "matplotlib", "scipy", "pyarrow", "torch", "tensorflow", "horovod"}
+print(sorted(heavy & set(sys.modules)))
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

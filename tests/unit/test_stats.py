@@ -1,0 +1,122 @@
+"""The statistics against examples worked by hand, and the confidence interval against what it promises."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy.signal import lfilter
+
+from horovod_runner import record
+from horovod_runner.analysis import stats
+
+
+def correlated_seconds(generator: np.random.Generator, steps: int, correlation: float) -> np.ndarray:
+    """Step seconds around 0.1 whose noise is a first-order autoregression, drawn in its steady state."""
+    noise = generator.normal(size=steps + 200)
+    return 0.1 + 0.01 * lfilter([1.0], [1.0, -correlation], noise)[200:] * math.sqrt(1 - correlation**2)
+
+
+def test_throughput_by_hand() -> None:
+    """Three blocks of two steps with means 1, 2 and 3 s: t(2) = 4.3027, s = 1, so 2 +- 2.4842 s; 8 samples a step."""
+    interval = stats.throughput([[1.0], [1.0], [1.5], [2.5], [3.0], [3.0]], 8)
+    assert interval.mean == pytest.approx(4.0)
+    assert interval.ci95_low == pytest.approx(8 / (2 + 4.302653 / math.sqrt(3)), rel=1e-6)
+    assert interval.ci95_high == math.inf
+
+
+def test_throughput_is_total_samples_over_the_slowest_workers_total_time() -> None:
+    """A mean of rates would give 75 for the first worker, and rank 0 alone would hide the second."""
+    seconds = [[1.0, 1.1], [0.5, 1.9]]
+    assert stats.throughput(seconds, 50) == (pytest.approx(100 / 3.0), None, None)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_no_bounds_below_three_blocks(steps: int) -> None:
+    interval = stats.throughput(np.ones((steps, 2)), 4)
+    assert (interval.ci95_low, interval.ci95_high) == (None, None)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.7])
+def test_the_interval_covers_the_truth_as_often_as_it_says(correlation: float) -> None:
+    """Autocorrelated noise, 200 steps: nominally 95 %. Single steps as samples would cover below 60 % at 0.7."""
+    generator = np.random.default_rng(7)
+    covered = 0
+    for _ in range(1000):
+        interval = stats.throughput(correlated_seconds(generator, 200, correlation)[:, None], 32)
+        assert interval.ci95_low is not None and interval.ci95_high is not None
+        covered += interval.ci95_low <= 320 <= interval.ci95_high
+    assert 0.88 < covered / 1000 < 0.99
+
+
+def test_an_odd_number_of_steps_loses_none() -> None:
+    seconds = np.linspace(0.1, 0.3, 103)[:, None]
+    assert stats.throughput(seconds, 7).mean == pytest.approx(7 * 103 / seconds.sum())
+
+
+def test_step_seconds_are_the_slowest_workers() -> None:
+    seconds = np.column_stack([np.full(100, 0.5), np.arange(1.0, 101.0)])
+    summary = stats.step_seconds(seconds)
+    assert summary == (pytest.approx(50.5), pytest.approx(95.05), 1.0, 100.0)
+
+
+def test_slowest_worker_by_total_and_its_ratio() -> None:
+    seconds = np.tile([1.0, 1.0, 1.5, 1.0], (9, 1))
+    assert stats.slowest_worker(seconds) == (2, 1.5, 1.5)
+    assert stats.slowest_worker(np.ones((3, 2))).rank == 0
+
+
+def test_results_fit_the_record() -> None:
+    """The worker fills RunResult with them by field name."""
+    seconds = np.random.default_rng(0).uniform(0.1, 0.2, (40, 3))
+    record.Interval(**stats.throughput(seconds, 8)._asdict())
+    record.Seconds(**stats.step_seconds(seconds)._asdict())
+    record.SlowestWorker(**stats.slowest_worker(seconds)._asdict())
+
+
+def test_ratio_interval() -> None:
+    """Equal relative widths combine to sqrt(2) times one of them; a part without bounds leaves none."""
+    wide = stats.Interval(100.0, 100 / 1.1, 110.0)
+    result = stats.ratio(wide, stats.Interval(50.0, 50 / 1.1, 55.0))
+    assert result.mean == 2.0
+    assert result.ci95_high == pytest.approx(2 * 1.1 ** math.sqrt(2))
+    assert result.ci95_low == pytest.approx(2 / 1.1 ** math.sqrt(2))
+    assert stats.ratio(wide, stats.Interval(50.0, None, None)) == (2.0, None, None)
+
+
+def test_a_ratio_covers_the_truth() -> None:
+    generator = np.random.default_rng(3)
+    covered = 0
+    for _ in range(500):
+        one = stats.throughput(correlated_seconds(generator, 200, 0.3)[:, None], 16)
+        two = stats.throughput(2 * correlated_seconds(generator, 200, 0.3)[:, None], 32)
+        both = stats.ratio(two, one)
+        assert both.ci95_low is not None and both.ci95_high is not None
+        covered += both.ci95_low <= 1.0 <= both.ci95_high
+    assert 0.88 < covered / 500 < 0.99
+
+
+def test_over_runs_averages_times() -> None:
+    """100 and 300 images/s over equal work make 150, not 200."""
+    assert stats.over_runs([100.0, 300.0]) == (pytest.approx(150.0), None, None)
+    interval = stats.over_runs([99.0, 100.0, 101.0, 100.0])
+    assert interval.ci95_low is not None and interval.ci95_high is not None
+    assert 98 < interval.ci95_low < 100 < interval.ci95_high < 102
+
+
+def test_times_scales_all() -> None:
+    assert stats.times(stats.Interval(2.0, 1.0, None), 0.5) == (1.0, 0.5, None)
+
+
+@pytest.mark.parametrize("seconds", [[], [1.0, 2.0], [[]], [[0.0]], [[float("nan")]], [[-1.0]]])
+def test_impossible_times_are_refused(seconds: list[object]) -> None:
+    with pytest.raises(ValueError, match="step seconds"):
+        stats.throughput(seconds, 1)
+
+
+def test_importing_it_brings_no_heavy_library() -> None:
+    code = "import sys, horovod_runner.analysis.stats; print({'scipy', 'pandas', 'matplotlib'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

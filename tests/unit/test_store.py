@@ -1,0 +1,185 @@
+"""Files of a run: whole or absent, never half; and the steps that a kill cut short."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from horovod_runner.checkpoint import Checkpoints
+from horovod_runner.config import decode
+from horovod_runner.errors import Diverged, UserError
+from horovod_runner.record import StepRecord
+from horovod_runner.recorder import Recorder
+from horovod_runner.store import RunFolder, Store, exclusive
+from horovod_runner.summary import summarise
+
+CONFIG = decode({"framework": "torch", "steps": 40}, "test")
+
+
+def step(number: int, loss: float = 1.0, seconds: float = 0.1) -> StepRecord:
+    return StepRecord(
+        step=number,
+        epoch=1 + (number - 1) // 10,
+        learning_rate=0.1,
+        train_loss=loss,
+        step_seconds=seconds,
+        data_seconds=0.001,
+        worker_seconds=(seconds,),
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return Store(tmp_path).open_run(CONFIG)
+
+
+def test_result_and_steps_come_back_as_they_went(folder: RunFolder) -> None:
+    steps = [step(n, loss=1 / n) for n in range(1, 41)]
+    folder.append_steps(steps[:20])
+    folder.append_steps(steps[20:])
+    assert folder.read_steps() == steps and not folder.done
+    result = summarise(CONFIG, "completed", steps=steps, wall_seconds=4.0)
+    folder.write_result(result)
+    assert folder.done and folder.read_result() == result and folder.read_config() == CONFIG
+    assert result.train_loss == pytest.approx([np.mean([1 / n for n in range(a, a + 10)]) for a in (1, 11, 21, 31)])
+    assert result.images_per_second is not None
+    assert result.images_per_second.mean == pytest.approx(160) and result.timed_steps == 35
+
+
+def test_not_finite_losses_survive(folder: RunFolder) -> None:
+    folder.append_steps([step(1, loss=float("nan")), step(2, loss=float("inf"))])
+    first, second = folder.read_steps()
+    assert np.isnan(first.train_loss) and second.train_loss == float("inf")
+
+
+def test_a_line_cut_short_is_dropped_and_rewinding_keeps_the_rest(folder: RunFolder) -> None:
+    folder.append_steps([step(n) for n in range(1, 6)])
+    with folder.steps_file.open("a") as file:
+        file.write('{"step": 6, "epo')
+    assert [s.step for s in folder.read_steps()] == [1, 2, 3, 4, 5]
+    assert [s.step for s in folder.rewind_steps(3)] == [1, 2, 3]
+    folder.append_steps([step(4)])
+    assert [s.step for s in folder.read_steps()] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema": 99}', '{"schema": 1, "run_id": 3}'])
+def test_damaged_or_foreign_results_are_refused_in_a_sentence(folder: RunFolder, content: str) -> None:
+    folder.result_file.write_text(content)
+    with pytest.raises(UserError, match=r"result\.json"):
+        folder.read_result()
+
+
+def test_a_full_disk_leaves_the_old_file_whole(folder: RunFolder) -> None:
+    """A limit on file size stands for the disk: the write fails in the middle, as on a full one."""
+    before = folder.config_file.read_text()
+    script = (
+        "import resource, signal, sys; from pathlib import Path; from horovod_runner.store import write_text\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "write_text(Path(sys.argv[1]), 'x' * 100_000)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(folder.config_file)], capture_output=True, check=False)
+    assert done.returncode != 0
+    assert folder.config_file.read_text() == before
+    assert sorted(p.name for p in folder.path.iterdir()) == ["config.json"]
+
+
+def test_a_place_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="--results"):
+        Store(tmp_path / "file").open_run(CONFIG)
+
+
+def test_a_second_worker_on_the_same_run_is_refused(folder: RunFolder) -> None:
+    with exclusive(folder.path), pytest.raises(UserError, match="another process"), exclusive(folder.path):
+        pass
+    with exclusive(folder.path):
+        pass
+
+
+class TestCheckpoints:
+    arrays: ClassVar = {"a.weight": np.arange(6.0).reshape(2, 3), "momentum/a.weight": np.ones((2, 3), np.float32)}
+
+    def test_the_newest_few_are_kept_and_come_back(self, tmp_path: Path) -> None:
+        checkpoints = Checkpoints(tmp_path / "c", keep=2)
+        for number in (5, 10, 15):
+            checkpoints.save(number, {name: a + number for name, a in self.arrays.items()}, CONFIG)
+        assert checkpoints.steps() == [10, 15]
+        loaded = checkpoints.load(15, CONFIG)
+        for name, array in self.arrays.items():
+            np.testing.assert_array_equal(loaded[name], array + 15)
+            assert loaded[name].dtype == array.dtype
+
+    def test_one_without_its_description_does_not_exist(self, tmp_path: Path) -> None:
+        checkpoints = Checkpoints(tmp_path / "c", keep=2)
+        checkpoints.save(5, self.arrays, CONFIG)
+        (tmp_path / "c" / "step-00000005.json").unlink()
+        assert checkpoints.steps() == []
+
+    @pytest.mark.parametrize("damage", ["truncated", "altered", "missing"])
+    def test_damage_is_named(self, tmp_path: Path, damage: str) -> None:
+        checkpoints = Checkpoints(tmp_path / "c", keep=2)
+        checkpoints.save(5, self.arrays, CONFIG)
+        file = tmp_path / "c" / "step-00000005.safetensors"
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content[:-3] if damage == "truncated" else content)
+        if damage == "missing":
+            file.unlink()
+        with pytest.raises(UserError, match=r"step-00000005\.safetensors was cut short or altered"):
+            checkpoints.load(5, CONFIG)
+
+    def test_another_run_s_is_refused_by_the_setting_that_differs(self, tmp_path: Path) -> None:
+        checkpoints = Checkpoints(tmp_path / "c", keep=2)
+        checkpoints.save(5, self.arrays, CONFIG)
+        other = decode({**CONFIG.to_dict(), "width": 32}, "test")
+        with pytest.raises(UserError, match="another run: its width is 64, this run's is 32"):
+            checkpoints.load(5, other)
+
+
+class TestRecorder:
+    def test_losses_are_averaged_and_the_slowest_clock_counts(self) -> None:
+        written: list[StepRecord] = []
+
+        def two_workers(own: np.ndarray) -> np.ndarray:
+            other = own.reshape(-1, 3) * np.array([3.0, 2.0, 5.0])
+            return np.stack([own, other.ravel()])
+
+        recorder = Recorder(two_workers, written.extend, [], record_every=1)
+        recorder.add(1, 1, 0.1, 1.0, 0.5, 0.1)
+        recorder.add(2, 1, 0.1, 2.0, 0.7, 0.1)
+        recorder.validated(0.9, 0.8)
+        recorder.flush()
+        assert [s.train_loss for s in written] == [2.0, 4.0]
+        assert [s.step_seconds for s in written] == [1.0, 1.4] and written[0].worker_seconds == (0.5, 1.0)
+        assert written[1].val_loss == 0.9 and written[0].val_loss is None
+
+    def test_one_worker_s_nan_ends_the_run_for_all_at_that_step(self) -> None:
+        written: list[StepRecord] = []
+        nan_elsewhere = lambda own: np.stack([own, np.where(np.arange(len(own)) == 3, np.nan, own)])  # noqa: E731
+        recorder = Recorder(nan_elsewhere, written.extend, [], record_every=1)
+        for number in (1, 2, 3):
+            recorder.add(number, 1, 0.1, 1.0, 0.5, 0.1)
+        with pytest.raises(Diverged, match="step 2"):
+            recorder.flush()
+        assert [s.step for s in written] == [1, 2]
+
+    def test_long_runs_are_thinned_but_validation_stays(self) -> None:
+        written: list[StepRecord] = []
+        recorder = Recorder(lambda own: own[None], written.extend, [], record_every=4)
+        for number in range(1, 11):
+            recorder.add(number, 1, 0.1, 1.0, 0.5, 0.1)
+            if number == 6:
+                recorder.validated(1.0, 1.0)
+        recorder.flush()
+        assert [s.step for s in written] == [4, 6, 8, 10]
+
+
+def test_a_disk_without_room_is_a_sentence_and_not_a_traceback(folder: RunFolder) -> None:
+    folder.steps_file.symlink_to("/dev/full")  # every write to it fails as on a full disk
+    with pytest.raises(UserError, match=r"steps\.jsonl: the disk is full: free some space"):
+        folder.append_steps([step(1)])
