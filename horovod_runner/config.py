@@ -57,15 +57,25 @@ class DataConfig(Settings):
 class OptimizerConfig(Settings):
     """How a gradient changes the weights; the rules are written down in horovod_runner/optimizers/rules.py."""
 
-    name: Literal["sgd", "adam"] = Field("sgd", description="None given: the workload's")
+    name: Literal["sgd", "adam", "adamw", "lars", "lamb"] = Field("sgd", description="None given: the workload's")
     learning_rate: Positive | None = Field(None, description="base rate, before scaling; None: the workload's")
     momentum: Fraction = 0.9
     nesterov: bool = False
+    velocity: Literal["gradient", "absorbed"] = Field(
+        "gradient", description="of sgd: in units of the gradient, or with the learning rate absorbed as Keras has it"
+    )
+    momentum_correction: bool = Field(
+        True, description="an absorbed velocity is rescaled when the rate changes (Goyal et al. 2017, remark 2)"
+    )
     beta1: Fraction = 0.9
     beta2: Fraction = 0.999
     epsilon: Positive = 1e-8
     weight_decay: NonNegative = Field(0.0, description="L2: added to the gradient as weight_decay * w")
     decay_norm: bool = Field(False, description="whether decay also applies to biases and normalisation")
+    trust_coefficient: Positive = Field(0.001, description="of lars: eta of You et al. 2017, eq. 6")
+    clip_norm: Positive | None = Field(
+        None, description="largest L2 norm of the whole reduced gradient; a longer one is scaled down to it"
+    )
 
 
 class ScheduleConfig(Settings):
@@ -118,11 +128,19 @@ class RunConfig(Settings):
     experiment: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = "bench"
     data: DataConfig = DataConfig()
     width: Annotated[int, Field(ge=1, le=4096)] | None = Field(None, description="channels of the first layer")
+    classifier: Literal["full", "small"] | None = Field(
+        None, description="of vgg16: 4096-4096 behind 7x7 maps as published, or one for small images; None: by the size"
+    )
     zero_init_last_gamma: bool = Field(False, description="each residual block starts as the identity (Goyal et al.)")
     epochs: Count | None = None
     steps: Count | None = None
     workers: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    virtual_workers: Literal[1] = 1
+    virtual_workers: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        1, description="shards of local_batch that each worker trains on in a step, as if each had a worker of its own"
+    )
+    accumulate: Annotated[int, Field(ge=1, le=1_048_576)] = Field(
+        1, description="micro-batches that a local batch is divided into, to save memory; gradients are averaged"
+    )
     local_batch: Annotated[int, Field(ge=1, le=1_048_576)] | None = None
     global_batch: Annotated[int, Field(ge=1, le=1_073_741_824)] | None = None
     scaling: Literal["weak", "strong"] = "weak"
@@ -130,7 +148,12 @@ class RunConfig(Settings):
     schedule: ScheduleConfig = ScheduleConfig()
     loss: LossConfig = LossConfig()
     precision: Literal["float32", "float64", "bfloat16"] = "float32"
-    batch_norm: Literal["local"] = "local"
+    batch_norm: Literal["local", "synchronised", "ghost"] = Field(
+        "local", description="whose statistics normalise: the local batch's, the global one's, or ghost_batch examples'"
+    )
+    ghost_batch: Annotated[int, Field(ge=1, le=1_048_576)] | None = Field(
+        None, description="examples normalised together with batch_norm: ghost (Hoffer et al. 2017, algorithm 1)"
+    )
     strategy: Literal["none", "fused"] = "fused"
     allreduce: AllreduceConfig = AllreduceConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
