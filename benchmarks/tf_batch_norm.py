@@ -43,16 +43,26 @@ class BatchNorm(keras.layers.Layer):
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return x normalised: by its own statistics, which are also taken in, or by the running ones."""
         if not training:
-            return self.normalise(x, self.running_mean.value, self.running_var.value)
+            return self.normalise(
+                x, self.weight.value, self.bias.value, self.running_mean.value, self.running_var.value
+            )
+        return self.train(x)
+
+    def train(self, x: tf.Tensor) -> tf.Tensor:
+        """Return x normalised by its own statistics, and take them in."""
         y, mean, unbiased_variance = self.normalise_batch(x)
-        self._take_in(self.running_mean.value, mean)
-        self._take_in(self.running_var.value, unbiased_variance)
+        self.take_in(mean, unbiased_variance, tf.constant(self.new_share, mean.dtype))
         return y
 
-    def _take_in(self, running: tf.Variable, new: tf.Tensor) -> None:
-        kept = tf.constant(self.momentum, running.dtype)
-        share = tf.constant(round(1 - self.momentum, 12), running.dtype)
-        running.assign(kept * running + share * tf.stop_gradient(new))
+    @property
+    def new_share(self) -> float:
+        """The share of a batch's statistics in the running ones."""
+        return round(1 - self.momentum, 12)
+
+    def take_in(self, mean: tf.Tensor, unbiased_variance: tf.Tensor, share: tf.Tensor) -> None:
+        """Move the running statistics towards these by this share."""
+        for running, new in ((self.running_mean.value, mean), (self.running_var.value, unbiased_variance)):
+            running.assign((1 - share) * running + share * tf.stop_gradient(new))
 
     def normalise_batch(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Return (y, mean, unbiased variance) of this batch; the last two (channels,)."""
@@ -65,23 +75,22 @@ class BatchNorm(keras.layers.Layer):
 
     def _normalise_batch_in_double(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         mean, variance = tf.nn.moments(x, axes=[0, 1, 2])
-        count = tf.cast(tf.size(x) // tf.shape(x)[-1], x.dtype)
-        return self._apply(x, mean, variance), mean, variance * (count / (count - 1))
+        values = values_per_channel(x)
+        y = self.normalise(x, self.weight.value, self.bias.value, mean, variance)
+        return y, mean, variance * (values / (values - 1))
 
-    def normalise(self, x: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor) -> tf.Tensor:
-        """Return x normalised by statistics that are given, each (channels,)."""
+    def normalise(
+        self, x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor
+    ) -> tf.Tensor:
+        """Return x normalised by statistics that are given; all but x are (channels,)."""
         if x.dtype == tf.float64:
-            return self._apply(x, mean, variance)
+            scale = tf.math.rsqrt(variance + tf.constant(self.epsilon, x.dtype)) * weight
+            return (x - mean) * scale + bias
         return tf.raw_ops.FusedBatchNormV3(
-            x=x,
-            scale=self.weight.value,
-            offset=self.bias.value,
-            mean=mean,
-            variance=variance,
-            epsilon=self.epsilon,
-            is_training=False,
+            x=x, scale=weight, offset=bias, mean=mean, variance=variance, epsilon=self.epsilon, is_training=False
         )[0]
 
-    def _apply(self, x: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor) -> tf.Tensor:
-        scale = tf.math.rsqrt(variance + tf.constant(self.epsilon, x.dtype)) * self.weight.value
-        return (x - mean) * scale + self.bias.value
+
+def values_per_channel(x: tf.Tensor) -> tf.Tensor:
+    """Return how many values of x (channels last) belong to a channel, in x's precision or float32."""
+    return tf.cast(tf.size(x) // tf.shape(x)[-1], x.dtype if x.dtype == tf.float64 else tf.float32)

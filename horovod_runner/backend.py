@@ -19,6 +19,7 @@ from typing import Protocol
 import numpy as np
 
 from benchmarks.architecture import Architecture, Arrays
+from benchmarks.batch_norm import Normalisation
 from benchmarks.data.batch import Batch
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import UserError
@@ -43,6 +44,12 @@ class Job:
     world: World
     threads: int
     meeting: Path
+
+
+def normalisation(config: RunConfig) -> Normalisation:
+    """Return whose statistics normalise during training."""
+    synchronised = config.batch_norm == "synchronised"
+    return Normalisation(config.parts, config.ghost_batch, synchronised, config.workers)
 
 
 class Backend(Protocol):

@@ -1,25 +1,52 @@
 """Saved states: safetensors for the arrays, a small JSON for what they belong to; atomic, the newest few kept.
 
-Arrays carry canonical names and layouts, so a state saved by one framework is loaded by another. The JSON is written
-last and carries the arrays' digest: a state without it, or one that does not match it, was cut short or altered.
+Arrays carry canonical names and layouts, so a state saved by one framework is loaded by another, and on any number of
+workers. The JSON is written last and carries the arrays' digest: a state without it, or one that does not match it, was
+cut short or altered. Everything is checked before anything is loaded.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors.numpy import load as decode_arrays
 from safetensors.numpy import save as encode_arrays
 
-from benchmarks.architecture import Arrays
+from benchmarks.architecture import Architecture, Arrays
 from horovod_runner.config import RunConfig
-from horovod_runner.errors import UserError
+from horovod_runner.errors import SharedError
+from horovod_runner.optimizers.rules import state_names
 from horovod_runner.store import full_disk_named, read_json, write_bytes, write_json
 
-# What must agree for a state to go on as the same run. Where it lies and how often it is saved need not.
-_IRRELEVANT = {"checkpoint"}
+Shapes = Mapping[str, tuple[int, ...]]
+
+# What may differ between a run and the saved state that it goes on from as the same run.
+_ANYTHING_ELSE = {"checkpoint"}
+# What a state of another run has to share with the run that takes it over: that its numbers mean the same.
+_MEANING = (
+    "workload",
+    "width",
+    "classifier",
+    "precision",
+    "optimizer.name",
+    "optimizer.nesterov",
+    "optimizer.velocity",
+)
+
+_OTHER_STATE = "choose another state for checkpoint.resume_from"
+
+
+def expected_shapes(architecture: Architecture, config: RunConfig) -> Shapes:
+    """Return the name and shape of every array of a run's state; a slot has its parameter's shape."""
+    shapes = {array.name: array.shape for array in architecture.arrays}
+    trained = [array.name for array in architecture.trainable]
+    return shapes | {
+        name: shapes[name.split("/", 1)[1]] if "/" in name else () for name in state_names(config.optimizer, trained)
+    }
 
 
 @dataclass(frozen=True)
@@ -34,28 +61,22 @@ class Checkpoints:
         with full_disk_named(self.folder):
             self.folder.mkdir(exist_ok=True)
         content = encode_arrays(arrays)
-        write_bytes(self._arrays(step), content)
-        write_json(self._meta(step), {"step": step, "sha256": _digest(content), "config": config.to_dict()})
+        write_bytes(_arrays(self.folder, step), content)
+        description = {"step": step, "sha256": _digest(content), "config": config.to_dict()}
+        write_json(_description(self.folder, step), description)
         self._drop(self.steps()[: -self.keep])
 
     def steps(self) -> list[int]:
         """Return the steps of the complete states, oldest first."""
-        return sorted(int(file.stem.removeprefix("step-")) for file in self.folder.glob("step-*.json"))
+        return _steps(self.folder)
 
-    def load(self, step: int, config: RunConfig) -> Arrays:
-        """Read a state; UserError names the file when it was cut short, altered, or belongs to another run."""
-        meta = read_json(self._meta(step))
-        _refuse_other_run(meta, config, self._meta(step))
-        try:
-            content = self._arrays(step).read_bytes()
-        except FileNotFoundError:
-            content = b""
-        if _digest(content) != meta.get("sha256"):
-            raise UserError(
-                f"{self._arrays(step)} was cut short or altered; remove it and {self._meta(step).name},"
-                " and the run goes on from the state before it"
-            )
-        return decode_arrays(content)
+    def load(self, step: int, config: RunConfig, shapes: Shapes) -> Arrays:
+        """Read a state of this very run; SharedError names the file that was cut short, altered, or is another run's."""
+        keys = [key for key in config.to_dict() if key not in _ANYTHING_ELSE]
+        elsewhere = "remove the checkpoint, or choose another folder with --results"
+        state = SavedState(self.folder, step, "remove it and {json}, and the run goes on from the state before it")
+        state.require_same(config, keys, elsewhere)
+        return state.arrays(shapes)
 
     def clear(self) -> None:
         """Remove every saved state."""
@@ -65,31 +86,125 @@ class Checkpoints:
 
     def _drop(self, steps: list[int]) -> None:
         for step in steps:
-            self._meta(step).unlink(missing_ok=True)
-            self._arrays(step).unlink(missing_ok=True)
+            _description(self.folder, step).unlink(missing_ok=True)
+            _arrays(self.folder, step).unlink(missing_ok=True)
 
-    def _arrays(self, step: int) -> Path:
-        return self.folder / f"step-{step:08d}.safetensors"
 
-    def _meta(self, step: int) -> Path:
-        return self.folder / f"step-{step:08d}.json"
+@dataclass(frozen=True)
+class TakenOver:
+    """A state of another run: its steps and arrays, and the settings in which that run differs from this one."""
+
+    step: int
+    arrays: Arrays
+    differences: tuple[str, ...]
+
+
+def take_over(path: str, config: RunConfig, shapes: Shapes, total_steps: int) -> TakenOver:
+    """Return the state of another run, in whichever framework it was made.
+
+    `path` is one of the state's two files, a folder of states, or a run's folder: then the newest state. UserError
+    names what does not fit.
+    """
+    state = _find(Path(path))
+    state.require_same(config, _MEANING, state.remedy)
+    if state.step >= total_steps:
+        raise SharedError(
+            f"checkpoint.resume_from: {path} has {state.step} steps behind it, and this run is to have {total_steps};"
+            " give more steps or epochs"
+        )
+    return TakenOver(state.step, state.arrays(shapes), state.differences(config))
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """One state on the disk."""
+
+    folder: Path
+    step: int
+    remedy: str
+
+    def require_same(self, config: RunConfig, keys: Iterable[str], remedy: str) -> None:
+        """Compare settings; SharedError names the first that this state's run has otherwise."""
+        saved, own = self._read()["config"], config.to_dict()
+        for key in keys:
+            theirs, ours = _at(saved, key), _at(own, key)
+            if theirs != ours:
+                raise SharedError(
+                    f"{_description(self.folder, self.step)} belongs to another run: its {key} is {theirs}, this"
+                    f" run's is {ours}; {remedy}"
+                )
+
+    def differences(self, config: RunConfig) -> tuple[str, ...]:
+        """Return the settings that this state's run has otherwise, as `key: theirs, not ours`."""
+        saved, own = self._read()["config"], config.to_dict()
+        different = (key for key in own if key not in _ANYTHING_ELSE and saved.get(key) != own[key])
+        return tuple(f"{key}: {saved.get(key)}, not {own[key]}" for key in different)
+
+    def arrays(self, shapes: Shapes) -> Arrays:
+        """Return all arrays; SharedError if they are not whole, or not those named with their shapes."""
+        file = _arrays(self.folder, self.step)
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
+            content = b""
+        remedy = self.remedy.format(json=_description(self.folder, self.step).name)
+        if _digest(content) != self._read().get("sha256"):
+            raise SharedError(f"{file} was cut short or altered; {remedy}")
+        arrays: Arrays = decode_arrays(content)
+        _require_shapes(file, arrays, shapes, remedy)
+        return arrays
+
+    def _read(self) -> dict[str, Any]:
+        file = _description(self.folder, self.step)
+        description = read_json(file)
+        if not isinstance(description, dict) or not isinstance(description.get("config"), dict):
+            raise SharedError(f"{file} is not a checkpoint's description; {self.remedy.format(json=file.name)}")
+        return description
+
+
+def _find(path: Path) -> SavedState:
+    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    if folder.is_dir() and _steps(folder):
+        return SavedState(folder, _steps(folder)[-1], _OTHER_STATE)
+    digits = path.stem.removeprefix("step-")
+    if path.is_file() and digits.isdigit() and _description(path.parent, int(digits)).exists():
+        return SavedState(path.parent, int(digits), _OTHER_STATE)
+    raise SharedError(
+        f"checkpoint.resume_from: {path} holds no saved state; name a run's folder or a file"
+        " step-….safetensors with its step-….json beside it"
+    )
+
+
+def _require_shapes(file: Path, arrays: Arrays, shapes: Shapes, remedy: str) -> None:
+    missing, extra = sorted(shapes.keys() - arrays.keys()), sorted(arrays.keys() - shapes.keys())
+    if missing or extra:
+        what = f"lacks {missing[0]}" if missing else f"holds {extra[0]}, which this run does not have"
+        rest = len(missing) + len(extra) - 1
+        more = f" ({rest} more arrays differ)" if rest else ""
+        raise SharedError(f"{file} {what}{more}; {remedy}")
+    for name, shape in shapes.items():
+        if arrays[name].shape != tuple(shape):
+            raise SharedError(f"{file}: {name} has shape {arrays[name].shape}, and this run's {tuple(shape)}; {remedy}")
+
+
+def _steps(folder: Path) -> list[int]:
+    return sorted(int(file.stem.removeprefix("step-")) for file in folder.glob("step-*.json"))
+
+
+def _arrays(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08d}.safetensors"
+
+
+def _description(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08d}.json"
 
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _refuse_other_run(meta: object, config: RunConfig, file: Path) -> None:
-    saved = meta.get("config") if isinstance(meta, dict) else None
-    if not isinstance(saved, dict):
-        raise UserError(
-            f"{file} is not a checkpoint's description; remove it, and the run goes on from the state before it"
-        )
-    own = config.to_dict()
-    different = [key for key in own if key not in _IRRELEVANT and saved.get(key) != own[key]]
-    if different:
-        key = different[0]
-        raise UserError(
-            f"{file} belongs to another run: its {key} is {saved.get(key)}, this run's is {own[key]};"
-            " remove the checkpoint, or choose another folder with --results"
-        )
+def _at(plain: Any, path: str) -> Any:
+    """Return the value at a dotted path, None where there is none."""
+    for part in path.split("."):
+        plain = plain.get(part) if isinstance(plain, dict) else None
+    return plain

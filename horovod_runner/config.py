@@ -49,6 +49,7 @@ class DataConfig(Settings):
     broken: Literal["stop", "skip"] = Field(
         "stop", description="what an unreadable image does: stop the run, or be counted"
     )
+    digests: bool = Field(True, description="whether steps record a hash of their global batch")
     processes: Annotated[int, Field(ge=0, le=1024)] | None = Field(
         None, description="decoding processes; None: from the cores"
     )
@@ -118,6 +119,10 @@ class CheckpointConfig(Settings):
     every: Annotated[int, Field(ge=0)] | None = Field(None, description="steps; 0: never; None: once an epoch")
     keep: Count = Field(2, description="the newest so many stay")
     keep_final: bool = Field(True, description="whether they outlive a completed run")
+    resume_from: str | None = Field(
+        None,
+        description="a saved state of another run, of any framework and number of workers: a file of it or its run",
+    )
 
 
 class RunConfig(Settings):
@@ -185,6 +190,11 @@ class RunConfig(Settings):
     def job(self) -> Workload:
         """The entry of the workload table."""
         return WORKLOADS[self.workload]
+
+    @property
+    def parts(self) -> int:
+        """Forward and backward passes of a worker's step: a micro-batch each."""
+        return self.virtual_workers * self.accumulate
 
     @property
     def all_workers(self) -> int:
@@ -347,13 +357,50 @@ def _check_architecture(c: RunConfig) -> list[str]:
         )
     except ValueError as error:
         return [f"data.image_size: {error}"]
-    values = architecture.minimum_values_per_channel * (c.local_batch or 2)
+    together = _normalised_together(c)
+    values = architecture.minimum_values_per_channel * together
     if values < 2:
         return [
-            f"local_batch: batch normalisation needs more than one value a channel, and a batch of {c.local_batch} at"
-            f" {c.data.image_size} pixels leaves {values}; raise local_batch or data.image_size"
+            f"local_batch: batch normalisation needs more than one value a channel, and {together} examples normalised"
+            f" together at {c.data.image_size} pixels leave {values}; raise local_batch or data.image_size"
         ]
     return []
 
 
-_CHECKS = (_check_data, _check_length, _check_batch, _check_architecture)
+def _normalised_together(c: RunConfig) -> int:
+    """Return how many examples share the statistics that normalise them."""
+    if c.batch_norm == "synchronised":
+        return c.global_batch or 2
+    return c.ghost_batch or max(1, (c.local_batch or 2) // c.accumulate)
+
+
+def _check_parts(c: RunConfig) -> list[str]:
+    if c.local_batch is not None and c.local_batch % c.accumulate:
+        return [
+            f"accumulate: a local batch of {c.local_batch} cannot be divided into {c.accumulate} micro-batches;"
+            " choose a divisor of it"
+        ]
+    return []
+
+
+def _check_batch_norm(c: RunConfig) -> list[str]:
+    if (c.batch_norm == "ghost") != (c.ghost_batch is not None):
+        return ["ghost_batch and batch_norm: ghost belong together; give both or neither"]
+    micro_batch = (c.local_batch or 0) // c.accumulate
+    if c.ghost_batch and micro_batch % c.ghost_batch:
+        return [
+            f"ghost_batch: {micro_batch} examples cannot be divided into groups of {c.ghost_batch}; choose a divisor"
+        ]
+    if c.batch_norm != "synchronised":
+        return []
+    if c.parts > 1:
+        return [
+            "batch_norm: synchronised needs the whole global batch at once; set virtual_workers and accumulate to 1,"
+            " or choose batch_norm: local"
+        ]
+    if c.workers > 1 and c.strategy == "none":
+        return ["batch_norm: synchronised cannot do without the reduction; choose strategy: fused or batch_norm: local"]
+    return []
+
+
+_CHECKS = (_check_data, _check_length, _check_batch, _check_parts, _check_batch_norm, _check_architecture)

@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks.architecture import Architecture
 from benchmarks.data.batch import Batch
+from benchmarks.data.pipeline import batch_mark
 from benchmarks.objectives import reference
 from horovod_runner.backend import Backend
 from horovod_runner.config import RunConfig
@@ -26,6 +27,11 @@ FLUSH_STEPS = 10
 
 class TrainData(Protocol):
     """This worker's part of every global batch."""
+
+    @property
+    def first_row(self) -> int:
+        """Where this worker's part begins in a global batch."""
+        ...
 
     def iterate(self, start_step: int, stop_step: int) -> Iterator[Batch]:
         """Yield the batches of these steps, counted from 0."""
@@ -42,6 +48,7 @@ class Plan:
     first_step: int
     checkpoint_every: int
     validate_every: int
+    mark_batches: bool = True
 
     def epoch(self, step: int) -> int:
         """Return the epoch of a step, both counted from 0."""
@@ -85,7 +92,9 @@ def train(
         timer.data_ready()
         loss = backend.step(batch, learning_rate)
         backend.synchronize()
-        recorder.add(step + 1, plan.epoch(step) + 1, learning_rate, loss, *timer.stop())
+        seconds, waited = timer.stop()
+        mark = batch_mark(batch, data.first_row) if plan.mark_batches else 0
+        recorder.add(step + 1, plan.epoch(step) + 1, learning_rate, loss, seconds, waited, mark)
         if plan.validates(step):
             recorder.validated(*validate())
         if plan.flushes(step):

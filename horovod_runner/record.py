@@ -42,6 +42,7 @@ class StepRecord(Record):
     worker_seconds: tuple[float, ...]
     val_loss: float | None = None
     val_metric: float | None = None
+    batch: str | None = None  # hash of the global batch, the same for any number of workers
 
 
 class Interval(Record):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.data.pipeline import MARKS
 from horovod_runner.errors import Diverged
 from horovod_runner.record import StepRecord
 
@@ -27,6 +28,7 @@ class _Step:
     loss: float
     step_seconds: float
     data_seconds: float
+    mark: int
     validation: tuple[float, float] | None = None
 
 
@@ -43,10 +45,17 @@ class Recorder:
         self._buffer: list[_Step] = []
 
     def add(
-        self, step: int, epoch: int, learning_rate: float, loss: float, step_seconds: float, data_seconds: float
+        self,
+        step: int,
+        epoch: int,
+        learning_rate: float,
+        loss: float,
+        step_seconds: float,
+        data_seconds: float,
+        mark: int = 0,
     ) -> None:
-        """Note one step of this worker."""
-        self._buffer.append(_Step(step, epoch, learning_rate, loss, step_seconds, data_seconds))
+        """Note one step of this worker; `mark` is that of its part of the batch (data.pipeline.batch_mark)."""
+        self._buffer.append(_Step(step, epoch, learning_rate, loss, step_seconds, data_seconds, mark))
 
     def validated(self, loss: float, metric: float) -> None:
         """Note the validation that followed the last step."""
@@ -54,8 +63,8 @@ class Recorder:
 
     def flush(self) -> None:
         """Exchange and write what was noted; Diverged names the first step whose loss is not finite."""
-        own = np.array([[s.loss, s.step_seconds, s.data_seconds] for s in self._buffer], dtype=np.float64)
-        everyone = self._gather(own.ravel()).reshape(-1, len(self._buffer), 3)
+        own = np.array([[s.loss, s.step_seconds, s.data_seconds, s.mark] for s in self._buffer], dtype=np.float64)
+        everyone = self._gather(own.ravel()).reshape(-1, *own.shape)
         records = [_merge(step, everyone[:, i]) for i, step in enumerate(self._buffer)]
         self._buffer.clear()
         broken = next((i for i, record in enumerate(records) if not math.isfinite(record.train_loss)), None)
@@ -71,7 +80,7 @@ class Recorder:
 
 
 def _merge(step: _Step, everyone: np.ndarray) -> StepRecord:
-    """Make one record of (workers, 3): the mean loss, and the slowest worker's seconds."""
+    """Make one record of (workers, 4): the mean loss, the slowest worker's seconds, the marks' sum."""
     val_loss, val_metric = step.validation or (None, None)
     return StepRecord(
         step=step.step,
@@ -83,4 +92,5 @@ def _merge(step: _Step, everyone: np.ndarray) -> StepRecord:
         worker_seconds=tuple(everyone[:, 1].tolist()),
         val_loss=val_loss,
         val_metric=val_metric,
+        batch=f"{sum(int(mark) for mark in everyone[:, 3]) % MARKS:012x}",
     )

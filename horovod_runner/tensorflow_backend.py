@@ -13,12 +13,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import tf_layers
+from benchmarks import tf_layers, tf_other_norms
 from benchmarks.architecture import Arrays
 from benchmarks.data.batch import Batch
 from benchmarks.objectives.tf_objectives import loss as objective
 from horovod_runner.allreduce.settings import Group, Member, join, needs_horovod
-from horovod_runner.backend import Job
+from horovod_runner.backend import Job, normalisation
 from horovod_runner.optimizers.rules import decayed_names
 from horovod_runner.optimizers.tf_optimizers import Optimizer
 
@@ -53,6 +53,8 @@ class TensorFlowBackend(Member):
         super().__init__(group)
         self._reduce = reduce
         self._loss = objective(job.config.job.task, job.config.loss)
+        self._parts = job.config.parts
+        self._part = tf.Variable(0, trainable=False, name="part")
         self._model = self._build(job)
         self._kinds = {array.name: array.kind for array in job.architecture.arrays}
         self._names = [array.name for array in job.architecture.trainable]
@@ -61,11 +63,15 @@ class TensorFlowBackend(Member):
         self._optimizer = self._optimize(job)
         self.load_state(job.initial)
         self._train = tf.function(self._train_graph)
+        self._add_part, self._finish = tf.function(self._part_graph), tf.function(self._finish_graph)
+        self._sums = self._zeros() if self._parts > 1 else []
         self._predict = tf.function(lambda images: self._model(images, training=False))
 
     def _build(self, job: Job) -> keras.Model:
         builder = importlib.import_module(job.config.job.builders["tensorflow"])
-        model: keras.Model = builder.build(job.architecture, dtype_policy=_POLICIES[job.config.precision])
+        norm = tf_other_norms.factory(normalisation(job.config), self._part, self._group.mean_in_step)
+        policy = _POLICIES[job.config.precision]
+        model: keras.Model = builder.build(job.architecture, dtype_policy=policy, batch_norm=norm)
         self._dtype = tf.as_dtype(model.inputs[0].dtype) if job.config.precision == "float64" else tf.float32
         return model
 
@@ -76,22 +82,55 @@ class TensorFlowBackend(Member):
     def _train_graph(
         self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, learning_rate: tf.Tensor
     ) -> tf.Tensor:
+        loss, gradients = self._differentiate(images, targets, weights)
+        self._update(gradients, learning_rate)
+        return loss
+
+    def _part_graph(self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """Add one part's gradients to the step's."""
+        loss, gradients = self._differentiate(images, targets, weights)
+        for total, gradient in zip(self._sums, gradients, strict=True):
+            total.assign_add(gradient)
+        self._part.assign_add(1)
+        return loss
+
+    def _finish_graph(self, learning_rate: tf.Tensor) -> None:
+        """Update by the mean over parts, and clear it for the next step."""
+        self._update([total / self._parts for total in self._sums], learning_rate)
+        for total in self._sums:
+            total.assign(tf.zeros_like(total))
+        self._part.assign(0)
+
+    def _differentiate(
+        self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         variables = [self._trainable[name] for name in self._names]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             loss = self._loss(self._model(images, training=True), targets, weights)
-        gradients = tape.gradient(loss, variables)
+        return loss, tape.gradient(loss, variables)
+
+    def _update(self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor) -> None:
         if self._reduce is not None:
             gradients = self._reduce(gradients, self._names)
         self._optimizer.apply(gradients, learning_rate)
-        return loss
+
+    def _zeros(self) -> list[tf.Variable]:
+        trainable = (self._trainable[name] for name in self._names)
+        return [tf.Variable(tf.zeros_like(v), trainable=False, name=f"sum/{v.name}") for v in trainable]
 
     def step(self, batch: Batch, learning_rate: float) -> float:
         """Train on one batch; return its mean loss before the update."""
-        images = tf.constant(batch.images, self._dtype)
-        weights = tf.constant(batch.weights, self._dtype)
         rate = tf.constant(learning_rate, tf.float64)
-        return float(self._train(images, tf.constant(batch.targets), weights, rate))
+        if self._parts == 1:
+            return float(self._train(*self._tensors(batch), rate))
+        losses = [self._add_part(*self._tensors(part)) for part in batch.split(self._parts)]
+        self._finish(rate)
+        return sum(float(loss) for loss in losses) / self._parts
+
+    def _tensors(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        images = tf.constant(batch.images, self._dtype)
+        return images, tf.constant(batch.targets), tf.constant(batch.weights, self._dtype)
 
     def evaluate(self, batch: Batch) -> np.ndarray:
         """Return logits, channels last."""

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks import torch_batch_norm
 from benchmarks.architecture import Arrays
 from benchmarks.data.batch import Batch
 from benchmarks.objectives.torch_objectives import loss as objective
 from horovod_runner.allreduce.settings import Group, Member, join
-from horovod_runner.backend import Job
+from horovod_runner.backend import Job, normalisation
 from horovod_runner.optimizers.rules import decayed_names
 from horovod_runner.optimizers.torch_optimizers import Optimizer
 
@@ -38,6 +39,8 @@ class TorchBackend(Member):
         self._dtype = _DTYPES[job.config.precision]
         self._mixed = job.config.precision == "bfloat16"
         self._loss = objective(job.config.job.task, job.config.loss)
+        self._parts = job.config.parts
+        self._part = torch_batch_norm.Part()
         self._segments = job.config.job.task == "segmentation"
         self._model = self._build(job)
         self._parameters = dict(self._model.named_parameters())
@@ -47,7 +50,8 @@ class TorchBackend(Member):
 
     def _build(self, job: Job) -> torch.nn.Module:
         builder = importlib.import_module(job.config.job.builders["torch"])
-        model: torch.nn.Module = builder.build(job.architecture)
+        norm = torch_batch_norm.factory(normalisation(job.config), self._part, self._group.mean_in_step)
+        model: torch.nn.Module = builder.build(job.architecture, batch_norm=norm)
         # Batches come as NHWC: with this layout they enter as they are, and convolutions on CPUs run faster.
         model = model.to(self._device, self._dtype)
         return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -61,14 +65,22 @@ class TorchBackend(Member):
         self._model.train()
         for parameter in self._parameters.values():
             parameter.grad = None
-        targets = torch.from_numpy(batch.targets).to(self._device).long()
-        weights = torch.from_numpy(batch.weights).to(self._device, self._dtype)
-        loss = self._loss(self._forward(batch), targets, weights)
-        loss.backward()
+        losses = [self._accumulate(number, part) for number, part in enumerate(batch.split(self._parts))]
         if self._reducer is not None:
             self._reducer.finish()
         self._optimizer.step(learning_rate)
-        return float(loss.detach())
+        return sum(float(loss) for loss in losses)
+
+    def _accumulate(self, number: int, part: Batch) -> torch.Tensor:
+        """Add one part's gradient, divided by the number of parts; return its loss, divided alike."""
+        self._part.number = number
+        if self._reducer is not None:
+            self._reducer.armed = number == self._parts - 1
+        targets = torch.from_numpy(part.targets).to(self._device).long()
+        weights = torch.from_numpy(part.weights).to(self._device, self._dtype)
+        loss = self._loss(self._forward(part), targets, weights) / self._parts
+        loss.backward()
+        return loss.detach()
 
     def _forward(self, batch: Batch) -> torch.Tensor:
         images = torch.from_numpy(batch.images).to(self._device, self._dtype).permute(0, 3, 1, 2)

@@ -18,7 +18,7 @@ from benchmarks.data import open_dataset
 from benchmarks.data.pipeline import TrainBatches, steps_per_epoch, validation_batches
 from horovod_runner import provenance
 from horovod_runner.backend import Backend, Job, load_backend
-from horovod_runner.checkpoint import Checkpoints
+from horovod_runner.checkpoint import Checkpoints, Shapes, expected_shapes, take_over
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import Diverged, SharedError
 from horovod_runner.loop import Plan, share_statistics, train, validation
@@ -97,7 +97,7 @@ class Training:
         return plan, Recorder(self.backend.gather_over_ranks, self._write, kept, every)
 
     def _resume(self) -> int:
-        """Load the newest saved state on every worker, or check the first weights; return the steps already done."""
+        """Load the newest saved state on every worker, this run's or the one to go on from; return the steps done."""
         saved = self.checkpoints.steps()
         newest = int(self._from_rank_0(float(saved[-1] if saved else 0)))
         if newest:
@@ -105,9 +105,24 @@ class Training:
                 raise SharedError(
                     f"{self.folder.checkpoints} is not seen by every worker; choose a shared folder with --results"
                 )
-            self.backend.load_state(self.checkpoints.load(newest, self.config))
+            self.backend.load_state(self.checkpoints.load(newest, self.config, self._shapes))
+        elif self.config.checkpoint.resume_from is not None:
+            newest = self._take_over(self.config.checkpoint.resume_from)
         check_weights(self.backend)
         return newest
+
+    def _take_over(self, path: str) -> int:
+        """Load another run's state, say in what that run differs, and return the steps it has behind it."""
+        state = take_over(path, self.config, self._shapes, self.plan(0).total_steps)
+        self.backend.load_state(state.arrays)
+        self.say(
+            f"taking over {path} after step {state.step}; its run has {'; '.join(state.differences) or 'the same settings'}"
+        )
+        return state.step
+
+    @property
+    def _shapes(self) -> Shapes:
+        return expected_shapes(self.architecture, self.config)
 
     def plan(self, first_step: int) -> Plan:
         """Return what is to be done from this step on."""
@@ -121,6 +136,7 @@ class Training:
             first_step=first_step,
             checkpoint_every=self.steps_per_epoch if every is None else every,
             validate_every=config.validate_every,
+            mark_batches=config.data.digests,
         )
 
     def _schedule(self, total_steps: int) -> Schedule:

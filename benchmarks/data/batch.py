@@ -22,3 +22,10 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def split(self, parts: int) -> list[Batch]:
+        """Return equal parts in order, views of this batch; ValueError if it cannot be divided so."""
+        if parts == 1:
+            return [self]
+        arrays = (np.split(array, parts) for array in (self.images, self.targets, self.weights))
+        return [Batch(*part) for part in zip(*arrays, strict=True)]

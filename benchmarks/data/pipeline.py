@@ -14,7 +14,7 @@ from benchmarks.data.dataset import Dataset, Split
 from benchmarks.data.order import Shard, epoch_order, steps_per_epoch
 from benchmarks.data.prefetch import Stream, decoding_processes
 
-__all__ = ["TrainBatches", "epoch_order", "example_digests", "steps_per_epoch", "validation_batches"]
+__all__ = ["TrainBatches", "epoch_order", "batch_mark", "example_digests", "steps_per_epoch", "validation_batches"]
 
 Broken = Literal["stop", "skip"]
 
@@ -52,6 +52,11 @@ class TrainBatches:
         self._processes = decoding_processes(self._local_workers) if processes is None else processes
         self._stream: Stream | None = None
         self._next_step = 0
+
+    @property
+    def first_row(self) -> int:
+        """Where this worker's part begins in a global batch."""
+        return self._shard.rank * self._shard.local_batch
 
     def iterate(self, start_step: int, stop_step: int) -> Iterator[Batch]:
         """Yield the batches of global steps start_step to stop_step - 1, counted from 0 over all epochs.
@@ -125,11 +130,28 @@ def example_digests(batch: Batch) -> list[str]:
 
     Those of all workers one after another are those of the global batch, however many workers there are.
     """
-    return [
-        hashlib.blake2b(image.tobytes() + target.tobytes(), digest_size=8).hexdigest()
-        for image, target, weight in zip(batch.images, batch.targets, batch.weights, strict=True)
-        if weight
-    ]
+    return [digest.hex() for digest in _digests(batch) if digest is not None]
+
+
+def _digests(batch: Batch) -> Iterator[bytes | None]:
+    """Yield 8 bytes for each row, None for one that does not count."""
+    for image, target, weight in zip(batch.images, batch.targets, batch.weights, strict=True):
+        yield hashlib.blake2b(image.tobytes() + target.tobytes(), digest_size=8).digest() if weight else None
+
+
+MARKS = 2**48
+"""Marks of batches are numbers below this one, which a float64 holds exactly."""
+
+
+def batch_mark(batch: Batch, first_row: int) -> int:
+    """Return a hash of this worker's rows of a global batch, which begin at `first_row` of it.
+
+    Marks of all workers, added up modulo MARKS, are equal exactly for equal global batches: the same examples, in the
+    same rows, byte by byte, however many workers there are.
+    """
+    digests = ((row, d) for row, d in enumerate(_digests(batch), first_row) if d is not None)
+    words = (hashlib.blake2b(row.to_bytes(8, "big") + d, digest_size=6).digest() for row, d in digests)
+    return sum(int.from_bytes(word, "big") for word in words) % MARKS
 
 
 def _to_batch(images: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Batch:

@@ -33,6 +33,10 @@ class Group(Protocol):
         """Return (workers, length)."""
         ...
 
+    def mean_in_step(self, vector: Any, name: str) -> Any:
+        """Return the element-wise mean of a framework's small tensor over workers, amid a step; names are unique."""
+        ...
+
     def close(self) -> None:
         """Leave the group."""
         ...
@@ -91,6 +95,10 @@ class Solo:
         """Return (1, length)."""
         return values[None, :]
 
+    def mean_in_step(self, vector: Any, name: str) -> Any:
+        """Return the tensor as it is."""
+        return vector
+
     def close(self) -> None:
         """Nothing to leave."""
 
@@ -121,6 +129,10 @@ class FileGroup:
             for rank in range(self._world.size):
                 self._file(self._round - 2, rank).unlink(missing_ok=True)
         return np.stack(rows)
+
+    def mean_in_step(self, vector: Any, name: str) -> Any:
+        """Files are no way to meet amid a step; settings that need it are refused with `strategy: none`."""
+        raise NotImplementedError("workers that do without Horovod cannot meet amid a step")
 
     def close(self) -> None:
         """Meet once more, so that nobody misses a file; then remove what is left of one's own."""

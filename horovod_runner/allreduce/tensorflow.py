@@ -46,6 +46,10 @@ class HorovodGroup:
         rows: np.ndarray = hvd.allgather(tf.constant(values[None, :]), name="gather").numpy()
         return rows
 
+    def mean_in_step(self, vector: tf.Tensor, name: str) -> tf.Tensor:
+        """Return the element-wise mean of a small tensor over workers, for layers that need it amid a step."""
+        return hvd.allreduce(vector, name=name.replace("/", "."), op=hvd.Average)
+
     def close(self) -> None:
         """Leave Horovod in order, so that no worker is taken for dead."""
         hvd.shutdown()

@@ -1,7 +1,8 @@
 """Reductions of gradients in PyTorch.
 
 A strategy is a class with `finish()`, called between the backward pass and the update; what it starts earlier, it
-starts from hooks on the parameters. `STRATEGIES` is the table of them.
+starts from hooks on the parameters, in the backward pass for which it is `armed`: the last of a step. `STRATEGIES` is
+the table of them.
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ from horovod_runner.config import AllreduceConfig
 
 
 class Fused:
-    """Horovod's asynchronous fusion: each gradient is handed over as soon as it exists; Horovod fuses what waits."""
+    """Horovod's asynchronous fusion: each gradient is handed over as soon as it exists; Horovod fuses what waits.
+
+    A backward pass while not `armed` only adds to the gradients.
+    """
 
     def __init__(self, parameters: Mapping[str, torch.nn.Parameter]) -> None:
+        self.armed = True
         self._handles: list[int] = []
         self._names = {parameter: name for name, parameter in parameters.items()}
         for parameter in parameters.values():
@@ -28,6 +33,8 @@ class Fused:
 
     def _start(self, parameter: torch.Tensor) -> None:
         assert parameter.grad is not None
+        if not self.armed:
+            return
         name = self._names[parameter]  # type: ignore[index]
         self._handles.append(hvd.allreduce_async_(memory_of(parameter.grad), name=name, op=hvd.Average))
 
@@ -67,6 +74,11 @@ class HorovodGroup:
         """Return (workers, length) of a float64 vector."""
         rows: np.ndarray = hvd.allgather(torch.from_numpy(values[None, :].copy()), name="gather").numpy()
         return rows
+
+    def mean_in_step(self, vector: torch.Tensor, name: str) -> torch.Tensor:
+        """Return the element-wise mean of a small tensor over workers, for layers that need it amid a step."""
+        reduced: torch.Tensor = hvd.allreduce(vector, name=name, op=hvd.Average)
+        return reduced
 
     def close(self) -> None:
         """Leave Horovod in order, so that no worker is taken for dead."""
