@@ -59,8 +59,11 @@ class Backend(Protocol):
         """Train on this worker's part of a global batch; return its own mean loss, before the update."""
         ...
 
-    def evaluate(self, batch: Batch) -> np.ndarray:
-        """Return logits with the running statistics: (examples, classes) or (examples, height, width, classes)."""
+    def evaluate(self, batch: Batch, *, training: bool = False) -> np.ndarray:
+        """Return logits: (examples, classes) or (examples, height, width, classes).
+
+        With the running statistics; in training mode with the batch's own, which the running ones take in.
+        """
         ...
 
     def state(self) -> Arrays:

@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_bench(verbs)
     _add_matrix(verbs, "plan", "validate an experiment file and show its runs", _plan)
     _add_matrix(verbs, "run", "do what is missing of an experiment, then report", _run)
+    _add_parity(verbs)
     _add_report(verbs)
     _add_pack(verbs)
     return parser
@@ -103,6 +104,14 @@ def _add_matrix(verbs: Any, name: str, what: str, function: Callable[[argparse.N
     _add_set(verb)
     _add_results(verb)
     verb.set_defaults(verb=function)
+
+
+def _add_parity(verbs: Any) -> None:
+    verb = verbs.add_parser("parity", help="prove that the frameworks do the same job; exit 1 if a row fails")
+    verb.add_argument("--workload", help="only the rows about it: resnet50, unet or vgg16")
+    verb.add_argument("--optimizer", help="only the trajectories under it")
+    _add_results(verb)
+    verb.set_defaults(verb=_parity)
 
 
 def _add_report(verbs: Any) -> None:
@@ -154,6 +163,13 @@ def _run(arguments: argparse.Namespace) -> int:
     from horovod_runner.matrix import run
 
     return run(arguments.file, _settings(arguments.set), arguments.results, smoke=arguments.smoke)
+
+
+def _parity(arguments: argparse.Namespace) -> int:
+    from horovod_runner.analysis.terminal import console
+    from horovod_runner.parity.study import prove
+
+    return prove(arguments.workload, arguments.optimizer, arguments.results, console())
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -65,7 +65,7 @@ class TensorFlowBackend(Member):
         self._train = tf.function(self._train_graph)
         self._add_part, self._finish = tf.function(self._part_graph), tf.function(self._finish_graph)
         self._sums = self._zeros() if self._parts > 1 else []
-        self._predict = tf.function(lambda images: self._model(images, training=False))
+        self._predict = tf.function(lambda images, training: self._model(images, training=training))
 
     def _build(self, job: Job) -> keras.Model:
         builder = importlib.import_module(job.config.job.builders["tensorflow"])
@@ -132,9 +132,9 @@ class TensorFlowBackend(Member):
         images = tf.constant(batch.images, self._dtype)
         return images, tf.constant(batch.targets), tf.constant(batch.weights, self._dtype)
 
-    def evaluate(self, batch: Batch) -> np.ndarray:
+    def evaluate(self, batch: Batch, *, training: bool = False) -> np.ndarray:
         """Return logits, channels last."""
-        logits: np.ndarray = self._predict(tf.constant(batch.images, self._dtype)).numpy()
+        logits: np.ndarray = self._predict(tf.constant(batch.images, self._dtype), training).numpy()
         return logits
 
     def state(self) -> Arrays:

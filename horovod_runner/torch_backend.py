@@ -90,9 +90,9 @@ class TorchBackend(Member):
         return logits.float() if self._mixed else logits
 
     @torch.no_grad()
-    def evaluate(self, batch: Batch) -> np.ndarray:
+    def evaluate(self, batch: Batch, *, training: bool = False) -> np.ndarray:
         """Return logits, channels last."""
-        self._model.eval()
+        self._model.train(training)
         logits = self._forward(batch)
         if self._segments:
             logits = logits.permute(0, 2, 3, 1)

@@ -80,7 +80,7 @@ class Training:
         batches = self.batches()
         error = None
         try:
-            train(self.backend, plan, batches, recorder, self._validate, self._save, StepTimer())
+            train(self.backend, plan, batches, recorder, self.validate, self._save, StepTimer())
         except Diverged as diverged:
             error = diverged
         finally:
@@ -171,7 +171,7 @@ class Training:
             local_workers=self.world.local_size,
         )
 
-    def _validate(self) -> tuple[float, float]:
+    def validate(self) -> tuple[float, float]:
         """Validate with statistics that all workers share; return (loss, metric)."""
         share_statistics(self.backend, self.architecture, self.world.size)
         batches = validation_batches(

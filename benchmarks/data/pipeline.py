@@ -14,7 +14,7 @@ from benchmarks.data.dataset import Dataset, Split
 from benchmarks.data.order import Shard, epoch_order, steps_per_epoch
 from benchmarks.data.prefetch import Stream, decoding_processes
 
-__all__ = ["TrainBatches", "epoch_order", "batch_mark", "example_digests", "steps_per_epoch", "validation_batches"]
+__all__ = ["TrainBatches", "batch_mark", "epoch_order", "example_digests", "steps_per_epoch", "validation_batches"]
 
 Broken = Literal["stop", "skip"]
 

@@ -61,9 +61,9 @@ def draw(group: Group, folder: Path) -> list[Picture]:
     figure.text(0.995, 0.005, name.strip(), ha="right", va="bottom", fontsize=8, color=plots.FAINT)
     with full_disk_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    drawing = _rendered(figure, "svg")
+    drawing = rendered(figure, "svg")
     write_bytes(folder / f"{file_name(group)}.svg", drawing)
-    write_bytes(folder / f"{file_name(group)}.png", _rendered(figure, "png"))
+    write_bytes(folder / f"{file_name(group)}.png", rendered(figure, "png"))
     captions = [caption for caption, _ in panels]
     mark = hashlib.sha256(json.dumps([group.experiment, file_name(group)]).encode()).hexdigest()[:8]
     return [Picture(*pair) for pair in zip(captions, cut(drawing, captions, mark), strict=True)]
@@ -99,7 +99,8 @@ def _panels(group: Group) -> Iterator[Panel]:
         yield told, partial(plots.throughput, cells)
 
 
-def _rendered(figure: Figure, kind: str) -> bytes:
+def rendered(figure: Figure, kind: str) -> bytes:
+    """Return a figure as the bytes of a file, svg or png; equal figures are equal bytes."""
     file = io.BytesIO()
     with matplotlib.rc_context(plots.STYLE):
         figure.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis import words
 from horovod_runner.analysis.figures import Picture
@@ -14,6 +14,9 @@ from horovod_runner.analysis.plots import FRAMEWORKS
 from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.stats import Bounded, ratio
 from horovod_runner.analysis.summary import Cell, Group
+
+if TYPE_CHECKING:
+    from horovod_runner.analysis.parity import Proof
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_COMMANDS = 16
@@ -38,7 +41,7 @@ class Study:
         return [run for run in self.runs if not run.completed]
 
 
-def render(studies: Sequence[Study]) -> str:
+def render(studies: Sequence[Study], proof: Proof | None = None) -> str:
     """Return the page: one file that needs no other."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -47,7 +50,7 @@ def render(studies: Sequence[Study]) -> str:
     )
     environment.globals |= {"words": words, "findings": findings, "provenance": provenance, "commands": commands}
     environment.globals |= {"framework": framework, "excluded": excluded}
-    return environment.get_template("report.html.j2").render(studies=studies)
+    return environment.get_template("report.html.j2").render(studies=studies, proof=proof)
 
 
 def framework(name: str) -> str:

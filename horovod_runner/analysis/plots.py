@@ -74,7 +74,7 @@ def sheet(panels: int, columns: int = 2) -> tuple[Figure, list[Axes]]:
     import matplotlib
 
     rows = -(-panels // columns)
-    with matplotlib.rc_context(STYLE):  # text and lines are styled as they are made: see _head and _curve
+    with matplotlib.rc_context(STYLE):  # text and lines are styled as they are made: see titled and _curve
         figure = Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows))
         axes = [figure.add_axes(_place(index, columns, rows)) for index in range(panels)]
     return figure, axes
@@ -90,9 +90,9 @@ def curves(table: pandas.DataFrame, axes: Axes, value: str) -> Axes:
     for (framework, workers), rows in known.groupby(["framework", "workers"]):
         look = {"color": _colour(framework), "linestyle": _line(workers, known), "marker": _marker(framework)}
         ends.append(_curve(axes, rows, value, f"{_name(framework)}, {_workers(workers)}", look))
-    _head(axes, _title(value, known), "epoch")
+    titled(axes, _title(value, known), "epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    return _name_ends(axes, ends)
+    return name_ends(axes, ends)
 
 
 def steps(table: pandas.DataFrame, axes: Axes) -> Axes:
@@ -107,9 +107,9 @@ def steps(table: pandas.DataFrame, axes: Axes) -> Axes:
         smooth = rows.assign(train_loss=rows.groupby("run_id")["train_loss"].transform(_running_mean))
         smooth["epoch"] = rows["step"] / (rows["step"] / rows["epoch"]).max()
         ends.append(_curve(axes, smooth, "train_loss", f"{_name(framework)}, {_workers(workers)}", look))
-    _head(axes, "Training loss, every step", "epoch")
+    titled(axes, "Training loss, every step", "epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    return _name_ends(axes, ends)
+    return name_ends(axes, ends)
 
 
 def _running_mean(losses: pandas.Series[float]) -> pandas.Series[float]:
@@ -128,10 +128,10 @@ def difference(table: pandas.DataFrame, axes: Axes, value: str, of: tuple[str, s
         look = {"color": INK, "linestyle": _line(workers, parted), "marker": "D"}
         ends.append(_curve(axes, rows, "difference", _workers(workers), look))
     first, second = (_name(framework) for framework in of)
-    _head(axes, f"{_title(value, table)}: {first} − {second}", "epoch")
+    titled(axes, f"{_title(value, table)}: {first} − {second}", "epoch")
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 4))  # small differences have long numbers
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    return _name_ends(axes, ends)
+    return name_ends(axes, ends)
 
 
 def pair(table: pandas.DataFrame, value: str, of: tuple[str, str] = ("tensorflow", "torch")) -> pandas.DataFrame:
@@ -157,10 +157,10 @@ def throughput(table: pandas.DataFrame, axes: Axes) -> Axes:
         x, y = rows["workers"].iloc[-1] * apart, rows["images_per_second"].iloc[-1]
         ends.append(End(x, y, _name(framework), _colour(framework), "-"))
     ends += _ideal_lines(known, axes)
-    _head(axes, "Throughput, all workers together", "workers", "images/s")
+    titled(axes, "Throughput, all workers together", "workers", "images/s")
     axes.set_ylim(bottom=0)
     _worker_ticks(axes, sorted(set(known["workers"])))
-    return _name_ends(axes, ends)
+    return name_ends(axes, ends)
 
 
 def _place(index: int, columns: int, rows: int) -> tuple[float, float, float, float]:
@@ -212,17 +212,20 @@ def _worker_ticks(axes: Axes, counts: Sequence[int]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _head(axes: Axes, title: str, below: str, beside: str = "") -> None:
+def titled(axes: Axes, title: str, below: str, beside: str = "") -> Axes:
+    """Give a panel its title and the names of its axes."""
     axes.set_title(title, loc="left", y=1.03, fontsize=10, fontweight="bold", color=INK)
     axes.set_xlabel(below, fontsize=9)
     axes.set_ylabel(beside, fontsize=9)
+    return axes
 
 
-def _name_ends(axes: Axes, ends: Sequence[End]) -> Axes:
+def name_ends(axes: Axes, ends: Sequence[End]) -> Axes:
     """Write each curve's name, with a piece of its line, right of where it ends, moved apart where names would meet."""
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
-    heights = _moved_apart([(end.y - low) / (high - low) for end in ends])
+    in_panel = axes.transScale + axes.transLimits
+    heights = _moved_apart([float(in_panel.transform((end.x, end.y))[1]) for end in ends])
     leader = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
     for end, height in zip(ends, heights, strict=True):
         axes.annotate("", xy=(end.x, end.y), xytext=(1.04, height), textcoords="axes fraction", arrowprops=leader)

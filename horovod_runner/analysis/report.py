@@ -12,12 +12,14 @@ from horovod_runner.analysis import tables, terminal, words
 from horovod_runner.analysis.pack import is_packed
 from horovod_runner.analysis.runs import unfinished
 from horovod_runner.analysis.summary import Group, groups
+from horovod_runner.parity.rows import find_table
 from horovod_runner.store import write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from horovod_runner.analysis.page import Study
+    from horovod_runner.analysis.parity import Proof
 
 MOST_DRAWN = 8  # groups with figures in one report: a matrix has hundreds, and drawing one takes a second
 PAGE = "report.html"
@@ -30,14 +32,24 @@ def write_report(root: Path, out: Path | None = None, console: Console | None = 
     the figures lie in `figures/<experiment>/` beside it. UserError when there is nothing to report, a result is
     damaged, or a place cannot be written.
     """
-    chosen = groups(tables.read(root))
+    proven = find_table(root)
+    chosen = [] if proven == root else groups(tables.read(root))
     terminal.show(chosen, console or terminal.console())
     # Imported here, so that the tables need not wait for matplotlib.
     from horovod_runner.analysis import page
 
     file = out or root / PAGE
-    write_text(file, page.render(list(_studies(chosen, root, out))))
+    write_text(file, page.render(list(_studies(chosen, root, out)), _proof(proven, out)))
     return file
+
+
+def _proof(folder: Path | None, out: Path | None) -> Proof | None:
+    """Return the page's section about the proof that the frameworks do the same job, if there is one."""
+    if folder is None:
+        return None
+    from horovod_runner.analysis import parity
+
+    return parity.proof(folder, out.parent / "figures" / "parity" if out else folder / "figures")
 
 
 def _studies(chosen: Sequence[Group], root: Path, out: Path | None) -> Iterator[Study]:

@@ -77,7 +77,7 @@ def test_the_ideal_is_one_worker_times_their_number(root: Path) -> None:
 def test_names_do_not_cover_each_other() -> None:
     _, (axes,) = plots.sheet(1, 1)
     axes.set_ylim(0, 1)
-    plots._name_ends(
+    plots.name_ends(
         axes,
         [plots.End(1, height, str(height), plots.INK, "-") for height in (0.5, 0.51, 0.52, 0.99)],
     )

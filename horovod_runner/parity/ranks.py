@@ -1,0 +1,109 @@
+"""The rows about several workers: real ranks, started by a launcher, against one process, and across frameworks.
+
+Strong scaling (the global batch stays) with statistics over all workers is the same computation on any number of
+workers; with every worker's own statistics it is another one, and one process with so many virtual workers does that
+one exactly. A saved state goes on in the other framework, on another number of workers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from horovod_runner.checkpoint import Checkpoints, expected_shapes
+from horovod_runner.config import decode
+from horovod_runner.launch import launch
+from horovod_runner.parity.compare import same_batches
+from horovod_runner.parity.rows import Row, worst, worst_step
+from horovod_runner.parity.settings import plain
+from horovod_runner.parity.sides import Side, Trajectory
+from horovod_runner.store import RunFolder, Store
+from horovod_runner.training import Training
+from horovod_runner.world import World
+
+STEPS, CROSSED_AFTER = 5, 2
+SAME, EXACT, PARTED = 1e-9, 1e-10, 1e-6
+NAMES = {"tensorflow": "TensorFlow", "torch": "PyTorch"}
+OTHER = {"tensorflow": "torch", "torch": "tensorflow"}
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    """Return the job that workers share: a U-Net, 16 images a step, a velocity, a state saved on the way."""
+    optimizer = {"name": "sgd", "learning_rate": 0.05, "weight_decay": 1e-4}
+    checkpoint = {"every": CROSSED_AFTER, "keep": 9}
+    return plain(
+        "unet", **{"global_batch": 16, "steps": STEPS, "optimizer": optimizer, "checkpoint": checkpoint, **changes}
+    )
+
+
+def run_ranks(framework: str, results: Path, **changes: Any) -> tuple[Trajectory, RunFolder]:
+    """Do a run of the suite with a launcher and real ranks; return what it recorded and last saved."""
+    config = decode({**settings(**changes), "framework": framework}, "parity")
+    folder = Store(results).open_run(config)
+    with folder.log_file.open("ab") as log:
+        ended = launch(config, folder, log=log)
+    if ended.code:
+        raise RuntimeError(f"a run of the proof ended with exit code {ended.code}; see {folder.log_file}")
+    return _recorded(folder), folder
+
+
+def _recorded(folder: RunFolder) -> Trajectory:
+    config, steps = folder.read_config(), folder.read_steps()
+    architecture = Training(config, folder, World(size=config.workers), lambda line: None).architecture
+    saved = Checkpoints(folder.checkpoints, config.checkpoint.keep)
+    state = saved.load(saved.steps()[-1], config, expected_shapes(architecture, config))
+    return Trajectory(tuple(s.train_loss for s in steps), tuple(int(s.batch or "0", 16) for s in steps), state)
+
+
+def one_process(framework: str, **changes: Any) -> Trajectory:
+    """Do the run in this process, as one worker."""
+    return Side(framework, settings(**changes)).train(STEPS)
+
+
+def by_workers(framework: str, results: Path, counts: tuple[int, ...] = (2, 4)) -> list[Row]:
+    """Return the rows about N workers of one framework, and about crossing over from two of them."""
+    name, alone = NAMES[framework], one_process(framework)
+    rows = []
+    for n in counts:
+        synchronised, folder = run_ranks(framework, results, workers=n, batch_norm="synchronised")
+        rows += _same("workers", f"{name}, {n} workers with synchronised BN = 1 worker", alone, synchronised, SAME)
+        local, _ = run_ranks(framework, results, workers=n)
+        rows.append(_parted(f"{name}, {n} workers with local BN ≠ 1 worker", alone, local))
+        virtual = one_process(framework, virtual_workers=n)
+        rows += _same(
+            "virtual workers", f"{name}, {n} virtual workers = {n} workers with local BN", local, virtual, EXACT
+        )
+        ghost = one_process(framework, batch_norm="ghost", ghost_batch=16 // n)
+        rows += _same(
+            "virtual workers", f"{name}, ghost BN in {n} groups = {n} workers with local BN", local, ghost, EXACT
+        )
+        if n == counts[0]:
+            rows += _crossed(framework, results, folder, synchronised)
+    return rows
+
+
+def _crossed(framework: str, results: Path, folder: RunFolder, whole: Trajectory) -> list[Row]:
+    """Go on from a state of two workers in the other framework, on one, and compare with the run that stayed."""
+    other = OTHER[framework]
+    state = folder.checkpoints / f"step-{CROSSED_AFTER:08d}.safetensors"
+    checkpoint = {"every": CROSSED_AFTER, "keep": 9, "resume_from": str(state)}
+    went_on, _ = run_ranks(other, results, checkpoint=checkpoint)
+    rest = Trajectory(whole.losses[CROSSED_AFTER:], whole.marks[CROSSED_AFTER:], whole.state)
+    what = f"{NAMES[framework]} on 2 workers to step {CROSSED_AFTER}, then {NAMES[other]} on 1 = never crossed"
+    return _same("crossing over", what, rest, went_on, SAME)
+
+
+def _same(claim: Any, what: str, first: Trajectory, second: Trajectory, tolerance: float) -> list[Row]:
+    """Return a row about losses and state together, and one about the data."""
+    difference, where = max(worst_step(first.losses, second.losses), worst(first.state, second.state))
+    why = "the mean over workers is summed in another order; then as a trajectory"
+    return [
+        Row(claim=claim, what=what, difference=difference, where=where, tolerance=tolerance, why=why),
+        same_batches(first, second, what),
+    ]
+
+
+def _parted(what: str, first: Trajectory, second: Trajectory) -> Row:
+    difference, where = worst_step(first.losses, second.losses)
+    why = "another function: each worker normalises by its own statistics"
+    return Row(claim="workers", what=what, difference=difference, where=where, tolerance=PARTED, why=why, differs=True)

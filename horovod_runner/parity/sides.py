@@ -1,0 +1,104 @@
+"""One side of a comparison: a job in one framework, in this process, trained through the code of every run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.architecture import Architecture, Arrays, draw_initial
+from benchmarks.data.batch import Batch
+from benchmarks.data.pipeline import batch_mark
+from horovod_runner.checkpoint import expected_shapes
+from horovod_runner.config import RunConfig, decode
+from horovod_runner.schedule import Schedule
+from horovod_runner.store import RunFolder
+from horovod_runner.training import Training
+from horovod_runner.world import World
+
+Change = Callable[[int, Batch], Batch]
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What training left: the loss of every step, the batches' marks, and the last state."""
+
+    losses: tuple[float, ...]
+    marks: tuple[int, ...]
+    state: Arrays
+
+
+class Side:
+    """A backend with its data; `restart` puts it back to the beginning of a run, so that a graph is traced once."""
+
+    def __init__(self, framework: str, plain: Mapping[str, Any]) -> None:
+        self.config: RunConfig = decode({**plain, "framework": framework}, "parity")
+        self._folder = tempfile.TemporaryDirectory()
+        self._training = self._train(self.config)
+        self.backend = self._training.join()
+
+    def _train(self, config: RunConfig) -> Training:
+        return Training(config, RunFolder(Path(self._folder.name)), World(), lambda line: None)
+
+    @property
+    def architecture(self) -> Architecture:
+        """The model's description."""
+        return self._training.architecture
+
+    @property
+    def schedule(self) -> Schedule:
+        """The learning rate of every step."""
+        return self._training.plan(0).schedule
+
+    def batches(self, steps: int) -> Iterator[Batch]:
+        """Yield the first batches of the run."""
+        with self._training.batches() as batches:
+            yield from batches.iterate(0, steps)
+
+    def first_batch(self) -> Batch:
+        """Return the first batch of the run."""
+        return next(self.batches(1))
+
+    def restart(self, seed: int | None = None) -> None:
+        """Begin anew: first weights of this seed (None: the run's), no optimizer state, the seed's order of data."""
+        config = self.config if seed is None else self.config.model_copy(update={"seed": seed})
+        self._training_of(config)
+        shapes = expected_shapes(self.architecture, config)
+        first = draw_initial(self.architecture.arrays, config.seed)
+        own = self.backend.state_of([name for name in shapes if name not in first])
+        self.backend.load_state({**{name: np.zeros_like(array) for name, array in own.items()}, **first})
+
+    def _training_of(self, config: RunConfig) -> None:
+        if config.seed != self._training.config.seed:
+            backend, self._training = self._training.backend, self._train(config)
+            self._training.backend = backend
+
+    def train(self, steps: int, change: Change = lambda step, batch: batch) -> Trajectory:
+        """Make so many steps of the run from where the model stands; `change` may alter a step's batch (from 0)."""
+        schedule = self.schedule
+        losses, marks = [], []
+        for step, given in enumerate(self.batches(steps)):
+            batch = change(step, given)
+            marks.append(batch_mark(batch, 0))
+            losses.append(self.backend.step(batch, schedule(step)))
+        return Trajectory(tuple(losses), tuple(marks), self.backend.state())
+
+    def validate(self) -> tuple[float, float]:
+        """Return loss and metric over the validation examples."""
+        return self._training.validate()
+
+
+def moved(architecture: Architecture, seed: int = 0) -> Arrays:
+    """Return first values with their constants moved: with biases 0 and weights 1 a swap of two would go unnoticed."""
+    generator = np.random.default_rng(3)
+    arrays = draw_initial(architecture.arrays, seed)
+    for spec in architecture.arrays:
+        if spec.kind == "running_var":
+            arrays[spec.name] = generator.uniform(0.5, 1.5, spec.shape)
+        elif not spec.random:
+            arrays[spec.name] = arrays[spec.name] + 0.1 * generator.standard_normal(spec.shape)
+    return arrays

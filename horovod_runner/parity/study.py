@@ -1,0 +1,172 @@
+"""The whole proof: which comparisons are made, on how many processes, and what becomes of their rows."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from horovod_runner import provenance
+from horovod_runner.errors import UserError
+from horovod_runner.parity.rows import CLAIMS, Row, Table
+from horovod_runner.parity.settings import OPTIMIZERS, WORKLOADS
+from horovod_runner.worker import place_threads
+
+DRIFT_SEEDS, END_SEEDS = range(5), range(8)
+
+Curves = dict[str, dict[str, list[float]]]
+Found = tuple[list[Row], Curves]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One comparison, done in a process of its own choice, or in one that starts ranks on all cores."""
+
+    make: Callable[[], Found]
+    starts_ranks: bool = False
+
+
+def prove(workload: str | None, optimizer: str | None, results: Path, console: Console) -> int:
+    """Do the proof, print it row by row, write it as JSON and as a plot; return 1 if a row is red.
+
+    Narrowed to a workload or an optimizer, only the rows about it are made, and nothing that was written is replaced.
+    """
+    began = time.perf_counter()
+    _require_known(workload, optimizer)
+    provenance.remember_command()
+    narrowed = workload is not None or optimizer is not None
+    rows, curves = _done(_jobs(workload, optimizer), console)
+    rows.sort(key=lambda row: list(CLAIMS).index(row.claim))
+    table = Table(
+        command=" ".join(provenance.command()),
+        seconds=round(time.perf_counter() - began, 1),
+        versions=provenance.versions(),
+        rows=tuple(rows),
+        curves=curves,
+    )
+    show(table, console)
+    if not narrowed:
+        _write(table, results / "parity", console)
+    return 0 if table.passed else 1
+
+
+def _require_known(workload: str | None, optimizer: str | None) -> None:
+    for option, given, known in (("workload", workload, WORKLOADS), ("optimizer", optimizer, OPTIMIZERS)):
+        if given is not None and given not in known:
+            raise UserError(f"--{option}: there is no {given!r}; choose one of {', '.join(known)}")
+
+
+def _jobs(workload: str | None, optimizer: str | None) -> list[Job]:
+    workloads, optimizers = [workload] if workload else list(WORKLOADS), [optimizer] if optimizer else list(OPTIMIZERS)
+    jobs = [Job(partial(_trajectory, w, o)) for w in workloads for o in optimizers]
+    if optimizer is None:
+        jobs = [Job(partial(_workload, w)) for w in workloads] + jobs
+        jobs += [Job(partial(_drift, w)) for w in workloads] + [Job(partial(_end, w)) for w in workloads]
+    if optimizer is None and workload in (None, "unet"):
+        jobs += [Job(partial(_workers, framework), starts_ranks=True) for framework in ("tensorflow", "torch")]
+    return jobs
+
+
+def _workload(workload: str) -> Found:
+    from horovod_runner.parity.compare import one_workload
+
+    return one_workload(workload), {}
+
+
+def _trajectory(workload: str, optimizer: str) -> Found:
+    from horovod_runner.parity.compare import one_trajectory
+
+    return one_trajectory(workload, optimizer), {}
+
+
+def _drift(workload: str) -> Found:
+    from horovod_runner.parity.precision import drift
+
+    rows, curves = drift(workload, DRIFT_SEEDS)
+    return rows, {f"drift {workload}": curves}
+
+
+def _end(workload: str) -> Found:
+    from horovod_runner.parity.precision import end_of_training
+
+    rows, figures = end_of_training(workload, END_SEEDS)
+    return rows, {f"end {workload}": figures}
+
+
+def _workers(framework: str) -> Found:
+    from horovod_runner.parity.ranks import by_workers
+
+    with tempfile.TemporaryDirectory() as folder:
+        return by_workers(framework, Path(folder)), {}
+
+
+def _done(jobs: Sequence[Job], console: Console) -> Found:
+    """Do all jobs, printing rows as they come: first those of one thread each side by side, then those with ranks."""
+    rows: list[Row] = []
+    curves: Curves = {}
+    for found_rows, found_curves in _results(jobs):
+        rows += found_rows
+        curves |= found_curves
+        for row in found_rows:
+            console.print(_line(row), highlight=False, soft_wrap=True)
+    return rows, curves
+
+
+def _results(jobs: Sequence[Job]) -> Iterator[Found]:
+    alone = [job for job in jobs if not job.starts_ranks]
+    cores = len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(max(1, min(cores, len(alone))), multiprocessing.get_context("spawn"), _prepare) as pool:
+        for future in as_completed([pool.submit(job.make) for job in alone]):
+            yield future.result()
+    for job in jobs:
+        if job.starts_ranks:
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _prepare) as pool:
+                yield pool.submit(job.make).result()
+
+
+def _prepare() -> None:
+    """Ready a process: one thread, like every worker of the proof, and nothing said that is not a row."""
+    place_threads(1)
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 2)
+
+
+def show(table: Table, console: Console) -> None:
+    """Print all rows by claim, and the verdict."""
+    for claim, title in CLAIMS.items():
+        chosen = [row for row in table.rows if row.claim == claim]
+        if chosen:
+            console.print(f"\n[bold]{title}[/bold]", highlight=False)
+        for row in chosen:
+            console.print(_line(row), highlight=False, soft_wrap=True)
+            console.print(
+                f"      [dim]{row.why}{f'; largest at {row.where}' if row.where else ''}[/dim]",
+                highlight=False,
+                soft_wrap=True,
+            )
+    console.print(f"\n{table.verdict} ({table.seconds:.0f} s)", highlight=False)
+
+
+def _line(row: Row) -> str:
+    sign = ">" if row.differs else "≤"
+    verdict = "[green]pass[/green]" if row.passed else "[red]FAIL[/red]"
+    return f"{verdict}  {row.difference:8.1e} {sign} {row.tolerance:7.0e}  {row.what}"
+
+
+def _write(table: Table, folder: Path, console: Console) -> None:
+    from horovod_runner.analysis.parity import draw
+    from horovod_runner.store import full_disk_named
+
+    with full_disk_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    console.print(table.write(folder), highlight=False)
+    for file in draw(table, folder / "figures"):
+        console.print(file, highlight=False)
