@@ -132,7 +132,11 @@ class Training:
     def _architecture(self) -> Architecture:
         data, width = self.data, self.config.width or 0
         architecture = self.config.job.architecture(
-            width=width, channels=data.channels, classes=data.classes, image_size=data.image_size
+            width=width,
+            channels=data.channels,
+            classes=data.classes,
+            image_size=data.image_size,
+            **self.config.options,
         )
         return architecture.with_identity_residuals() if self.config.zero_init_last_gamma else architecture
 
