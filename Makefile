@@ -68,4 +68,4 @@ help: ## this list
 	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 	echo
 	echo "Variables of bench, bench-tf, bench-torch: WORKLOAD DATA EPOCHS STEPS LOCAL_BATCH GLOBAL_BATCH IMAGE_SIZE SEED RESULTS"
-	echo "and ARGS, passed on as it is. Example: make bench-torch WORKLOAD=unet EPOCHS=3"
+	echo "and ARGS, passed on as it is. WORKLOAD is resnet50, vgg16 or unet. Example: make bench-torch WORKLOAD=unet EPOCHS=3"

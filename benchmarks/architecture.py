@@ -1,6 +1,6 @@
 """The language in which a job's numbers are written down, once, for every framework.
 
-A specification (`resnet50/spec.py`, `unet/spec.py`) lists its arrays under canonical names and layouts: torchvision's
+A specification (`resnet50/spec.py`, `unet/spec.py` …) lists its arrays under canonical names and layouts: torchvision's
 names, convolution kernels as OIHW, transposed ones as IOHW, dense ones as (out, in). Initial values are drawn from it
 here, in NumPy, so that every framework starts from the same bytes.
 """
@@ -62,7 +62,7 @@ class Architecture:
 
     `numbers` is the specification's own frozen record (widths, strides, epsilon …), read by its two builders only.
     `minimum_values_per_channel` is the number of values per channel at the smallest feature map for one image: batch
-    normalisation needs more than one of them in a local batch.
+    normalisation, if the model has any, needs more than one of them in a local batch.
     """
 
     arrays: tuple[ArraySpec, ...]
@@ -81,6 +81,11 @@ class Architecture:
     def statistics(self) -> tuple[ArraySpec, ...]:
         """Return the running statistics, in order."""
         return tuple(a for a in self.arrays if not a.trainable)
+
+    @property
+    def normalises(self) -> bool:
+        """True if there is batch normalisation, whose running statistics these are."""
+        return bool(self.statistics)
 
     def with_identity_residuals(self) -> Architecture:
         """Return the model with residual branches that start at zero: last norm weight 0 (Goyal et al. 2017, 5.1)."""

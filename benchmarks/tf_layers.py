@@ -155,6 +155,36 @@ class MaxPool(keras.layers.Layer):
         return tf.nn.max_pool2d(x, self.kernel, self.stride, "VALID")
 
 
+class AdaptiveAveragePool(keras.layers.Layer):
+    """Average over `size` x `size` windows that cover a map of any size, as torch.nn.AdaptiveAvgPool2d lays them.
+
+    The windows of one axis do not depend on the other, so this is a product with a constant matrix on either side.
+    """
+
+    def __init__(self, size: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.size = size
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return (batch, size, size, channels)."""
+        return (input_shape[0], self.size, self.size, input_shape[-1])
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Pool (batch, height, width, channels), whose height and width are known when the model is built."""
+        rows, columns = (tf.constant(averaging_matrix(n, self.size), x.dtype) for n in x.shape[1:3])
+        return tf.einsum("bhwc,ih,jw->bijc", x, rows, columns)
+
+
+def averaging_matrix(pixels: int, size: int) -> np.ndarray:
+    """Return (size, pixels): row i averages PyTorch's window i, from floor(i p / size) to ceil((i + 1) p / size).
+
+    Windows overlap where `size` does not divide `pixels`, and repeat pixels where there are fewer of them.
+    """
+    window, pixel = np.arange(size)[:, None], np.arange(pixels)
+    covers = (pixel >= window * pixels // size) & (pixel < -(-(window + 1) * pixels // size))
+    return covers / covers.sum(axis=1, keepdims=True)
+
+
 @dataclass(frozen=True)
 class Layers:
     """Makes layers of one model: they share the precision, the normalisation and its numbers."""
@@ -194,6 +224,14 @@ class Layers:
     def average(self, x: Any) -> Any:
         """Average over height and width."""
         return keras.layers.GlobalAveragePooling2D(dtype=self.policy)(x)
+
+    def adaptive_average(self, x: Any, size: int) -> Any:
+        """Average over `size` x `size` windows."""
+        return AdaptiveAveragePool(size, dtype=self.policy)(x)
+
+    def flatten(self, x: Any) -> Any:
+        """Put maps in one row in the canonical order, (channel, height, width): dense kernels are laid out for it."""
+        return keras.layers.Flatten(dtype=self.policy)(keras.layers.Permute((3, 1, 2), dtype=self.policy)(x))
 
     def relu(self, x: Any) -> Any:
         """Cut off below zero."""

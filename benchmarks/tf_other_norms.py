@@ -1,4 +1,4 @@
-"""Batch normalisation in TensorFlow by other statistics than this worker's batch: groups of examples, or all workers."""
+"""Batch normalisation in TensorFlow by other statistics than a worker's batch has: groups of examples, or all workers."""
 
 from __future__ import annotations
 

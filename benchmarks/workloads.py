@@ -36,11 +36,23 @@ class Workload:
     epochs: int
     optimizer: str
     learning_rates: Mapping[str, float]  # base rate of each optimizer, at the workload's local batch
+    options: tuple[str, ...] = ()  # settings of a run that only such a specification has, keywords of its function
 
-    def architecture(self, *, width: int, channels: int, classes: int, image_size: int) -> Architecture:
-        """Return the layers' numbers for this size of input and output; ValueError says which size is not admitted."""
+    def architecture(
+        self, *, width: int, channels: int, classes: int, image_size: int, **options: str | None
+    ) -> Architecture:
+        """Return the layers' numbers for this size of input and output; ValueError says which size is not admitted.
+
+        Of `options`, which may be all that a run has, those are handed on that this workload declares.
+        """
         module = importlib.import_module(self.spec)
-        return module.architecture(width=width, channels=channels, classes=classes, image_size=image_size)
+        declared = {name: options.get(name) for name in self.options}
+        return module.architecture(width=width, channels=channels, classes=classes, image_size=image_size, **declared)
+
+    def default_option(self, name: str, image_size: int) -> str:
+        """Return what the specification chooses for this option at this size, by its function `default_<name>`."""
+        module = importlib.import_module(self.spec)
+        return getattr(module, f"default_{name}")(image_size)
 
 
 def _builders(package: str) -> dict[str, str]:
@@ -74,4 +86,20 @@ WORKLOADS: dict[str, Workload] = {
         optimizer="adam",
         learning_rates={"sgd": 0.1, "adam": 0.002},
     ),
+    "vgg16": Workload(
+        name="vgg16",
+        task="classification",
+        spec="benchmarks.vgg16.spec",
+        builders=_builders("vgg16"),
+        data="digits",
+        channels=3,
+        width=64,
+        local_batch=16,
+        epochs=3,
+        optimizer="adam",
+        learning_rates={"sgd": 0.01, "adam": 0.0003, "adamw": 0.0003, "lars": 0.2, "lamb": 0.002},
+        options=("classifier",),
+    ),
 }
+
+OPTIONS = tuple(sorted({option for workload in WORKLOADS.values() for option in workload.options}))

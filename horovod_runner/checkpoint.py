@@ -71,7 +71,7 @@ class Checkpoints:
         return _steps(self.folder)
 
     def load(self, step: int, config: RunConfig, shapes: Shapes) -> Arrays:
-        """Read a state of this very run; SharedError names the file that was cut short, altered, or is another run's."""
+        """Read a state of this very run; SharedError names a file that was cut short, altered, or is another run's."""
         keys = [key for key in config.to_dict() if key not in _ANYTHING_ELSE]
         elsewhere = "remove the checkpoint, or choose another folder with --results"
         state = SavedState(self.folder, step, "remove it and {json}, and the run goes on from the state before it")

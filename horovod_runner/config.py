@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from benchmarks.data import SOURCES
-from benchmarks.workloads import WORKLOADS, Workload
+from benchmarks.workloads import OPTIONS, WORKLOADS, Workload
 from horovod_runner.errors import UserError
 
 FRAMEWORKS = ("tensorflow", "torch")
@@ -197,6 +197,11 @@ class RunConfig(Settings):
         return self.virtual_workers * self.accumulate
 
     @property
+    def options(self) -> dict[str, str | None]:
+        """The settings that only some workloads have; None for one that this workload has not."""
+        return {name: getattr(self, name) for name in OPTIONS}
+
+    @property
     def all_workers(self) -> int:
         """Shards that a global batch is divided into: workers times the virtual workers of each."""
         return self.workers * self.virtual_workers
@@ -258,6 +263,7 @@ def _with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
     raw["data"] = _data_defaults(raw.get("data") or {}, job)
     if raw.get("width") is None:
         raw["width"] = job.width
+    raw |= _option_defaults(raw, job)
     if raw.get("epochs") is None and raw.get("steps") is None:
         raw["epochs"] = job.epochs
     raw["optimizer"] = _optimizer_defaults(raw.get("optimizer") or {}, job)
@@ -297,6 +303,14 @@ def _data_defaults(data: Any, job: Workload) -> Any:
     return data
 
 
+def _option_defaults(raw: dict[str, Any], job: Workload) -> dict[str, str]:
+    """Choose by the size of the images what is not given of the workload's own settings."""
+    image_size = raw["data"].get("image_size") if isinstance(raw["data"], Mapping) else None
+    if type(image_size) is not int:
+        return {}
+    return {name: job.default_option(name, image_size) for name in job.options if raw.get(name) is None}
+
+
 def _batch_defaults(raw: dict[str, Any], job: Workload) -> dict[str, Any]:
     """Derive the batch that is not given from the one that is; what does not divide is left for the check to name."""
     workers = raw.get("workers", 1)
@@ -327,6 +341,12 @@ def _check_data(c: RunConfig) -> list[str]:
     return problems
 
 
+def _check_options(c: RunConfig) -> list[str]:
+    foreign = [name for name, given in c.options.items() if given is not None and name not in c.job.options]
+    owners = {name: " and ".join(sorted(w.name for w in WORKLOADS.values() if name in w.options)) for name in foreign}
+    return [f"{name}: only {owners[name]} has this setting, not {c.workload}; remove it" for name in foreign]
+
+
 def _check_length(c: RunConfig) -> list[str]:
     if c.epochs is not None and c.steps is not None:
         return ["epochs and steps are both given; keep one of them"]
@@ -353,10 +373,12 @@ def _check_architecture(c: RunConfig) -> list[str]:
         return []
     try:
         architecture = c.job.architecture(
-            width=c.width, channels=c.data.channels, classes=2, image_size=c.data.image_size
+            width=c.width, channels=c.data.channels, classes=2, image_size=c.data.image_size, **c.options
         )
     except ValueError as error:
         return [f"data.image_size: {error}"]
+    if not architecture.normalises:
+        return []
     together = _normalised_together(c)
     values = architecture.minimum_values_per_channel * together
     if values < 2:
@@ -403,4 +425,12 @@ def _check_batch_norm(c: RunConfig) -> list[str]:
     return []
 
 
-_CHECKS = (_check_data, _check_length, _check_batch, _check_parts, _check_batch_norm, _check_architecture)
+_CHECKS = (
+    _check_data,
+    _check_options,
+    _check_length,
+    _check_batch,
+    _check_parts,
+    _check_batch_norm,
+    _check_architecture,
+)

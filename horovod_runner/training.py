@@ -115,9 +115,8 @@ class Training:
         """Load another run's state, say in what that run differs, and return the steps it has behind it."""
         state = take_over(path, self.config, self._shapes, self.plan(0).total_steps)
         self.backend.load_state(state.arrays)
-        self.say(
-            f"taking over {path} after step {state.step}; its run has {'; '.join(state.differences) or 'the same settings'}"
-        )
+        apart = "; ".join(state.differences) or "the same settings"
+        self.say(f"taking over {path} after step {state.step}; its run has {apart}")
         return state.step
 
     @property
@@ -148,7 +147,11 @@ class Training:
     def _architecture(self) -> Architecture:
         data, width = self.data, self.config.width or 0
         architecture = self.config.job.architecture(
-            width=width, channels=data.channels, classes=data.classes, image_size=data.image_size
+            width=width,
+            channels=data.channels,
+            classes=data.classes,
+            image_size=data.image_size,
+            **self.config.options,
         )
         return architecture.with_identity_residuals() if self.config.zero_init_last_gamma else architecture
 

@@ -7,14 +7,14 @@ multiplies that at every step, some twofold in the settings used here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmarks.architecture import Arrays
 from horovod_runner.optimizers.rules import decayed_names
-from horovod_runner.parity.rows import Row, relative, worst, worst_step
+from horovod_runner.parity.rows import Claim, Row, relative, worst, worst_step
 from horovod_runner.parity.settings import STEPS, trajectory
 from horovod_runner.parity.sides import Side, Trajectory, moved
 
@@ -30,19 +30,14 @@ def parameters(pair: Pair, label: str) -> list[Row]:
     """Return rows about names, shapes, counts and first bytes."""
     first, second = (side.backend.state() for side in pair)
     counts = [sum(array.size for name, array in state.items() if "/" not in name) for state in (first, second)]
-    wrong = sorted(
-        n
-        for n in first.keys() | second.keys()
-        if n not in first or n not in second or first[n].shape != second[n].shape
-    )
-    whole = f"{label}: names and shapes of {len(first)} arrays, {counts[0]:,} values in the model"
-    bytes_differ = [name for name in first if name not in wrong and first[name].tobytes() != second[name].tobytes()]
+    common = [name for name in first if name in second and first[name].shape == second[name].shape]
+    strangers = sorted((first.keys() | second.keys()) - set(common))
+    what = f"{label}: names and shapes of {len(first)} arrays, {counts[0]:,} values in the model"
+    different = [name for name in common if first[name].tobytes() != second[name].tobytes()]
     return [
-        Row(claim="parameters", what=whole, difference=len(wrong) + abs(counts[0] - counts[1]), tolerance=EXACT,
-            why="counted", where=wrong[0] if wrong else ""),
-        Row(claim="parameters", what=f"{label}: first values, byte by byte", difference=len(bytes_differ),
-            tolerance=EXACT, why="drawn once, in NumPy", where=bytes_differ[0] if bytes_differ else ""),
-    ]  # fmt: skip
+        _count("parameters", what, strangers, "counted"),
+        _count("parameters", f"{label}: first values, byte by byte", different, "drawn once, in NumPy"),
+    ]
 
 
 def decay(sides: tuple[Plain, Plain], label: str, frameworks: tuple[str, str]) -> list[Row]:
@@ -86,12 +81,12 @@ def function(pair: Pair, label: str) -> list[Row]:
         gradients.append({k: v for k, v in backend.state().items() if k.startswith("momentum/")})
         statistics.append(backend.state_of(names))
     rounding, backward = "sums in another order, through all layers", "as forward, and back through every layer"
+    numbers = {"logits in evaluation": evaluated, "logits in training": trained, "loss": [np.array(x) for x in losses]}
     rows = [
-        Row(claim="function", what=f"{label}: logits in evaluation", difference=relative(*evaluated), tolerance=FORWARD, why=rounding),
-        Row(claim="function", what=f"{label}: logits in training", difference=relative(*trained), tolerance=FORWARD, why=rounding),
-        Row(claim="function", what=f"{label}: loss", difference=relative(*map(np.array, losses)), tolerance=FORWARD, why=rounding),
-        _row("function", f"{label}: every gradient", worst(*gradients), BACKWARD, backward),
-    ]  # fmt: skip
+        _row("function", f"{label}: {name}", (relative(*found), ""), FORWARD, rounding)
+        for name, found in numbers.items()
+    ]
+    rows.append(_row("function", f"{label}: every gradient", worst(*gradients), BACKWARD, backward))
     if statistics[0]:
         rows.append(
             _row("function", f"{label}: running statistics after a step", worst(*statistics), FORWARD, rounding)
@@ -100,22 +95,29 @@ def function(pair: Pair, label: str) -> list[Row]:
 
 
 def same_trajectory(first: Trajectory, second: Trajectory, label: str, tolerance: float, why: str) -> list[Row]:
-    """Return rows about the losses of all steps and everything the last one left, and about the data."""
+    """Return rows about the losses of all steps, everything the last one left, and the data."""
+    losses, states = worst_step(first.losses, second.losses), worst(first.state, second.state)
     return [
-        _row("trajectory", f"{label}: loss of {len(first.losses)} steps", worst_step(first.losses, second.losses), tolerance, why),
-        _row("trajectory", f"{label}: weights, statistics and slots afterwards", worst(first.state, second.state), tolerance, why),
-        same_batches(first, second, label),
-    ]  # fmt: skip
+        _row("trajectory", f"{label}: loss of {len(first.losses)} steps", losses, tolerance, why),
+        _row("trajectory", f"{label}: weights, statistics and slots afterwards", states, tolerance, why),
+        same_batches([first, second], label),
+    ]
 
 
-def same_batches(first: Trajectory, second: Trajectory, label: str) -> Row:
-    """Return a row that counts the steps whose global batches differ in a byte or in their order."""
-    wrong = [step for step, (a, b) in enumerate(zip(first.marks, second.marks, strict=True), 1) if a != b]
-    return Row(claim="data", what=f"{label}: hashes of {len(first.marks)} batches", difference=len(wrong), tolerance=EXACT,
-               why="the same bytes in the same order", where=f"step {wrong[0]}" if wrong else "")  # fmt: skip
+def same_batches(runs: Sequence[Trajectory], label: str) -> Row:
+    """Return a row that counts the steps at which a run's global batch differs, in a byte or in its order."""
+    steps = zip(*(run.marks for run in runs), strict=True)
+    wrong = [f"step {step}" for step, marks in enumerate(steps, 1) if len(set(marks)) > 1]
+    return _count("data", f"{label}: hashes of {len(runs[0].marks)} batches", wrong, "the same bytes in the same order")
 
 
-def _row(claim: Any, what: str, found: tuple[float, str], tolerance: float, why: str) -> Row:
+def _count(claim: Claim, what: str, wrong: Sequence[str], why: str) -> Row:
+    """Return a row that passes if nothing is wrong, and else names the first thing."""
+    where = wrong[0] if wrong else ""
+    return Row(claim=claim, what=what, difference=len(wrong), tolerance=EXACT, why=why, where=where)
+
+
+def _row(claim: Claim, what: str, found: tuple[float, str], tolerance: float, why: str) -> Row:
     return Row(claim=claim, what=what, difference=found[0], where=found[1], tolerance=tolerance, why=why)
 
 
@@ -129,15 +131,8 @@ def one_workload(workload: str) -> list[Row]:
     arrays = pair[0].architecture.trainable
     spared = {a.name for a in arrays if not a.is_kernel}
     named = decayed_names(arrays, pair[0].config.optimizer.model_copy(update={"weight_decay": DECAY}))
-    rows.append(
-        Row(
-            claim="parameters",
-            what=f"{workload}: biases and normalisation that weight decay reaches",
-            difference=len(spared & named),
-            tolerance=EXACT,
-            why="counted; kernels alone are decayed",
-        )  # fmt: skip
-    )
+    told = f"{workload}: biases and normalisation that weight decay reaches"
+    rows.append(_count("parameters", told, sorted(spared & named), "kernels alone are decayed"))
     return rows + function(pair, workload)
 
 

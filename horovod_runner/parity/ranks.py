@@ -14,14 +14,14 @@ from horovod_runner.checkpoint import Checkpoints, expected_shapes
 from horovod_runner.config import decode
 from horovod_runner.launch import launch
 from horovod_runner.parity.compare import same_batches
-from horovod_runner.parity.rows import Row, worst, worst_step
+from horovod_runner.parity.rows import Claim, Row, worst, worst_step
 from horovod_runner.parity.settings import plain
 from horovod_runner.parity.sides import Side, Trajectory
 from horovod_runner.store import RunFolder, Store
 from horovod_runner.training import Training
 from horovod_runner.world import World
 
-STEPS, CROSSED_AFTER = 5, 2
+STEPS, CROSSED_AFTER, BATCH = 5, 2, 16
 SAME, EXACT, PARTED = 1e-9, 1e-10, 1e-6
 NAMES = {"tensorflow": "TensorFlow", "torch": "PyTorch"}
 OTHER = {"tensorflow": "torch", "torch": "tensorflow"}
@@ -32,7 +32,7 @@ def settings(**changes: Any) -> dict[str, Any]:
     optimizer = {"name": "sgd", "learning_rate": 0.05, "weight_decay": 1e-4}
     checkpoint = {"every": CROSSED_AFTER, "keep": 9}
     return plain(
-        "unet", **{"global_batch": 16, "steps": STEPS, "optimizer": optimizer, "checkpoint": checkpoint, **changes}
+        "unet", **{"global_batch": BATCH, "steps": STEPS, "optimizer": optimizer, "checkpoint": checkpoint, **changes}
     )
 
 
@@ -63,44 +63,40 @@ def one_process(framework: str, **changes: Any) -> Trajectory:
 def by_workers(framework: str, results: Path, counts: tuple[int, ...] = (2, 4)) -> list[Row]:
     """Return the rows about N workers of one framework, and about crossing over from two of them."""
     name, alone = NAMES[framework], one_process(framework)
-    rows = []
+    rows, seen = [], [alone]
     for n in counts:
         synchronised, folder = run_ranks(framework, results, workers=n, batch_norm="synchronised")
-        rows += _same("workers", f"{name}, {n} workers with synchronised BN = 1 worker", alone, synchronised, SAME)
         local, _ = run_ranks(framework, results, workers=n)
-        rows.append(_parted(f"{name}, {n} workers with local BN ≠ 1 worker", alone, local))
         virtual = one_process(framework, virtual_workers=n)
-        rows += _same(
-            "virtual workers", f"{name}, {n} virtual workers = {n} workers with local BN", local, virtual, EXACT
-        )
-        ghost = one_process(framework, batch_norm="ghost", ghost_batch=16 // n)
-        rows += _same(
-            "virtual workers", f"{name}, ghost BN in {n} groups = {n} workers with local BN", local, ghost, EXACT
-        )
+        ghost = one_process(framework, batch_norm="ghost", ghost_batch=BATCH // n)
+        seen += [synchronised, local, virtual, ghost]
+        rows += [
+            _same("workers", f"{name}, {n} workers with synchronised BN = 1 worker", alone, synchronised, SAME),
+            _parted(f"{name}, {n} workers with local BN ≠ 1 worker", alone, local),
+            _same("virtual workers", f"{name}, {n} virtual workers = {n} with local BN", local, virtual, EXACT),
+            _same("virtual workers", f"{name}, ghost BN in {n} groups = {n} with local BN", local, ghost, EXACT),
+        ]
         if n == counts[0]:
-            rows += _crossed(framework, results, folder, synchronised)
-    return rows
+            rows.append(_crossed(framework, results, folder, synchronised))
+    return [*rows, same_batches(seen, f"{name}, on 1 to {counts[-1]} real and virtual workers")]
 
 
-def _crossed(framework: str, results: Path, folder: RunFolder, whole: Trajectory) -> list[Row]:
-    """Go on from a state of two workers in the other framework, on one, and compare with the run that stayed."""
-    other = OTHER[framework]
+def _crossed(framework: str, results: Path, folder: RunFolder, whole: Trajectory) -> Row:
+    """Go on from a state of several workers in the other framework, on one, and compare with the run that stayed."""
+    other, workers = OTHER[framework], folder.read_config().workers
     state = folder.checkpoints / f"step-{CROSSED_AFTER:08d}.safetensors"
     checkpoint = {"every": CROSSED_AFTER, "keep": 9, "resume_from": str(state)}
     went_on, _ = run_ranks(other, results, checkpoint=checkpoint)
     rest = Trajectory(whole.losses[CROSSED_AFTER:], whole.marks[CROSSED_AFTER:], whole.state)
-    what = f"{NAMES[framework]} on 2 workers to step {CROSSED_AFTER}, then {NAMES[other]} on 1 = never crossed"
-    return _same("crossing over", what, rest, went_on, SAME)
+    start = f"{NAMES[framework]} on {workers} workers to step {CROSSED_AFTER}"
+    return _same("crossing over", f"{start}, then {NAMES[other]} on 1 = never crossed", rest, went_on, SAME)
 
 
-def _same(claim: Any, what: str, first: Trajectory, second: Trajectory, tolerance: float) -> list[Row]:
-    """Return a row about losses and state together, and one about the data."""
+def _same(claim: Claim, what: str, first: Trajectory, second: Trajectory, tolerance: float) -> Row:
+    """Return a row about losses and state together."""
     difference, where = max(worst_step(first.losses, second.losses), worst(first.state, second.state))
     why = "the mean over workers is summed in another order; then as a trajectory"
-    return [
-        Row(claim=claim, what=what, difference=difference, where=where, tolerance=tolerance, why=why),
-        same_batches(first, second, what),
-    ]
+    return Row(claim=claim, what=what, difference=difference, where=where, tolerance=tolerance, why=why)
 
 
 def _parted(what: str, first: Trajectory, second: Trajectory) -> Row:

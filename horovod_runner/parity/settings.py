@@ -18,7 +18,7 @@ WORKLOADS = ("resnet50", "unet", "vgg16")
 _SIZES: dict[str, dict[str, Any]] = {
     "resnet50": {"width": 8, "data": {"name": "digits", "image_size": 64}, "zero_init_last_gamma": True},
     "unet": {"width": 8, "data": {"name": "digit_scenes", "image_size": 32, "examples": 128}},
-    "vgg16": {"width": 8, "data": {"name": "digits", "image_size": 32}},
+    "vgg16": {"width": 8, "data": {"name": "digits", "image_size": 32}, "classifier": "small"},
 }
 _OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd": {"name": "sgd", "learning_rate": 0.01},

@@ -32,12 +32,17 @@ class Case:
     classes: int
     image_size: int
     batch: int
+    classifier: str | None = None
 
     @property
     def architecture(self) -> Architecture:
         """The specification for these sizes."""
         return WORKLOADS[self.workload].architecture(
-            width=self.width, channels=self.channels, classes=self.classes, image_size=self.image_size
+            width=self.width,
+            channels=self.channels,
+            classes=self.classes,
+            image_size=self.image_size,
+            classifier=self.classifier,
         )
 
     def build(self, framework: str, **options: Any) -> Any:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from benchmarks.architecture import Architecture, ArraySpec, draw_initial
 from benchmarks.resnet50 import spec as resnet50
 from benchmarks.unet import spec as unet
+from benchmarks.vgg16 import spec as vgg16
+from benchmarks.workloads import WORKLOADS
 
 
 def _resnet50(**changes: int) -> Architecture:
@@ -16,6 +20,10 @@ def _resnet50(**changes: int) -> Architecture:
 
 def _unet(**changes: int) -> Architecture:
     return unet.architecture(**{"width": 64, "channels": 1, "classes": 2, "image_size": 64} | changes)
+
+
+def _vgg16(**changes: int | str) -> Architecture:
+    return vgg16.architecture(**{"width": 64, "channels": 3, "classes": 1000, "image_size": 224} | changes)
 
 
 def _unet_count(width: int, channels: int, classes: int) -> int:
@@ -45,7 +53,7 @@ def test_unet_of_the_paper_has_31_million_parameters() -> None:
 
 @pytest.mark.parametrize("size", [0, -16])
 @pytest.mark.parametrize("key", ["width", "channels", "classes", "image_size"])
-@pytest.mark.parametrize("make", [_resnet50, _unet])
+@pytest.mark.parametrize("make", [_resnet50, _unet, _vgg16])
 def test_sizes_below_one_are_named(make, key: str, size: int) -> None:
     with pytest.raises(ValueError, match=f"{key} must be at least 1, but it is {size}"):
         make(**{key: size})
@@ -55,6 +63,45 @@ def test_sizes_below_one_are_named(make, key: str, size: int) -> None:
 def test_unet_refuses_what_four_halvings_do_not_divide(size: int) -> None:
     with pytest.raises(ValueError, match=f"multiple of 16, but it is {size}"):
         _unet(image_size=size)
+
+
+def test_vgg16_has_the_published_number_of_parameters() -> None:
+    assert _vgg16().parameter_count() == 138_357_544
+    assert len(_vgg16().trainable) == 2 * 16
+    assert not _vgg16().normalises and _resnet50().normalises
+
+
+@pytest.mark.parametrize(("width", "channels", "classes"), [(64, 3, 10), (32, 1, 7), (5, 3, 2)])
+@pytest.mark.parametrize(("classifier", "hidden"), [("full", (64, 64)), ("small", (8,))])
+def test_vgg16_scales_with_its_width(
+    width: int, channels: int, classes: int, classifier: str, hidden: tuple[int, ...]
+) -> None:
+    """Count by formula: 3x3 convolutions, then dense layers on 49 or 1 pixels of the last maps, biases everywhere."""
+    widths = [channels, *(width * m for m in (1, 1, 2, 2, 4, 4, 4, 8, 8, 8, 8, 8, 8))]
+    sizes = [8 * width * (49 if classifier == "full" else 1), *(width * m for m in hidden), classes]
+    count = sum(9 * into * out + out for into, out in pairwise(widths))
+    count += sum(into * out + out for into, out in pairwise(sizes))
+    sized = _vgg16(width=width, channels=channels, classes=classes, classifier=classifier, image_size=64)
+    assert sized.parameter_count() == count
+
+
+@pytest.mark.parametrize(("size", "classifier"), [(32, "small"), (223, "small"), (224, "full"), (320, "full")])
+def test_vgg16_chooses_its_classifier_by_the_size(size: int, classifier: str) -> None:
+    assert _vgg16(image_size=size) == _vgg16(image_size=size, classifier=classifier)
+    assert WORKLOADS["vgg16"].default_option("classifier", size) == classifier
+
+
+@pytest.mark.parametrize("size", [1, 16, 31])
+def test_vgg16_refuses_what_five_halvings_leave_nothing_of(size: int) -> None:
+    with pytest.raises(ValueError, match=f"halves its input 5 times, .* at least 32, but it is {size}"):
+        _vgg16(image_size=size)
+    assert _vgg16(image_size=32 + size).minimum_values_per_channel == 1
+
+
+def test_a_workload_hands_on_the_options_that_it_declares() -> None:
+    sizes = {"width": 8, "channels": 3, "classes": 5, "image_size": 64}
+    assert WORKLOADS["vgg16"].architecture(**sizes, classifier="full") == _vgg16(**sizes, classifier="full")
+    assert WORKLOADS["resnet50"].architecture(**sizes, classifier=None) == _resnet50(**sizes)
 
 
 @pytest.mark.parametrize(("size", "values"), [(1, 1), (32, 1), (33, 4), (47, 4), (64, 4), (224, 49)])
@@ -68,7 +115,7 @@ def test_unet_knows_its_smallest_map(size: int, values: int) -> None:
 
 
 def test_names_are_unique() -> None:
-    for architecture in (_resnet50(), _unet()):
+    for architecture in (_resnet50(), _unet(), _vgg16()):
         names = [array.name for array in architecture.arrays]
         assert len(set(names)) == len(names)
 

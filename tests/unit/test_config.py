@@ -31,6 +31,19 @@ def test_defaults_come_from_the_workload_and_its_data() -> None:
     assert made(workload="unet", optimizer={"name": "sgd"}).optimizer.learning_rate == 0.1
 
 
+@pytest.mark.parametrize(("image_size", "classifier"), [(32, "small"), (223, "small"), (224, "full")])
+def test_the_classifier_of_vgg16_follows_from_the_image_size(image_size: int, classifier: str) -> None:
+    plain = made(workload="vgg16", data={"image_size": image_size})
+    assert plain.classifier == classifier
+    assert plain == made(workload="vgg16", data={"image_size": image_size}, classifier=classifier)
+    assert made(workload="vgg16", classifier="full").run_id != made(workload="vgg16").run_id
+    assert made().classifier is made(workload="unet").classifier is None
+
+
+def test_one_image_is_enough_where_nothing_is_normalised() -> None:
+    assert made(workload="vgg16", local_batch=1, data={"image_size": 32}).local_batch == 1
+
+
 def test_batches_are_derived_from_each_other() -> None:
     assert made(workers=4, local_batch=8).global_batch == 32
     assert made(workers=4, global_batch=32).local_batch == 8
@@ -60,6 +73,10 @@ def test_batches_are_derived_from_each_other() -> None:
         ({"workers": 0}, ["workers", "0"]),
         ({"workload": "unet", "data": {"image_size": 50}}, ["data.image_size", "50"]),
         ({"local_batch": 1, "data": {"image_size": 32}}, ["local_batch", "normalisation"]),
+        ({"workload": "vgg16", "data": {"image_size": 31}}, ["data.image_size", "31", "at least 32", "5 times"]),
+        ({"workload": "vgg16", "classifier": "medium"}, ["classifier", "full", "small", "medium"]),
+        ({"classifier": "small"}, ["classifier", "vgg16", "resnet50", "remove it"]),
+        ({"workload": "unet", "classifier": "full"}, ["classifier", "vgg16", "unet", "remove it"]),
         ({"surprise": 1}, ["surprise", "workload"]),
         ({"experiment": "../escape"}, ["experiment"]),
     ],
