@@ -246,12 +246,16 @@ class Layers:
         return keras.layers.Concatenate(dtype=self.policy)([x, y])
 
     def model(self, image: Any, logits: Any) -> keras.Model:
-        """Return the model, its logits float32 or float64; RuntimeError if its arrays are not the specification's."""
+        """Return the model, its logits float32 or float64; ArraysDiffer if its arrays are not the specification's."""
         wide = keras.layers.Activation("linear", dtype="float64" if self.policy == "float64" else "float32")
         made = keras.Model(image, wide(logits))
         made.canonical_names = [a.name for a in self.architecture.arrays]
         _check_arrays(made, self.architecture)
         return made
+
+
+class ArraysDiffer(RuntimeError):
+    """A builder made other arrays than its specification lists."""
 
 
 def _check_arrays(model: keras.Model, architecture: Architecture) -> None:
@@ -260,4 +264,4 @@ def _check_arrays(model: keras.Model, architecture: Architecture) -> None:
     laid_out = {a.name: tuple(a.shape[i] for i in _AXES.get(a.kind, range(len(a.shape)))) for a in architecture.arrays}
     if made != laid_out:
         wrong = sorted(n for n in made.keys() | laid_out.keys() if made.get(n) != laid_out.get(n))
-        raise RuntimeError(f"the TensorFlow builder disagrees with the specification about {', '.join(wrong)}")
+        raise ArraysDiffer(f"the TensorFlow builder disagrees with the specification about {', '.join(wrong)}")

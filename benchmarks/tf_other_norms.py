@@ -1,4 +1,4 @@
-"""Batch normalisation in TensorFlow by other statistics than a worker's batch has: groups of examples, or all workers."""
+"""Batch normalisation in TensorFlow by other statistics than a batch's: groups of examples, or all workers."""
 
 from __future__ import annotations
 

@@ -19,8 +19,9 @@ from horovod_runner.parity.settings import STEPS, trajectory
 from horovod_runner.parity.sides import Side, Trajectory, moved
 
 EXACT, FORWARD, BACKWARD, TRAJECTORY, SHARDS = 0.0, 1e-12, 1e-9, 1e-7, 1e-10
+DECAYED = 1e-11
 DECAY = 0.1
-DECAY_STEPS = 1
+SLOT = "momentum/"
 
 Pair = tuple[Side, Side]
 Plain = Mapping[str, Any]
@@ -40,31 +41,26 @@ def parameters(pair: Pair, label: str) -> list[Row]:
     ]
 
 
-def decay(sides: tuple[Plain, Plain], label: str, frameworks: tuple[str, str]) -> list[Row]:
-    """Return a row about weight decay: which arrays, how much, once.
+def decay(decaying: Pair, bare: Pair, label: str) -> Row:
+    """Return the row about weight decay: which arrays, how much, once.
 
-    With plain SGD and no velocity yet, a step leaves gradient + decay * weight in the momentum slot. So two steps from
-    the same weights, with the decay and without it, differ by exactly what was decayed.
+    With SGD and no velocity yet, a step leaves gradient + decay * weight in the momentum slot. So a step with decay and
+    one without it, from the same weights, differ by exactly what was decayed.
     """
-    found = [_decayed_by(framework, plain) for framework, plain in zip(frameworks, sides, strict=True)]
-    difference, where = worst(*found)
+    found = [_decayed(*sides) for sides in zip(decaying, bare, strict=True)]
     why = "differences of two gradients of order one, over the weights: some hundred roundings"
-    return [Row(claim="parameters", what=f"{label}: what weight decay adds, array by array", difference=difference,
-                tolerance=1e-11, why=why, where=where)]  # fmt: skip
+    return _row("parameters", f"{label}: what weight decay adds, array by array", worst(*found), DECAYED, why)
 
 
-def _decayed_by(framework: str, plain: Plain) -> Arrays:
-    """Return for each parameter what one step adds on account of the decay that its settings ask for."""
-    gradients, weights = [], {}
-    for weight_decay in (plain["optimizer"]["weight_decay"], 0.0):
-        optimizer = {**plain["optimizer"], "name": "sgd", "weight_decay": weight_decay}
-        side = Side(framework, {**plain, "optimizer": optimizer})
-        start = moved(side.architecture)
-        side.backend.load_state(start)
-        side.train(DECAY_STEPS)
-        weights = {array.name: start[array.name] for array in side.architecture.trainable}
-        gradients.append(side.backend.state_of([f"momentum/{name}" for name in weights]))
-    return {name: gradients[0][f"momentum/{name}"] - gradients[1][f"momentum/{name}"] for name in weights}
+def _decayed(decaying: Side, bare: Side) -> Arrays:
+    """Return for each parameter what one step adds on account of the decay."""
+    slots = []
+    for side in (decaying, bare):
+        side.restart()
+        side.backend.load_state(moved(side.architecture))
+        side.backend.step(side.first_batch(), 0.0)
+        slots.append({name: value for name, value in side.backend.state().items() if name.startswith(SLOT)})
+    return {name: slots[0][name] - slots[1][name] for name in slots[0]}
 
 
 def function(pair: Pair, label: str) -> list[Row]:
@@ -72,13 +68,14 @@ def function(pair: Pair, label: str) -> list[Row]:
     batch = pair[0].first_batch()
     evaluated, trained, losses, gradients, statistics = [], [], [], [], []
     for side in pair:
+        side.restart()
         backend, names = side.backend, [array.name for array in side.architecture.statistics]
         backend.load_state(moved(side.architecture))
         evaluated.append(backend.evaluate(batch))
         trained.append(backend.evaluate(batch, training=True))
         backend.load_state(moved(side.architecture))
         losses.append(backend.step(batch, 0.0))
-        gradients.append({k: v for k, v in backend.state().items() if k.startswith("momentum/")})
+        gradients.append({k: v for k, v in backend.state().items() if k.startswith(SLOT)})
         statistics.append(backend.state_of(names))
     rounding, backward = "sums in another order, through all layers", "as forward, and back through every layer"
     numbers = {"logits in evaluation": evaluated, "logits in training": trained, "loss": [np.array(x) for x in losses]}
@@ -121,13 +118,17 @@ def _row(claim: Claim, what: str, found: tuple[float, str], tolerance: float, wh
     return Row(claim=claim, what=what, difference=found[0], where=found[1], tolerance=tolerance, why=why)
 
 
+def both(plain: Plain) -> Pair:
+    """Return the job in both frameworks."""
+    return Side("tensorflow", plain), Side("torch", plain)
+
+
 def one_workload(workload: str) -> list[Row]:
     """Return the rows about a workload's parameters and function in both frameworks."""
     plain = trajectory(workload, "sgd")
-    probing = {**plain, "optimizer": {"name": "sgd", "weight_decay": DECAY}}
-    bare = {**plain, "optimizer": {"name": "sgd"}}
-    pair = (Side("tensorflow", bare), Side("torch", bare))
-    rows = parameters(pair, workload) + decay((probing, probing), workload, ("tensorflow", "torch"))
+    bare, decaying = ({**plain, "optimizer": {"name": "sgd", "weight_decay": decay}} for decay in (0.0, DECAY))
+    pair, pair_with_decay = both(bare), both(decaying)
+    rows = [*parameters(pair, workload), decay(pair_with_decay, pair, workload)]
     arrays = pair[0].architecture.trainable
     spared = {a.name for a in arrays if not a.is_kernel}
     named = decayed_names(arrays, pair[0].config.optimizer.model_copy(update={"weight_decay": DECAY}))
@@ -139,6 +140,6 @@ def one_workload(workload: str) -> list[Row]:
 def one_trajectory(workload: str, optimizer: str, steps: int = STEPS) -> list[Row]:
     """Return the rows about one trajectory in both frameworks."""
     plain = trajectory(workload, optimizer)
-    first, second = (Side(framework, plain).train(steps) for framework in ("tensorflow", "torch"))
+    first, second = (side.train(steps) for side in both(plain))
     why = "1e-16 a step, multiplied by every step that follows"
     return same_trajectory(first, second, f"{workload}, {optimizer}", TRAJECTORY, why)
