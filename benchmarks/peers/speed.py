@@ -61,7 +61,7 @@ def _round(frameworks: Sequence[str], steps: int, number: int) -> dict[str, dict
     random.Random(number).shuffle(arms)
     found: dict[str, dict[str, float]] = {framework: {} for framework in frameworks}
     for framework, arm in arms:
-        measure = _ours if arm.startswith("ours") else _bare
+        measure = ours if arm.startswith("ours") else _bare
         found[framework][arm] = measure(framework, int(arm[-1]), steps)
         print(f"round {number + 1}: {framework} {arm} {found[framework][arm]:.1f} images/s", flush=True)
     return found
@@ -90,13 +90,13 @@ def _rate(seconds: Sequence[float]) -> float:
     return BATCH * len(timed) / sum(timed)
 
 
-def _ours(framework: str, workers: int, steps: int) -> float:
-    """Do a run of the suite; return its images a second."""
+def ours(framework: str, workers: int, steps: int, settings: Sequence[str] = ()) -> float:
+    """Do a run of the suite, with further `path=value` settings; return its images a second."""
     with tempfile.TemporaryDirectory() as folder:
         argv = [sys.executable, "-m", "horovod_runner", "bench", "--framework", framework, "--results", folder]
         argv += ["--data", "synthetic", "--image-size", "64", "--local-batch", str(BATCH), "--steps", str(steps)]
         argv += ["--workers", str(workers)]
-        for setting in ("threads=1", f"discard_steps={DISCARD}", "validate_every=0", "checkpoint.every=0"):
+        for setting in ("threads=1", f"discard_steps={DISCARD}", "validate_every=0", "checkpoint.every=0", *settings):
             argv += ["--set", setting]
         subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
         rate = next(Store(Path(folder)).finished()).read_result().images_per_second

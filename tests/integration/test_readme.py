@@ -57,6 +57,8 @@ def made_small(command: str, results: Path, imagenet: Path) -> list[str]:
         length = [] if "EPOCHS" in command or "STEPS" in command else ["STEPS=4"]
         few = " --set data.examples=32" if "unet" in command else ""
         return [*words, *length, f"RESULTS={results}", f"ARGS={SMALL}{few}"]
+    if "parity" in words:
+        return [*words, *([] if "--workload" in words else ["--workload", "unet", "--optimizer", "sgd"])]
     if "bench" in words:
         length = [] if "--epochs" in words or "--steps" in words else ["--steps", "4"]
         few = ["--set", "data.examples=32"] if "unet" in words else []

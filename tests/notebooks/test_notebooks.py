@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom on fresh results, and draws what it says."""
+"""The notebooks run from top to bottom on fresh results, and draw what they say."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from horovod_runner.parity.rows import CLAIMS
 from tests.made_results import add_failure, make_results
 
-NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "loss_curves.ipynb"
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
 
 
 def execute(notebook: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> nbformat.NotebookNode:
@@ -28,10 +30,10 @@ def shown(notebook: nbformat.NotebookNode, kind: str) -> list[str]:
     return [output.data[kind] for output in outputs if kind in output.get("data", {})]
 
 
-def test_it_draws_both_jobs_side_by_side_and_their_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loss_curves_of_both_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_results(tmp_path)
     add_failure(tmp_path, {"workload": "unet", "framework": "torch", "seed": 3}, "failed", "a reason")
-    done = execute(NOTEBOOK, tmp_path, monkeypatch)
+    done = execute(NOTEBOOKS / "loss_curves.ipynb", tmp_path, monkeypatch)
     assert (
         len(shown(done, "image/png")) == 2 + 2 + 1 + 1
     )  # losses and differences of both jobs; every step, and throughput
@@ -40,8 +42,18 @@ def test_it_draws_both_jobs_side_by_side_and_their_difference(tmp_path: Path, mo
         assert text in tables
 
 
-def test_it_has_no_functions_of_its_own() -> None:
+def test_the_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the study that the repository ships: it is there, and its figures and tables are drawn from it."""
+    done = execute(NOTEBOOKS / "parity.ipynb", NOTEBOOKS.parent / "results", monkeypatch)
+    assert len(shown(done, "image/png")) == 1 + 1 + 1
+    tables = " ".join(shown(done, "text/html"))
+    for text in (*CLAIMS.values(), "two one-sided tests", "horovod-runner parity"):
+        assert text in tables
+
+
+@pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.stem)
+def test_a_notebook_has_no_functions_of_its_own(notebook: Path) -> None:
     """Whatever is worth a function is worth a test, and lives in the package."""
-    code = [cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
+    code = [cell.source for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
     assert not any("def " in source or "lambda" in source for source in code)
     assert max(len(source.splitlines()) for source in code) <= 10
