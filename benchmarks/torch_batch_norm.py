@@ -93,7 +93,7 @@ class _Synchronised(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x: torch.Tensor,
         weight: torch.Tensor,
@@ -116,7 +116,7 @@ class _Synchronised(torch.autograd.Function):
         return y, mean, variance
 
     @staticmethod
-    def backward(ctx: Any, dy: torch.Tensor, *_: Any) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: torch.Tensor, *_: Any) -> tuple[torch.Tensor | None, ...]:
         """Return gradients as of Ioffe and Szegedy 2015, section 3, with the means over all workers.
 
         dx = weight / s (dy - mean(dy) - x^ mean(dy x^)), x^ = (x - mean) / s. Those of weight and bias stay this
