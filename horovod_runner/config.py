@@ -378,7 +378,7 @@ def _check_architecture(c: RunConfig) -> list[str]:
     except ValueError as error:
         return [f"data.image_size: {error}"]
     if not architecture.normalises:
-        return []
+        return [f"batch_norm: {c.workload} has no batch normalisation; remove it"] if c.batch_norm != "local" else []
     together = _normalised_together(c)
     values = architecture.minimum_values_per_channel * together
     if values < 2:
