@@ -11,7 +11,7 @@ from typing import Any
 from horovod_runner.config import RunConfig, decode
 from horovod_runner.errors import EXIT_DIVERGED, EXIT_USER_ERROR, SharedError
 from horovod_runner.experiment import put
-from horovod_runner.launch import launch
+from horovod_runner.launch import launch, require_installed
 from horovod_runner.provenance import remember_command
 from horovod_runner.store import Store
 from horovod_runner.world import World, detect
@@ -44,6 +44,7 @@ def _size(world: World, workers: Any) -> Any:
 
 
 def _launch(config: RunConfig, store: Store) -> int:
+    require_installed(config)
     folder = store.open_run(config)
     code = launch(config, folder).code
     # A launcher may put a code of its own in the place of a rank's.

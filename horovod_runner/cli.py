@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from horovod_runner.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
+from horovod_runner.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, SharedError, UserError
 
 # bench's own options and the settings that they stand for.
 _BENCH_SETTINGS = {
@@ -32,8 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
         return int(arguments.verb(arguments))
     except UserError as error:
-        if _speaks():
-            print(f"horovod-runner: {error}", file=sys.stderr)
+        _complain(error)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("\nhorovod-runner: interrupted; the same command goes on from here", file=sys.stderr)
@@ -42,11 +41,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _speaks() -> bool:
-    """Whether this process is the one that talks: all ranks of a launch make the same mistake."""
-    from horovod_runner.world import detect
+def _complain(error: UserError) -> None:
+    """Say what is wrong, once: all ranks of a launch were given the same words."""
+    from horovod_runner.world import World, complain, detect
 
-    return detect().rank == 0
+    try:
+        world = detect()
+    except UserError:
+        world = World()
+    complain(SharedError(str(error)), world)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -81,7 +84,7 @@ def _add_doctor(verbs: Any) -> None:
 def _add_bench(verbs: Any) -> None:
     verb = verbs.add_parser("bench", help="do one run; under a launcher, be one rank of it")
     verb.add_argument("--framework", required=True, help="tensorflow or torch")
-    verb.add_argument("--workload", help="resnet50 or unet")
+    verb.add_argument("--workload", help="resnet50, unet or vgg16")
     verb.add_argument("--data", help="a data set's name, or a folder of your own")
     length = verb.add_mutually_exclusive_group()
     length.add_argument("--epochs")

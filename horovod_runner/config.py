@@ -71,8 +71,13 @@ class OptimizerConfig(Settings):
     beta1: Fraction = 0.9
     beta2: Fraction = 0.999
     epsilon: Positive = 1e-8
-    weight_decay: NonNegative = Field(0.0, description="L2: added to the gradient as weight_decay * w")
-    decay_norm: bool = Field(False, description="whether decay also applies to biases and normalisation")
+    weight_decay: NonNegative = Field(
+        0.0,
+        description="of kernels: added to the gradient as weight_decay * w (L2); adamw, lars and lamb: see rules.py",
+    )
+    decay_norm: bool = Field(
+        False, description="whether decay, and the ratios of lars and lamb, also apply to biases and normalisation"
+    )
     trust_coefficient: Positive = Field(0.001, description="of lars: eta of You et al. 2017, eq. 6")
     clip_norm: Positive | None = Field(
         None, description="largest L2 norm of the whole reduced gradient; a longer one is scaled down to it"
@@ -347,6 +352,21 @@ def _check_options(c: RunConfig) -> list[str]:
     return [f"{name}: only {owners[name]} has this setting, not {c.workload}; remove it" for name in foreign]
 
 
+def _check_optimizer(c: RunConfig) -> list[str]:
+    """Refuse what the chosen optimizer would pass over, and a run that has no learning rate."""
+    optimizer, problems = c.optimizer, []
+    for key, chosen in (("nesterov", optimizer.nesterov), ("velocity", optimizer.velocity != "gradient")):
+        if chosen and optimizer.name != "sgd":
+            problems.append(f"optimizer.{key}: only sgd has it, not {optimizer.name}; remove it or choose sgd")
+    if optimizer.learning_rate is None:
+        known = ", ".join(sorted(c.job.learning_rates))
+        problems.append(
+            f"optimizer.learning_rate is missing: {c.workload} has one of its own for {known} only; give the one to use"
+            f" with {optimizer.name}"
+        )
+    return problems
+
+
 def _check_length(c: RunConfig) -> list[str]:
     if c.epochs is not None and c.steps is not None:
         return ["epochs and steps are both given; keep one of them"]
@@ -428,6 +448,7 @@ def _check_batch_norm(c: RunConfig) -> list[str]:
 _CHECKS = (
     _check_data,
     _check_options,
+    _check_optimizer,
     _check_length,
     _check_batch,
     _check_parts,

@@ -121,7 +121,7 @@ def _launchers() -> Iterator[Finding]:
     horovodrun = find("horovodrun")
     yield Finding("horovodrun", "found" if horovodrun else "not found", "" if horovodrun else SETUP)
     if shutil.which("srun"):
-        yield Finding("srun", "found")
+        yield Finding("srun", "found; it starts ranks with srun --mpi=pmix")
 
 
 def _cores() -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.util
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from horovod_runner.allreduce.settings import needs_horovod
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import UserError
 from horovod_runner.store import RunFolder
@@ -56,6 +58,13 @@ def launch(
             return Ended(process.wait(timeout))
         except subprocess.TimeoutExpired:
             return Ended(process.returncode or 1, timed_out=True)
+
+
+def require_installed(config: RunConfig) -> None:
+    """Raise UserError when a run's framework is missing, or Horovod where it is needed; nothing is imported."""
+    for package in (config.framework, *(["horovod"] if needs_horovod(config) else [])):
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"{config.framework} cannot be used here: {package} is not installed; run `make setup`")
 
 
 def command(config: RunConfig, worker: list[str]) -> list[str]:

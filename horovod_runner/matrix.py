@@ -11,14 +11,13 @@ from rich.table import Table
 
 from horovod_runner.config import RunConfig
 from horovod_runner.experiment import Experiment, load_experiment, runs
-from horovod_runner.progress import name_of, watching
-from horovod_runner.provenance import remember_command
-from horovod_runner.runner import run_all
 from horovod_runner.store import Store
 
 
 def plan(file: Path, settings: Mapping[str, Any], results: Path, *, smoke: bool) -> int:
     """Print what an experiment asks and which runs it has; nothing is started."""
+    from horovod_runner.progress import name_of
+
     experiment, configs = _read(file, settings, smoke=smoke)
     console, store = Console(), Store(results)
     console.print(experiment.description.strip(), highlight=False)
@@ -36,7 +35,11 @@ def plan(file: Path, settings: Mapping[str, Any], results: Path, *, smoke: bool)
 
 def run(file: Path, settings: Mapping[str, Any], results: Path, *, smoke: bool) -> int:
     """Do what is missing, then report; return 1 if a run failed. The page's path is the last line."""
+    # Imported here, so that a plan need not wait for what only runs use.
     from horovod_runner.analysis.report import write_report
+    from horovod_runner.progress import watching
+    from horovod_runner.provenance import remember_command
+    from horovod_runner.runner import run_all
 
     experiment, configs = _read(file, settings, smoke=smoke)
     remember_command()

@@ -16,11 +16,13 @@ from pathlib import Path
 
 import psutil
 
+from horovod_runner.allreduce.settings import needs_horovod
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_USER_ERROR, SharedError, UserError
+from horovod_runner.launch import require_installed
 from horovod_runner.record import RunResult
 from horovod_runner.store import RunFolder, Store, full_disk_named
-from horovod_runner.world import World, detect, launcher_process, threads_for
+from horovod_runner.world import World, complain, detect, launcher_process, refuse_strangers, threads_for
 
 
 def run_worker(config: RunConfig, results: Path) -> int:
@@ -28,16 +30,14 @@ def run_worker(config: RunConfig, results: Path) -> int:
     world = detect()
     try:
         return _work(config, Store(results).folder(config), world, results)
-    except SharedError as error:
-        _complain(str(error), aloud=world.rank == 0)
-        code = EXIT_USER_ERROR
     except UserError as error:
-        _complain(str(error), aloud=True)
+        complain(error, world)
         code = EXIT_USER_ERROR
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     except Exception:
-        _complain(f"rank {world.rank} of {world.size}: {traceback.format_exc()}", aloud=True)
+        why = traceback.format_exc()
+        print(f"horovod-runner: rank {world.rank} of {world.size}: {why}", file=sys.stderr, flush=True)
         code = 1
     _leave(code)
     return code
@@ -48,9 +48,13 @@ def _work(config: RunConfig, folder: RunFolder, world: World, results: Path) -> 
         raise SharedError(
             f"workers is {config.workers}, but {world.size} were started; leave --workers out under a launcher"
         )
+    require_installed(config)
+    if needs_horovod(config):
+        refuse_strangers(world)
     place_threads(threads_for(world, config.threads))
     if world.launched:
         follow_launcher()
+        quieten_pmix()
     if world.rank == 0:
         Store(results).open_run(config)
 
@@ -67,6 +71,15 @@ def place_threads(threads: int) -> None:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def quieten_pmix() -> None:
+    """Have the environment's Open MPI identify itself to Slurm in the way that it was built with.
+
+    Slurm offers "munge,native", and for munge, which it lacks, every rank would print a page.
+    """
+    if "native" in os.environ.get("PMIX_SECURITY_MODE", "").split(","):
+        os.environ.setdefault("PMIX_MCA_psec", "native")
 
 
 def follow_launcher() -> None:
@@ -103,11 +116,6 @@ def _talker(folder: RunFolder) -> Callable[[str], None]:
 
 def _silent(line: str) -> None:
     """Say nothing: rank 0 alone talks."""
-
-
-def _complain(text: str, aloud: bool) -> None:
-    if aloud:
-        print(f"horovod-runner: {text}", file=sys.stderr, flush=True)
 
 
 def _leave(code: int) -> None:

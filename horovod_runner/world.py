@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import psutil
 
-from horovod_runner.errors import UserError
+from horovod_runner.errors import SharedError, UserError
+
+PATIENCE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,9 @@ class World:
 
 _LAUNCHERS = {"mpirun", "mpiexec", "orterun", "orted", "prted", "horovodrun", "srun", "slurmstepd"}
 
-# launcher: variables of rank, size, local rank, local size. horovodrun --mpi is an mpirun with more variables; --gloo
-# sets Horovod's own. Slurm's last one names the tasks of every node ("2(x3),1"), so it is parsed.
+# launcher: variables of rank, size, local rank, local size, of which the first three must be there. horovodrun --mpi is
+# an mpirun with more variables; --gloo sets Horovod's own. What looks like mpiexec without a local rank is srun
+# --mpi=pmi2. Slurm's last variable names the tasks of every node, so it is parsed.
 _VARIABLES = {
     "horovodrun": ("HOROVOD_RANK", "HOROVOD_SIZE", "HOROVOD_LOCAL_RANK", "HOROVOD_LOCAL_SIZE"),
     "mpirun": (
@@ -50,19 +55,59 @@ _VARIABLES = {
 
 
 def detect(environment: Mapping[str, str] = os.environ) -> World:
-    """Return this process's place; a process without a launcher is a world of its own."""
+    """Return this process's place; a process without a launcher is a world of its own.
+
+    So is the one task of an `srun`, as under `srun --pty bash`: it may start workers itself.
+    """
     for launcher, names in _VARIABLES.items():
-        if names[0] in environment and names[1] in environment:
+        if all(name in environment for name in names[:3]):
             rank, size, local_rank, local_size = (_number(environment, name) for name in names)
-            return World(rank, size, local_rank, max(local_size, 1), launcher)
+            alone = launcher == "srun" and size == 1
+            return World() if alone else World(rank, size, local_rank, max(local_size, 1), launcher)
     return World()
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:
-    text = environment.get(name, "0").split("(")[0].split(",")[0]
+    text = environment.get(name, "0")
+    if name == "SLURM_STEP_TASKS_PER_NODE":
+        text = _tasks_here(text, _number(environment, "SLURM_NODEID"))
     if not text.isdigit():
         raise UserError(f"the launcher's variable {name} is {environment[name]!r}, not a number; start the run afresh")
     return int(text)
+
+
+def _tasks_here(text: str, node: int) -> str:
+    """Return the tasks of one node from Slurm's list of all: "2(x3),1" is 2 on three nodes, then 1."""
+    for part in text.split(","):
+        tasks, _, times = part.partition("(x")
+        node -= int(times.rstrip(")") or 1)
+        if node < 0:
+            return tasks
+    return "0"
+
+
+def refuse_strangers(world: World, environment: Mapping[str, str] = os.environ) -> None:
+    """Raise SharedError for ranks that cannot find one another: srun tells MPI nothing unless it is asked to.
+
+    Open MPI would end each of them with a page that blames the way it was built.
+    """
+    if world.launcher == "srun" and "PMIX_RANK" not in environment:
+        raise SharedError(
+            f"srun started {world.size} workers and gave them no means to find one another; use `srun --mpi=pmix`,"
+            " or horovodrun or mpirun inside an allocation (sbatch, salloc)"
+        )
+
+
+def complain(error: UserError, world: World) -> None:
+    """Say why this process refuses to go on: rank 0 at once, another one only what it alone can know.
+
+    Launchers end all ranks when the first one ends. So the others wait: rank 0 gets to speak, and whoever is still
+    there afterwards was alone with its mistake, or belongs to an srun that lets ranks end one by one.
+    """
+    if world.rank != 0:
+        time.sleep(PATIENCE_SECONDS)
+    if world.rank == 0 or not isinstance(error, SharedError):
+        print(f"horovod-runner: {error}", file=sys.stderr, flush=True)
 
 
 def threads_for(world: World, wanted: int | None) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from horovod_runner.config import AllreduceConfig, RunConfig
+from horovod_runner.errors import SharedError
 from horovod_runner.world import World
 
 
@@ -69,7 +70,13 @@ def join(config: RunConfig, world: World, meeting: Path) -> tuple[Group, Any]:
     if not needs_horovod(config):
         return (FileGroup(world, meeting) if world.size > 1 else Solo()), None
     module = importlib.import_module(f"horovod_runner.allreduce.{config.framework}")
-    return module.HorovodGroup(config.allreduce), module.STRATEGIES[config.strategy]
+    group = module.HorovodGroup(config.allreduce)
+    if group.size != world.size:
+        raise SharedError(
+            f"{world.launcher} started {world.size} workers, but Horovod finds {group.size} of them, because this"
+            f" {world.launcher} is not of Horovod's MPI; use .venv/bin/mpirun or .venv/bin/horovodrun"
+        )
+    return group, module.STRATEGIES[config.strategy]
 
 
 def horovod_environment(settings: AllreduceConfig) -> dict[str, str]:

@@ -128,7 +128,9 @@ def _read(file: Path, columns: list[str] | None) -> pyarrow.Table:
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(file, columns=columns, partitioning=None)
+        # Not read_table: it imports pandas, and tables in the terminal would wait for that.
+        with pyarrow.parquet.ParquetFile(file) as parquet:
+            table = parquet.read(columns=columns)
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{file} cannot be read ({error}); restore it, or pack its runs again") from None
     version = (table.schema.metadata or {}).get(b"schema", b"?").decode()

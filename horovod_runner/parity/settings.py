@@ -51,7 +51,7 @@ def plain(workload: str, **changes: Any) -> dict[str, Any]:
 
 def trajectory(workload: str, optimizer: str, **changes: Any) -> dict[str, Any]:
     """Return settings with this optimizer, weight decay, clipping, and a rate that is another one at every step."""
-    chosen = {"weight_decay": 1e-4, **_OPTIMIZERS[optimizer]}
+    chosen = {"weight_decay": 1e-4, "clip_norm": 1.0, **_OPTIMIZERS[optimizer]}
     return plain(workload, optimizer=chosen, schedule=_ever_changing(workload), **changes)
 
 

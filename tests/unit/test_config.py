@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from benchmarks.workloads import WORKLOADS
 from horovod_runner.config import RunConfig, decode
 from horovod_runner.errors import UserError
 
@@ -62,6 +64,9 @@ def test_batches_are_derived_from_each_other() -> None:
         ({"optimizer": {"momentun": 0.9}}, ["optimizer.momentun", "momentum"]),
         ({"optimizer": {"learning_rate": float("nan")}}, ["optimizer.learning_rate"]),
         ({"optimizer": {"learning_rate": -0.1}}, ["optimizer.learning_rate", "greater than 0"]),
+        ({"optimizer": {"name": "lars", "velocity": "absorbed"}}, ["optimizer.velocity", "only sgd", "lars", "remove"]),
+        ({"optimizer": {"name": "adam", "nesterov": True}}, ["optimizer.nesterov", "only sgd", "adam"]),
+        ({"optimizer": {"clip_norm": 0.0}}, ["optimizer.clip_norm", "greater than 0"]),
         ({"epochs": 0}, ["epochs", "greater than or equal to 1"]),
         ({"epochs": "many"}, ["epochs", "integer", "many"]),
         ({"epochs": 1, "steps": 1}, ["epochs", "steps", "keep one"]),
@@ -88,6 +93,14 @@ def test_mistakes_are_named_with_their_remedy(settings: dict[str, Any], words: l
     message = refusal(**settings)
     for word in words:
         assert word in message, message
+
+
+def test_an_optimizer_without_a_rate_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would train at rate 0."""
+    monkeypatch.setitem(WORKLOADS, "resnet50", replace(WORKLOADS["resnet50"], learning_rates={"sgd": 0.1, "adam": 0.2}))
+    message = refusal(optimizer={"name": "lamb"})
+    assert "optimizer.learning_rate" in message and "resnet50" in message and "adam, sgd only" in message
+    assert made(optimizer={"name": "lamb", "learning_rate": 0.3}).optimizer.learning_rate == 0.3
 
 
 def test_all_mistakes_are_said_at_once() -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from horovod_runner.allreduce.settings import FileGroup, Solo, horovod_environment, join
 from horovod_runner.config import AllreduceConfig, decode
-from horovod_runner.errors import UserError
-from horovod_runner.world import World, detect, threads_for
+from horovod_runner.errors import SharedError, UserError
+from horovod_runner.world import World, complain, detect, refuse_strangers, threads_for
 
 
 def test_workers_meet_through_a_folder(tmp_path: Path) -> None:
@@ -70,6 +70,12 @@ def test_joining_alone_needs_no_folder(tmp_path: Path) -> None:
     assert isinstance(group, Solo) and strategy is None and not (tmp_path / "never").exists()
 
 
+def slurm_step(rank: int, size: int) -> dict[str, str]:
+    """Return what srun tells a task on a single node."""
+    step = {"SLURM_STEP_NUM_TASKS": str(size), "SLURM_STEP_TASKS_PER_NODE": str(size), "SLURM_NODEID": "0"}
+    return {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), **step}
+
+
 class TestWorld:
     def test_every_launcher_is_recognised(self) -> None:
         assert detect({}) == World()
@@ -82,11 +88,55 @@ class TestWorld:
         assert detect({**slurm, "SLURM_STEP_TASKS_PER_NODE": "2(x3),1"}) == World(5, 7, 1, 2, "srun")
 
     def test_a_batch_script_of_slurm_is_no_rank(self) -> None:
-        assert not detect({"SLURM_JOB_ID": "12", "SLURM_PROCID": "0", "SLURM_NTASKS": "4"}).launched
+        """The variables that a script under `sbatch -n 2` has, as Slurm 22.05 sets them."""
+        script = {"SLURM_JOB_ID": "12", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
+        assert detect({**script, "SLURM_NTASKS": "2", "SLURM_NPROCS": "2", "SLURM_TASKS_PER_NODE": "2"}) == World()
+
+    def test_the_only_task_of_an_srun_is_no_rank(self) -> None:
+        """It may be the shell of `srun --pty bash`, where somebody asks for two workers."""
+        assert detect({**slurm_step(0, 1), "PMIX_RANK": "0", "SLURM_NTASKS": "4"}) == World()
+
+    def test_a_launcher_inside_a_slurm_step_counts_its_own_ranks(self) -> None:
+        """mpirun and mpiexec start one daemon a node by srun, whose variables their ranks inherit."""
+        names = ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")
+        mpirun = dict(zip((f"OMPI_COMM_WORLD_{n}" for n in names), "5812", strict=True))
+        assert detect({**slurm_step(1, 2), **mpirun}) == World(5, 8, 1, 2, "mpirun")
+        mpiexec = {"PMI_RANK": "5", "PMI_SIZE": "8", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "4"}
+        assert detect({**slurm_step(1, 2), **mpiexec}) == World(5, 8, 1, 4, "mpiexec")
+
+    def test_slurms_own_pmi_is_srun(self) -> None:
+        assert detect({**slurm_step(1, 2), "PMI_RANK": "1", "PMI_SIZE": "2"}) == World(1, 2, 1, 2, "srun")
+
+    @pytest.mark.parametrize(("node", "tasks"), [(0, 3), (1, 2), (2, 2), (3, 1)])
+    def test_slurm_may_place_fewer_tasks_on_some_nodes(self, node: int, tasks: int) -> None:
+        step = {**slurm_step(2, 8), "SLURM_STEP_TASKS_PER_NODE": "3,2(x2),1", "SLURM_NODEID": str(node)}
+        assert detect(step).local_size == tasks
+
+    def test_ranks_of_srun_need_pmix(self) -> None:
+        step = slurm_step(1, 2)
+        with pytest.raises(SharedError, match="srun --mpi=pmix"):
+            refuse_strangers(detect(step), {**step, "PMI_RANK": "1"})
+        refuse_strangers(detect(step), {**step, "PMIX_RANK": "1"})
+        refuse_strangers(World(1, 2, 1, 2, "horovodrun"), step)
+
+    def test_what_all_ranks_know_is_said_by_the_first(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        waits: list[float] = []
+        monkeypatch.setattr("time.sleep", waits.append)
+        for rank in (0, 1):
+            complain(SharedError("all know it"), World(rank, 2, rank, 2, "mpirun"))
+            complain(UserError(f"{rank} knows it"), World(rank, 2, rank, 2, "mpirun"))
+        assert capsys.readouterr().err.splitlines() == [
+            "horovod-runner: all know it",
+            "horovod-runner: 0 knows it",
+            "horovod-runner: 1 knows it",
+        ]
+        assert len(waits) == 2, "the first speaks at once; the second waits, so that it can"
 
     def test_nonsense_is_refused(self) -> None:
         with pytest.raises(UserError, match="HOROVOD_RANK"):
-            detect({"HOROVOD_RANK": "first", "HOROVOD_SIZE": "2"})
+            detect({"HOROVOD_RANK": "first", "HOROVOD_SIZE": "2", "HOROVOD_LOCAL_RANK": "0"})
 
     def test_workers_of_a_host_share_its_cores(self, monkeypatch: pytest.MonkeyPatch) -> None:
         launcher = psutil.Process()
