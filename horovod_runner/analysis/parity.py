@@ -61,7 +61,7 @@ def _panels(table: Table) -> Iterator[tuple[str, Callable[[Axes], Axes]]]:
     for name, curves in table.curves.items():
         kind, workload = name.split(" ", 1)
         if kind == "drift":
-            told = f"{workload}, float32: distance of weights between frameworks, and of each from itself with a bit flipped."
+            told = f"{workload}, float32: distance of weights, between frameworks and from itself with a bit flipped."
             yield told, partial(drift, workload, curves)
         else:
             yield (

@@ -129,7 +129,7 @@ def _ends(framework: str, workload: str, seeds: Sequence[int]) -> np.ndarray:
 
 
 def _longer(workload: str) -> dict[str, Any]:
-    """Return a job that gets somewhere: larger batches, warmup, and a rate that ends at zero, so that ends are quiet."""
+    """Return a job that gets somewhere: larger batches, warmup, and a rate that ends at zero: quiet ends."""
     data = {"name": "digit_scenes", "image_size": 32, "examples": 512} if workload == "unet" else {"image_size": 32}
     schedule = {"warmup": "from_zero", "warmup_epochs": 0.2, "decay": "cosine"}
     batch = 16 if workload == "unet" else 32

@@ -108,7 +108,7 @@ def test_arrays_that_do_not_fit_are_named(saved: Path, change: Any, words: str) 
 
 def test_an_altered_a_cut_and_a_missing_file(saved: Path) -> None:
     _rewrite(saved, lambda arrays: arrays["head.bias"].__iadd__(1), whole=False)
-    with pytest.raises(UserError, match="step-00000008.safetensors was cut short or altered; choose another state"):
+    with pytest.raises(UserError, match=r"step-00000008\.safetensors was cut short or altered; choose another state"):
         _take(saved)
     file = saved / "checkpoints" / "step-00000008.safetensors"
     file.write_bytes(file.read_bytes()[:-10])
