@@ -71,7 +71,7 @@ WORKLOADS: dict[str, Workload] = {
         local_batch=16,
         epochs=3,
         optimizer="sgd",
-        learning_rates={"sgd": 0.0125, "adam": 0.001},
+        learning_rates={"sgd": 0.0125, "adam": 0.001, "adamw": 0.001, "lars": 0.4, "lamb": 0.002},
     ),
     "unet": Workload(
         name="unet",
@@ -84,7 +84,7 @@ WORKLOADS: dict[str, Workload] = {
         local_batch=8,
         epochs=4,
         optimizer="adam",
-        learning_rates={"sgd": 0.1, "adam": 0.002},
+        learning_rates={"sgd": 0.1, "adam": 0.002, "adamw": 0.002, "lars": 0.5, "lamb": 0.005},
     ),
     "vgg16": Workload(
         name="vgg16",
