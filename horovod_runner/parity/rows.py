@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -57,13 +57,16 @@ class Row(BaseModel):
 
 
 class Table(BaseModel):
-    """All rows of a proof, and the command that made them."""
+    """All rows of a proof, the command that made them, and its commit, machine and versions (`origin`).
+
+    `curves` holds the numbers behind the figures about float32.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     command: str
     seconds: float
-    versions: Mapping[str, str | None]
+    origin: Mapping[str, Any]
     rows: tuple[Row, ...]
     curves: Mapping[str, Mapping[str, Sequence[float]]] = {}
 

@@ -59,7 +59,9 @@ def test_a_word_that_is_no_workload_is_one_sentence(tmp_path: Path) -> None:
 def _table(*rows: Row) -> Table:
     drift = {"step": [1, 10], "between": [1e-7, 1e-5], "torch itself": [1e-8, 1e-5], "tensorflow itself": [2e-8, 2e-5]}
     curves = {"drift unet": drift, "end unet": {"seed": [0, 1], "torch loss": [1, 1.1], "tensorflow loss": [1.01, 1.1]}}
-    return Table(command="horovod-runner parity", seconds=1, versions={"torch": "2"}, rows=rows, curves=curves)
+    return Table(
+        command="horovod-runner parity", seconds=1, origin={"versions": {"torch": "2"}}, rows=rows, curves=curves
+    )
 
 
 GREEN = Row(claim="function", what="logits", difference=1e-14, tolerance=1e-12, why="rounding", where="step 3")
