@@ -111,27 +111,29 @@ def _workers(framework: str) -> Found:
 
 
 def _done(jobs: Sequence[Job], console: Console) -> Found:
-    """Do all jobs, printing rows as they come: first those of one thread each side by side, then those with ranks."""
-    rows: list[Row] = []
-    curves: Curves = {}
-    for found_rows, found_curves in _results(jobs):
-        rows += found_rows
-        curves |= found_curves
-        for row in found_rows:
+    """Do all jobs, printing rows as they come; return what they found in the jobs' own order."""
+    found: dict[int, Found] = {}
+    for number, result in _results(jobs):
+        found[number] = result
+        for row in result[0]:
             console.print(_line(row), highlight=False, soft_wrap=True)
-    return rows, curves
+    in_order = [found[number] for number in sorted(found)]
+    curves = {name: numbers for _, chosen in in_order for name, numbers in chosen.items()}
+    return [row for rows, _ in in_order for row in rows], curves
 
 
-def _results(jobs: Sequence[Job]) -> Iterator[Found]:
-    alone = [job for job in jobs if not job.starts_ranks]
+def _results(jobs: Sequence[Job]) -> Iterator[tuple[int, Found]]:
+    """Yield jobs' numbers and results: first those of one thread each, side by side, then those that start ranks."""
+    alone = {number: job for number, job in enumerate(jobs) if not job.starts_ranks}
     cores = len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(max(1, min(cores, len(alone))), multiprocessing.get_context("spawn"), _prepare) as pool:
-        for future in as_completed([pool.submit(job.make) for job in alone]):
-            yield future.result()
-    for job in jobs:
+        numbers = {pool.submit(job.make): number for number, job in alone.items()}
+        for future in as_completed(numbers):
+            yield numbers[future], future.result()
+    for number, job in enumerate(jobs):
         if job.starts_ranks:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _prepare) as pool:
-                yield pool.submit(job.make).result()
+                yield number, pool.submit(job.make).result()
 
 
 def _prepare() -> None:
