@@ -81,6 +81,7 @@ def _step(config: RunConfig, step: int, loss: float, clocks: list[float]) -> rec
         worker_seconds=tuple(clocks),
         val_loss=1.08 * loss if ends_epoch else None,
         val_metric=1 - math.exp(-step / 20) if ends_epoch else None,
+        batch=f"{step:012x}",
     )
 
 

@@ -79,7 +79,7 @@ def _step_table(run_id: str, steps: Sequence[StepRecord]) -> pyarrow.Table:
     columns: dict[str, Any] = {"run_id": [run_id] * len(steps)}
     columns |= {name: [getattr(step, name) for step in steps] for name in StepRecord.model_fields}
     real = pyarrow.float64()
-    kinds = {"run_id": pyarrow.string(), "step": pyarrow.int64(), "epoch": pyarrow.int64()}
+    kinds = {"run_id": pyarrow.string(), "batch": pyarrow.string(), "step": pyarrow.int64(), "epoch": pyarrow.int64()}
     kinds["worker_seconds"] = pyarrow.list_(real)
     return pyarrow.table(columns, schema=pyarrow.schema([(name, kinds.get(name, real)) for name in columns]))
 

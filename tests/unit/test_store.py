@@ -109,7 +109,7 @@ class TestCheckpoints:
         for number in (5, 10, 15):
             checkpoints.save(number, {name: a + number for name, a in self.arrays.items()}, CONFIG)
         assert checkpoints.steps() == [10, 15]
-        loaded = checkpoints.load(15, CONFIG)
+        loaded = checkpoints.load(15, CONFIG, {name: a.shape for name, a in self.arrays.items()})
         for name, array in self.arrays.items():
             np.testing.assert_array_equal(loaded[name], array + 15)
             assert loaded[name].dtype == array.dtype
@@ -120,47 +120,28 @@ class TestCheckpoints:
         (tmp_path / "c" / "step-00000005.json").unlink()
         assert checkpoints.steps() == []
 
-    @pytest.mark.parametrize("damage", ["truncated", "altered", "missing"])
-    def test_damage_is_named(self, tmp_path: Path, damage: str) -> None:
-        checkpoints = Checkpoints(tmp_path / "c", keep=2)
-        checkpoints.save(5, self.arrays, CONFIG)
-        file = tmp_path / "c" / "step-00000005.safetensors"
-        content = bytearray(file.read_bytes())
-        content[-1] ^= 1
-        file.write_bytes(content[:-3] if damage == "truncated" else content)
-        if damage == "missing":
-            file.unlink()
-        with pytest.raises(UserError, match=r"step-00000005\.safetensors was cut short or altered"):
-            checkpoints.load(5, CONFIG)
-
-    def test_another_run_s_is_refused_by_the_setting_that_differs(self, tmp_path: Path) -> None:
-        checkpoints = Checkpoints(tmp_path / "c", keep=2)
-        checkpoints.save(5, self.arrays, CONFIG)
-        other = decode({**CONFIG.to_dict(), "width": 32}, "test")
-        with pytest.raises(UserError, match="another run: its width is 64, this run's is 32"):
-            checkpoints.load(5, other)
-
 
 class TestRecorder:
     def test_losses_are_averaged_and_the_slowest_clock_counts(self) -> None:
         written: list[StepRecord] = []
 
         def two_workers(own: np.ndarray) -> np.ndarray:
-            other = own.reshape(-1, 3) * np.array([3.0, 2.0, 5.0])
+            other = own.reshape(-1, 4) * np.array([3.0, 2.0, 5.0, 1.0])
             return np.stack([own, other.ravel()])
 
         recorder = Recorder(two_workers, written.extend, [], record_every=1)
-        recorder.add(1, 1, 0.1, 1.0, 0.5, 0.1)
-        recorder.add(2, 1, 0.1, 2.0, 0.7, 0.1)
+        recorder.add(1, 1, 0.1, 1.0, 0.5, 0.1, mark=2**48 - 1)
+        recorder.add(2, 1, 0.1, 2.0, 0.7, 0.1, mark=21)
         recorder.validated(0.9, 0.8)
         recorder.flush()
         assert [s.train_loss for s in written] == [2.0, 4.0]
         assert [s.step_seconds for s in written] == [1.0, 1.4] and written[0].worker_seconds == (0.5, 1.0)
         assert written[1].val_loss == 0.9 and written[0].val_loss is None
+        assert [s.batch for s in written] == ["fffffffffffe", "00000000002a"], "added up modulo 2^48"
 
     def test_one_worker_s_nan_ends_the_run_for_all_at_that_step(self) -> None:
         written: list[StepRecord] = []
-        nan_elsewhere = lambda own: np.stack([own, np.where(np.arange(len(own)) == 3, np.nan, own)])  # noqa: E731
+        nan_elsewhere = lambda own: np.stack([own, np.where(np.arange(len(own)) == 4, np.nan, own)])  # noqa: E731
         recorder = Recorder(nan_elsewhere, written.extend, [], record_every=1)
         for number in (1, 2, 3):
             recorder.add(number, 1, 0.1, 1.0, 0.5, 0.1)
