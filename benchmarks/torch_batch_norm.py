@@ -103,6 +103,7 @@ class _Synchronised(torch.autograd.Function):
         name: str,
         mean_over_workers: MeanOverWorkers,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return y, and mean and biased variance over all workers, each (channels,)."""
         # Statistics and normalisation by PyTorch's own kernels, which know every memory format.
         own_mean, own_variance = torch.batch_norm_update_stats(x, None, None, 0.0)
         offset = own_mean - shift

@@ -10,14 +10,12 @@ those it finds.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import statistics
 import sys
-from pathlib import Path
 
-from benchmarks.peers.speed import ours
+from benchmarks.peers.speed import options, ours
 
 ARMS = {
     "local-2": (2, ()),
@@ -31,7 +29,7 @@ TARGETS = {("synchronised-2", "local-2"): 1 / 1.20, ("virtual-1", "plain-1"): 1 
 
 def main() -> int:
     """Measure and print; return 1 if a median misses its target."""
-    given = _options()
+    given = options(__doc__)
     rounds = json.loads(given.out.read_text()) if given.out and given.out.exists() else []
     while len(rounds) < given.rounds:
         rounds.append(_round(given.frameworks, given.steps, len(rounds)))
@@ -46,15 +44,6 @@ def main() -> int:
             told = f"median {median:.3f}  range {min(ratios):.3f} to {max(ratios):.3f}  target {target:.3f}"
             print(f"{framework}: {above} / {below}  {told}")
     return int(missed > 0)
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--frameworks", nargs="+", default=["tensorflow", "torch"])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--out", type=Path)
-    return parser.parse_args()
 
 
 def _round(frameworks: list[str], steps: int, number: int) -> dict[str, dict[str, float]]:

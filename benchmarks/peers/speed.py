@@ -30,7 +30,7 @@ TARGETS = {"ours-2 / silent-2": 0.70, "ours-1 / bare-1": 0.95}
 
 def main() -> int:
     """Measure, print and write; return 1 if a median misses its target."""
-    given = _options()
+    given = options(__doc__)
     rounds = json.loads(given.out.read_text())["rounds"] if given.out and given.out.exists() else []
     while len(rounds) < given.rounds:
         rounds.append(_round(given.frameworks, given.steps, len(rounds)))
@@ -46,8 +46,9 @@ def main() -> int:
     return int(any(statistics.median(v) < TARGETS[name.split(": ")[1]] for name, v in table.items()))
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+def options(told: str | None) -> argparse.Namespace:
+    """Return the options of a comparison in rounds; `told` is its module's documentation."""
+    parser = argparse.ArgumentParser(description=(told or "").partition("\n")[0])
     parser.add_argument("--frameworks", nargs="+", default=["tensorflow", "torch"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=40)

@@ -56,7 +56,9 @@ def draw(table: Table, folder: Path) -> list[figures.Picture]:
 
 
 def _panels(table: Table) -> Iterator[tuple[str, Callable[[Axes], Axes]]]:
-    told = "Every row: the difference found, and the tolerance it is held to (bar). Dots pass left of it, diamonds right."
+    told = (
+        "Every row: the difference found, and the tolerance it is held to (bar). Dots pass left of it, diamonds right."
+    )
     yield told, partial(rows, [row for row in table.rows if row.tolerance > 0 and row.claim not in ("float32", "end")])
     for name, curves in table.curves.items():
         kind, workload = name.split(" ", 1)

@@ -15,11 +15,15 @@ import numpy as np
 import tensorflow as tf
 import torch
 
-from benchmarks.architecture import Architecture, Arrays, draw_initial
+from benchmarks.architecture import Architecture, Arrays
 from benchmarks.objectives import tf_objectives, torch_objectives
 from benchmarks.tf_layers import from_canonical, to_canonical, variables_by_name
 from benchmarks.workloads import WORKLOADS
 from horovod_runner.config import LossConfig
+from horovod_runner.parity.rows import relative, worst
+from horovod_runner.parity.sides import moved as starting_point
+
+__all__ = ["Case", "Twins", "load_tf", "load_torch", "relative", "starting_point", "worst"]
 
 
 @dataclass(frozen=True)
@@ -70,18 +74,6 @@ class Outcome:
     loss: float
     gradients: Arrays
     statistics: Arrays
-
-
-def starting_point(architecture: Architecture) -> Arrays:
-    """Return initial values with moved constants: with biases 0 and weights 1 a swap of two would go unnoticed."""
-    generator = np.random.default_rng(3)
-    arrays = draw_initial(architecture.arrays, seed=0)
-    for spec in architecture.arrays:
-        if spec.kind == "running_var":
-            arrays[spec.name] = generator.uniform(0.5, 1.5, spec.shape)
-        elif not spec.random:
-            arrays[spec.name] = arrays[spec.name] + 0.1 * generator.standard_normal(spec.shape)
-    return arrays
 
 
 def load_torch(model: torch.nn.Module, arrays: Arrays) -> None:
@@ -162,18 +154,3 @@ class Twins:
 
     def _objective(self, make: Callable[..., Any]) -> Any:
         return make(WORKLOADS[self.case.workload].task, self.loss_config)
-
-
-def relative(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the largest difference over the largest value, infinite if something is not a number.
-
-    Over the largest, since entries that cancel to nearly zero have no relative error.
-    """
-    difference = float(np.abs(a - b).max() / np.abs(a).max())
-    return difference if np.isfinite(difference) else np.inf
-
-
-def worst(a: Arrays, b: Arrays) -> tuple[float, str]:
-    """Return the largest relative difference between two sets of arrays, and its name."""
-    assert a.keys() == b.keys()
-    return max((relative(a[name], b[name]), name) for name in a)
