@@ -127,7 +127,7 @@ def test_a_scene_differs_from_its_background_exactly_inside_the_mask():
 def test_scenes_show_every_class_and_are_normalised():
     dataset = opened("digit_scenes", "segmentation", image_size=64)
     images, masks = everything(dataset.train)
-    assert (len(dataset.train), len(dataset.validation)) == (160, 64)
+    assert (len(dataset.train), len(dataset.validation)) == (224, 64)
     assert np.unique(masks).tolist() == list(range(11))
     assert images.mean() * scenes_module.STD + scenes_module.MEAN == pytest.approx(scenes_module.MEAN, abs=5e-3)
     assert images.std() == pytest.approx(1, abs=0.02)
