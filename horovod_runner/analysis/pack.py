@@ -44,7 +44,7 @@ def pack(experiment: Path) -> list[Path]:
     if is_packed(experiment):
         ids = {run.result.run_id for run in loose}
         kept = [run for run in read_packed(experiment) if run.result.run_id not in ids]
-        tables.append(packed_steps(experiment, [run.result.run_id for run in kept]))
+        tables.append(_of_today(packed_steps(experiment, [run.result.run_id for run in kept])))
         loose = loose + kept
     files = [experiment / STEPS, experiment / PROVENANCE, experiment / RUNS]
     write_bytes(files[0], _parquet(pyarrow.concat_tables(tables)))
@@ -73,15 +73,32 @@ def packed_steps(experiment: Path, run_ids: Sequence[str]) -> pyarrow.Table:
     return steps.filter(pyarrow.compute.is_in(steps["run_id"], pyarrow.array(run_ids, pyarrow.string())))
 
 
+def _of_today(steps: pyarrow.Table) -> pyarrow.Table:
+    """Return a packed table with the columns of today; those that it was packed without are empty."""
+    import pyarrow
+
+    schema = _step_schema()
+    for field in schema:
+        if field.name not in steps.column_names:
+            steps = steps.append_column(field, pyarrow.nulls(len(steps), field.type))
+    return steps.select(schema.names).cast(schema)
+
+
 def _step_table(run_id: str, steps: Sequence[StepRecord]) -> pyarrow.Table:
     import pyarrow
 
     columns: dict[str, Any] = {"run_id": [run_id] * len(steps)}
     columns |= {name: [getattr(step, name) for step in steps] for name in StepRecord.model_fields}
+    return pyarrow.table(columns, schema=_step_schema())
+
+
+def _step_schema() -> pyarrow.Schema:
+    import pyarrow
+
     real = pyarrow.float64()
     kinds = {"run_id": pyarrow.string(), "batch": pyarrow.string(), "step": pyarrow.int64(), "epoch": pyarrow.int64()}
     kinds["worker_seconds"] = pyarrow.list_(real)
-    return pyarrow.table(columns, schema=pyarrow.schema([(name, kinds.get(name, real)) for name in columns]))
+    return pyarrow.schema([(name, kinds.get(name, real)) for name in ("run_id", *StepRecord.model_fields)])
 
 
 def _run_table(runs: Sequence[Run]) -> pyarrow.Table:

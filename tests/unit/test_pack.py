@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pandas
+import pyarrow.parquet
 import pytest
 
 from horovod_runner.analysis import tables
@@ -49,6 +50,18 @@ def test_round_trip_loses_nothing(study: Path) -> None:
         for losses in (table, after):  # NaN in a tuple equals nothing, not even itself
             losses["train_loss"] = losses["train_loss"].map(repr)
         pandas.testing.assert_frame_equal(table, after, check_exact=True)
+
+
+def test_a_study_packed_before_a_column_existed_takes_new_runs(study: Path) -> None:
+    pack(study)
+    older = pyarrow.parquet.read_table(study / "steps.parquet").drop_columns(["batch"])
+    pyarrow.parquet.write_table(older, study / "steps.parquet")
+    for folder in sorted(study.glob("*-s0r0-*"))[1:]:
+        shutil.rmtree(folder)
+    pack(study)
+    steps = pyarrow.parquet.read_table(study / "steps.parquet")
+    assert len(steps) == len(older)
+    assert 0 < steps["batch"].null_count < len(steps)
 
 
 def test_missing_and_not_a_number_stay_apart(study: Path) -> None:
