@@ -136,7 +136,14 @@ def example_digests(batch: Batch) -> list[str]:
 def _digests(batch: Batch) -> Iterator[bytes | None]:
     """Yield 8 bytes for each row, None for one that does not count."""
     for image, target, weight in zip(batch.images, batch.targets, batch.weights, strict=True):
-        yield hashlib.blake2b(image.tobytes() + target.tobytes(), digest_size=8).digest() if weight else None
+        yield _digest(image, target) if weight else None
+
+
+def _digest(image: np.ndarray, target: np.ndarray) -> bytes:
+    """Return 8 bytes of SHA-256, which processors compute faster than any other hash of the standard library."""
+    whole = hashlib.sha256(np.ascontiguousarray(image))
+    whole.update(np.ascontiguousarray(target))
+    return whole.digest()[:8]
 
 
 MARKS = 2**48
