@@ -69,7 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_doctor(verbs)
     _add_bench(verbs)
     _add_matrix(verbs, "plan", "validate an experiment file and show its runs", _plan)
-    _add_matrix(verbs, "run", "do what is missing of an experiment, then report", _run)
+    run = _add_matrix(verbs, "run", "do what is missing of an experiment, then report", _run)
+    run.add_argument("--machine", type=Path, help="a file about this machine: launcher, hosts, patience")
     _add_parity(verbs)
     _add_report(verbs)
     _add_pack(verbs)
@@ -100,13 +101,14 @@ def _add_bench(verbs: Any) -> None:
     verb.set_defaults(verb=_bench)
 
 
-def _add_matrix(verbs: Any, name: str, what: str, function: Callable[[argparse.Namespace], int]) -> None:
-    verb = verbs.add_parser(name, help=what)
+def _add_matrix(verbs: Any, name: str, what: str, function: Callable[[argparse.Namespace], int]) -> _Parser:
+    verb: _Parser = verbs.add_parser(name, help=what)
     verb.add_argument("file", type=Path)
     verb.add_argument("--smoke", action="store_true", help="the minutes-long variant")
     _add_set(verb)
     _add_results(verb)
     verb.set_defaults(verb=function)
+    return verb
 
 
 def _add_parity(verbs: Any) -> None:
@@ -165,7 +167,8 @@ def _plan(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from horovod_runner.matrix import run
 
-    return run(arguments.file, _settings(arguments.set), arguments.results, smoke=arguments.smoke)
+    settings = _settings(arguments.set)
+    return run(arguments.file, settings, arguments.results, arguments.machine, smoke=arguments.smoke)
 
 
 def _parity(arguments: argparse.Namespace) -> int:

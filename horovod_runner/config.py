@@ -165,6 +165,9 @@ class RunConfig(Settings):
         None, description="examples normalised together with batch_norm: ghost (Hoffer et al. 2017, algorithm 1)"
     )
     strategy: Literal["none", "fused"] = "fused"
+    measure: Literal["training", "loading"] = Field(
+        "training", description="loading: batches are taken and thrown away, to see what the input alone delivers"
+    )
     allreduce: AllreduceConfig = AllreduceConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import signal
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,25 +35,47 @@ def plan(file: Path, settings: Mapping[str, Any], results: Path, *, smoke: bool)
     return 0
 
 
-def run(file: Path, settings: Mapping[str, Any], results: Path, *, smoke: bool) -> int:
+def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | None, *, smoke: bool) -> int:
     """Do what is missing, then report; return 1 if a run failed. The page's path is the last line."""
     # Imported here, so that a plan need not wait for what only runs use.
     from horovod_runner.analysis.report import write_report
+    from horovod_runner.launch import require_installed
+    from horovod_runner.machine import load_machine
     from horovod_runner.progress import watching
     from horovod_runner.provenance import remember_command
     from horovod_runner.runner import run_all
 
     experiment, configs = _read(file, settings, smoke=smoke)
+    here = load_machine(machine)
+    here.require_room(max(config.workers for config in configs))
+    for framework in {config.framework: config for config in configs}.values():
+        require_installed(framework)
     remember_command()
     console, store = Console(), Store(results)
     console.print(experiment.description.strip(), highlight=False)
-    with watching(configs, store, console) as watcher:
-        tally = run_all(configs, store, watcher)
+    with _terminated_like_interrupted(), watching(configs, store, console) as watcher:
+        tally = run_all(configs, store, watcher, here)
     page = write_report(results / configs[0].experiment)
     for failure in tally.failed:
         console.print(f"{failure.run_id} {failure.status}: {failure.error}", markup=False, highlight=False)
+        for line in failure.log_tail:
+            console.print(f"    {line}", markup=False, highlight=False, style="dim")
     print(page)
     return 1 if tally.failed else 0
+
+
+@contextlib.contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM (a scheduler's, a shutdown's) end the run in flight as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _read(file: Path, settings: Mapping[str, Any], *, smoke: bool) -> tuple[Experiment, Sequence[RunConfig]]:

@@ -112,6 +112,7 @@ class RunResult(Record):
     threads: int | None = None
     skipped_examples: int = 0
     error: str | None = None
+    log_tail: tuple[str, ...] = ()  # what the rank that failed said last
 
     def to_json(self) -> str:
         """Return the text of result.json; the version is written under the key `schema`."""

@@ -26,6 +26,7 @@ def summarise(
     threads: int | None = None,
     skipped_examples: int = 0,
     error: str | None = None,
+    log_tail: Sequence[str] = (),
 ) -> RunResult:
     """Return the result of a run that ended in this way after these steps."""
     timed = [s for s in steps if s.step > config.discard_steps and math.isfinite(s.train_loss)]
@@ -55,6 +56,7 @@ def summarise(
         threads=threads,
         skipped_examples=skipped_examples,
         error=error,
+        log_tail=tuple(log_tail),
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from horovod_runner.launch import find
+from horovod_runner.launchers import find
 from horovod_runner.store import RunFolder, Store
 
 ROOT = Path(__file__).parent.parent
