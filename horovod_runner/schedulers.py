@@ -10,9 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-# Old servers of PBS refuse a longer name.
-PBS_NAME_LENGTH = 15
-
 
 class Resources(NamedTuple):
     """What one job asks for; `seconds` is its time limit."""
@@ -83,10 +80,10 @@ def _pbs(job: Resources) -> list[str]:
     return _directives(
         "#PBS",
         "-S /bin/bash",
-        f"-N {job.name[:PBS_NAME_LENGTH]}",
+        f"-N {job.name}",
         "-j oe",
         f"-l select={job.nodes}:ncpus={cpus}:mpiprocs={job.workers_per_node}{gpus}",
-        "-l place=scatter:excl",
+        "-l place=scatter:exclhost",
         f"-l walltime={_clock(job.seconds)}",
         job.queue and f"-q {job.queue}",
         job.account and f"-A {job.account}",

@@ -17,7 +17,7 @@ from typing import Any
 
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import UserError
-from horovod_runner.schedulers import PBS_NAME_LENGTH, SCHEDULERS, Resources, Scheduler
+from horovod_runner.schedulers import SCHEDULERS, Resources, Scheduler
 
 # The warning comes a minute before the end, up to a minute early with Slurm; what is left must be worth starting.
 SHORTEST_SECONDS = 300
@@ -72,12 +72,11 @@ def script(request: Request, resources: Resources, configs: Sequence[RunConfig],
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    name = resources.name[:PBS_NAME_LENGTH] if request.scheduler == "pbs" else resources.name
     body = environment.get_template("job.sh.j2").render(
         directives=scheduler.directives(resources),
         summary=_summary(request, configs),
         chain=request.chain,
-        stop_all=scheduler.stop_all.format(name),
+        stop_all=scheduler.stop_all.format(resources.name),
         folder=scheduler.folder,
         file=_word(request.file),
         queue_next=scheduler.queue_next.format(_word(out)),
