@@ -20,7 +20,7 @@ def plan(file: Path, settings: Mapping[str, Any], results: Path, *, smoke: bool)
     """Print what an experiment asks and which runs it has; nothing is started."""
     from horovod_runner.progress import name_of
 
-    experiment, configs = _read(file, settings, smoke=smoke)
+    experiment, configs = read(file, settings, smoke=smoke)
     console, store = Console(), Store(results)
     console.print(experiment.description.strip(), highlight=False)
     table = Table(box=None, pad_edge=False)
@@ -45,7 +45,7 @@ def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | 
     from horovod_runner.provenance import remember_command
     from horovod_runner.runner import run_all
 
-    experiment, configs = _read(file, settings, smoke=smoke)
+    experiment, configs = read(file, settings, smoke=smoke)
     here = load_machine(machine)
     here.require_room(max(config.workers for config in configs))
     for framework in {config.framework: config for config in configs}.values():
@@ -78,7 +78,8 @@ def _terminated_like_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _read(file: Path, settings: Mapping[str, Any], *, smoke: bool) -> tuple[Experiment, Sequence[RunConfig]]:
+def read(file: Path, settings: Mapping[str, Any], *, smoke: bool) -> tuple[Experiment, Sequence[RunConfig]]:
+    """Return the experiment, as changed by the command line, and its validated runs."""
     experiment = load_experiment(file)
     experiment = (experiment.smoked() if smoke else experiment).changed(settings)
     return experiment, runs(experiment, file)
