@@ -17,7 +17,10 @@ LONGEST_REASON = 300
 _TAG = re.compile(r"^\[(?:\d+,)?(?P<a>\d+)\]<std(?:out|err)>:\s?|^ *(?P<b>\d+): ")
 _OURS = "horovod-runner: "
 _TELLING = re.compile(r"\b\w*(?:Error|Exception)\b|" + _OURS)
-_MEMORY = re.compile(r"out of memory|bad_alloc|MemoryError|OOM when allocating|Cannot allocate memory", re.IGNORECASE)
+_ENDED = re.compile(r"process rank (\d+) .*exited on signal")  # mpirun's page about a rank that was killed
+_MEMORY = re.compile(
+    r"out of memory|bad_alloc|MemoryError|OOM when allocating|can(?:'t|not) allocate memory", re.IGNORECASE
+)
 
 Line = tuple[int | None, str]
 
@@ -45,7 +48,7 @@ def reason(code: int, lines: Sequence[Line], oom_kills: int = 0) -> str:
         return f"out of memory: {ended}; lower local_batch, or raise accumulate"
     rank = failing_rank(lines)
     telling = [text.strip() for who, text in lines if who == rank and _TELLING.search(text)]
-    last = (telling or [text.strip() for _, text in lines] or ["nothing was said"])[-1]
+    last = (telling or [text.strip() for _, text in _of_ranks(lines)] or ["nothing was said"])[-1]
     who = "" if rank is None else f"rank {rank}, "
     return f"{who}{_code(code)}: {last.removeprefix(_OURS)[:LONGEST_REASON]}"
 
@@ -53,12 +56,20 @@ def reason(code: int, lines: Sequence[Line], oom_kills: int = 0) -> str:
 def tail(lines: Sequence[Line]) -> list[str]:
     """Return the last lines of the rank that failed, or of all where none can be told."""
     rank = failing_rank(lines)
-    return [text for who, text in lines if rank is None or who == rank][-TAIL_LINES:]
+    own = [text for who, text in lines if who == rank]
+    return (own or [text for _, text in _of_ranks(lines)])[-TAIL_LINES:]
 
 
 def failing_rank(lines: Sequence[Line]) -> int | None:
-    """Return the rank that first spoke of an error, if a tagged line did."""
-    return next((rank for rank, text in lines if rank is not None and _TELLING.search(text)), None)
+    """Return the rank that first spoke of an error, or the one that the launcher says was killed."""
+    spoke = (rank for rank, text in lines if rank is not None and _TELLING.search(text))
+    killed = (int(page[1]) for rank, text in lines if rank is None and (page := _ENDED.search(text)))
+    return next(spoke, next(killed, None))
+
+
+def _of_ranks(lines: Sequence[Line]) -> Sequence[Line]:
+    """Return the lines with a tag; without any, all of them."""
+    return [line for line in lines if line[0] is not None] or lines
 
 
 def _untagged(line: str) -> Line:

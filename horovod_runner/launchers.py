@@ -56,11 +56,11 @@ def command(config: RunConfig, worker: Sequence[str], start: Start) -> Argv:
 def _mpirun(start: Start) -> Argv:
     # As horovodrun calls it, less the seconds that horovodrun takes to get there. Ranks are not bound: threads are
     # placed by the worker, and Horovod's own thread needs to move.
-    words = [_found("mpirun"), "-q", "--bind-to", "none", "--map-by", "slot"]
+    words = [_found("mpirun"), "--bind-to", "none", "--map-by", "slot"]
     if os.geteuid() == 0:
         words.append("--allow-run-as-root")
-    if start.tagged:
-        words.append("--tag-output")
+    # Who failed stands in a page of mpirun's, which is for a log and not for a terminal.
+    words.append("--tag-output" if start.tagged else "-q")
     if start.machine.hosts:
         words += ["-H", start.machine.host_list(), *(word for name in start.passed_on for word in ("-x", name))]
     else:

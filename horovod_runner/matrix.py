@@ -41,7 +41,7 @@ def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | 
     from horovod_runner.analysis.report import write_report
     from horovod_runner.launch import require_installed
     from horovod_runner.machine import load_machine
-    from horovod_runner.progress import watching
+    from horovod_runner.progress import say, watching
     from horovod_runner.provenance import remember_command
     from horovod_runner.runner import run_all
 
@@ -57,9 +57,11 @@ def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | 
         tally = run_all(configs, store, watcher, here)
     page = write_report(results / configs[0].experiment)
     for failure in tally.failed:
-        console.print(f"{failure.run_id} {failure.status}: {failure.error}", markup=False, highlight=False)
+        console.print(
+            f"{failure.run_id} {failure.status}: {failure.error}", markup=False, highlight=False, soft_wrap=True
+        )
         for line in failure.log_tail:
-            console.print(f"    {line}", markup=False, highlight=False, style="dim")
+            say(console, f"    {line}", style="dim")
     print(page)
     return 1 if tally.failed else 0
 

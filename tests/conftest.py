@@ -8,7 +8,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 from horovod_runner.launchers import find
@@ -78,6 +80,12 @@ def bench(framework: str, workload: str, results: Path, *options: str) -> Done:
 def losses(folder: RunFolder) -> list[float]:
     """Return the training loss of every step."""
     return [step.train_loss for step in folder.read_steps()]
+
+
+def workers_of(process: subprocess.Popen[Any]) -> list[psutil.Process]:
+    """Return the ranks below a process."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    return [p for p in children if p.cmdline()[1:3] == ["-m", "horovod_runner.worker"]]
 
 
 @pytest.fixture
