@@ -9,29 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from horovod_runner.config import RunConfig
-from horovod_runner.experiment import Experiment, load_experiment, runs
+from horovod_runner.design import Experiment
+from horovod_runner.experiment import load_experiment, runs
 from horovod_runner.store import Store
 
 
 def plan(file: Path, settings: Mapping[str, Any], results: Path, *, smoke: bool) -> int:
-    """Print what an experiment asks and which runs it has; nothing is started."""
-    from horovod_runner.progress import name_of
+    """Print what an experiment asks, which runs it has, and how long they will take; nothing is started."""
+    from horovod_runner.planning import show
 
     experiment, configs = read(file, settings, smoke=smoke)
-    console, store = Console(), Store(results)
-    console.print(experiment.description.strip(), highlight=False)
-    table = Table(box=None, pad_edge=False)
-    for title in ("run", *experiment.axes, "state"):
-        table.add_column(title)
-    for config in configs:
-        state = "done" if store.folder(config).done else "to do"
-        table.add_row(name_of(config), *(str(_look_up(config, path)) for path in experiment.axes), state)
-    console.print(table)
-    left = sum(not store.folder(config).done for config in configs)
-    console.print(f"{len(configs)} runs, {left} to do")
+    show(experiment, configs, Store(results), Console())
     return 0
 
 
@@ -85,10 +75,3 @@ def read(file: Path, settings: Mapping[str, Any], *, smoke: bool) -> tuple[Exper
     experiment = load_experiment(file)
     experiment = (experiment.smoked() if smoke else experiment).changed(settings)
     return experiment, runs(experiment, file)
-
-
-def _look_up(config: RunConfig, path: str) -> Any:
-    value: Any = config
-    for part in path.split("."):
-        value = getattr(value, part)
-    return value

@@ -137,6 +137,13 @@ class Store:
         folder.write_config(config)
         return folder
 
+    def names(self, experiment: str) -> frozenset[str]:
+        """Return the names of an experiment's folders: one look at the disk for thousands of runs."""
+        try:
+            return frozenset(os.listdir(self.root / experiment))
+        except OSError:
+            return frozenset()
+
     def finished(self) -> Iterator[RunFolder]:
         """Yield every finished run, by path, whether this is the folder of a run, of an experiment, or of all."""
         for pattern in ("result.json", "*/result.json", "*/*/result.json"):
