@@ -176,7 +176,9 @@ class RunConfig(Settings):
     threads: Annotated[int, Field(ge=1, le=4096)] | None = Field(
         None, description="of a worker; None: its share of the cores"
     )
-    discard_steps: Annotated[int, Field(ge=0)] = Field(5, description="first steps kept out of the throughput")
+    discard_steps: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="first steps kept out of the throughput; None: as many as their times show to be warm-up"
+    )
     record_every: Count = Field(1, description="one line of steps.jsonl for so many steps")
     validate_every: Annotated[int, Field(ge=0)] = Field(1, description="epochs between validations; 0: never")
 
