@@ -16,7 +16,8 @@ from typing import Any
 from horovod_runner.analysis.runs import Run, flat
 from horovod_runner.analysis.stats import Bounded, over_runs, ratio, times
 
-OF_A_CELL = ("framework", "workers", "seed", "repeat")
+OF_A_RUN = ("seed", "repeat")
+OF_A_CELL = ("framework", "workers", *OF_A_RUN)
 FIXED_BATCH = {"weak": "local_batch", "strong": "global_batch"}
 FREE_BATCH = {"weak": "global_batch", "strong": "local_batch"}
 
