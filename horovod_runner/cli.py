@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_submit(verbs)
     _add_parity(verbs)
     _add_report(verbs)
+    _add_compare(verbs)
     _add_pack(verbs)
     return parser
 
@@ -146,6 +147,16 @@ def _add_report(verbs: Any) -> None:
     verb.set_defaults(verb=_report)
 
 
+def _add_compare(verbs: Any) -> None:
+    verb = verbs.add_parser("compare", help="compare two sets of results run by run; exit 1 on a regression")
+    verb.add_argument("older", type=Path, metavar="A", help="the baseline: a folder of results, an experiment or a run")
+    verb.add_argument("newer", type=Path, metavar="B", help="what is compared with it")
+    verb.add_argument("--margin", type=float, default=0.05, help="a fraction: what is no difference (default: 0.05)")
+    verb.add_argument("--across-machines", action="store_true", help="compare runs of different machines as well")
+    verb.add_argument("--different-work", action="store_true", help="pair by job where settings differ, and name them")
+    verb.set_defaults(verb=_compare)
+
+
 def _add_pack(verbs: Any) -> None:
     verb = verbs.add_parser("pack", help="turn a finished study into two Parquet files and its provenance")
     verb.add_argument("folder", type=Path)
@@ -211,6 +222,18 @@ def _report(arguments: argparse.Namespace) -> int:
 
     print(write_report(arguments.folder))
     return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from horovod_runner.analysis.compare import compare
+
+    return compare(
+        arguments.older,
+        arguments.newer,
+        arguments.margin,
+        across_machines=arguments.across_machines,
+        different_work=arguments.different_work,
+    )
 
 
 def _pack(arguments: argparse.Namespace) -> int:
