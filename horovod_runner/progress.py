@@ -30,10 +30,17 @@ _MARKS = {
 }
 
 
+def say(console: Console, line: str, style: str | None = None) -> None:
+    """Print a line as it is: not coloured by its words, and not broken where a log has no width."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True, style=style)
+
+
 def name_of(config: RunConfig) -> str:
     """Return what a reader calls a run."""
     workers = f"{config.workers} worker{'s'[: config.workers > 1]}"
-    return f"{config.workload} in {config.framework}, {workers}, {config.local_batch} images each"
+    arm = "loading only, " if config.measure == "loading" else ""
+    arm += "nothing reduced, " if config.strategy == "none" and config.workers > 1 and not arm else ""
+    return f"{config.workload} in {config.framework}, {arm}{workers}, {config.local_batch} images each"
 
 
 @dataclass
@@ -73,7 +80,9 @@ class Lines:
     def started(self, config: RunConfig, folder: RunFolder) -> None:
         """Say which run begins."""
         self._began = time.monotonic()
-        self._console.print(f"[{self._done + 1}/{self._all}] {name_of(config)} …", highlight=False, markup=False)
+        self._console.print(
+            f"[{self._done + 1}/{self._all}] {name_of(config)} …", highlight=False, markup=False, soft_wrap=True
+        )
 
     def ended(self, config: RunConfig, result: RunResult) -> None:
         """Say how the run ended and what is left."""
@@ -81,7 +90,7 @@ class Lines:
         self._spent.append(time.monotonic() - self._began)
         left = (self._all - self._done) * sum(self._spent) / len(self._spent)
         rest = f"; about {_roughly(left)} left" if self._done < self._all else ""
-        self._console.print(f"      {outcome(result)}{rest}", highlight=False, markup=False)
+        say(self._console, f"      {outcome(result)}{rest}")
 
 
 class LiveTable:

@@ -18,6 +18,7 @@ from horovod_runner.analysis import stats
 from horovod_runner.config import RunConfig, decode
 
 STEPS_PER_EPOCH = 20
+WARM_UP = 5
 WORKLOADS = {"resnet50": (2.3, "top1_accuracy", 100.0), "unet": (3.1, "mean_iou", 60.0)}
 MACHINE = {"id": "3f9c2a", "cpu": "Some CPU", "cores": 2, "memory_bytes": 25_769_803_776, "system": "Linux", "gpus": []}
 VERSIONS = {"python": "3.11.7", "torch": "2.13.0", "tensorflow": "2.21.0", "horovod": "0.28.1", "mpi": "Open MPI 4.1.8"}
@@ -36,13 +37,15 @@ def make_results(
     return root
 
 
-def add_run(root: Path, raw: dict[str, Any], machine: str = "3f9c2a", **changes: Any) -> store.RunFolder:
+def add_run(
+    root: Path, raw: dict[str, Any], machine: str = "3f9c2a", cores: int = 2, **changes: Any
+) -> store.RunFolder:
     """Write one finished run; `changes` replace fields of its result."""
     config = decode({"epochs": 3, "strategy": "fused"} | raw, "made")
     folder = store.Store(root).open_run(config)
     steps = list(_steps(config))
     folder.append_steps(steps)
-    store.write_json(folder.provenance_file, _provenance(config, machine))
+    store.write_json(folder.provenance_file, _provenance(config, machine, cores))
     folder.write_result(_result(config, steps).model_copy(update=changes))
     return folder
 
@@ -53,6 +56,17 @@ def add_failure(root: Path, raw: dict[str, Any], status: str, error: str) -> sto
     return add_run(
         root, raw, status=status, error=error, train_loss=(), val_loss=(), data_wait_fraction=None, **nothing
     )
+
+
+def add_timed(
+    root: Path, raw: dict[str, Any], worker_seconds: Sequence[float], wait_seconds: float = 0.0, cores: int = 64
+) -> store.RunFolder:
+    """Write a run whose workers took these mean seconds a step, of which all spent some waiting for data."""
+    config = decode({"epochs": 1, "strategy": "fused"} | raw, "made")
+    step = max(worker_seconds)
+    rate = record.Interval(mean=(config.global_batch or 1) / step, ci95_low=None, ci95_high=None)
+    figures = {"images_per_second": rate, "worker_seconds": tuple(worker_seconds)}
+    return add_run(root, {"epochs": 1} | raw, cores=cores, data_wait_fraction=wait_seconds / step, **figures)
 
 
 def _steps(config: RunConfig) -> Iterable[record.StepRecord]:
@@ -87,7 +101,7 @@ def _step(config: RunConfig, step: int, loss: float, clocks: list[float]) -> rec
 
 def _result(config: RunConfig, steps: Sequence[record.StepRecord]) -> record.RunResult:
     ends = steps[STEPS_PER_EPOCH - 1 :: STEPS_PER_EPOCH]
-    timed = [step.worker_seconds for step in steps[config.discard_steps :]]
+    timed = [step.worker_seconds for step in steps[WARM_UP:]]
     epochs = [[s.train_loss for s in steps if s.epoch == end.epoch] for end in ends]
     shared = set(record.RunResult.model_fields) & set(type(config).model_fields) - {"epochs", "steps", "threads"}
     return record.RunResult(
@@ -99,6 +113,7 @@ def _result(config: RunConfig, steps: Sequence[record.StepRecord]) -> record.Run
         images_per_second=record.Interval(**stats.throughput(timed, config.global_batch or 1)._asdict()),
         step_seconds=record.Seconds(**stats.step_seconds(timed)._asdict()),
         slowest_worker=record.SlowestWorker(**stats.slowest_worker(timed)._asdict()),
+        worker_seconds=tuple(np.mean(timed, axis=0).tolist()),
         train_loss=tuple(sum(losses) / len(losses) for losses in epochs),
         val_loss=tuple(end.val_loss for end in ends if end.val_loss is not None),
         val_metric=record.Metric(
@@ -108,12 +123,12 @@ def _result(config: RunConfig, steps: Sequence[record.StepRecord]) -> record.Run
         wall_seconds=sum(step.step_seconds for step in steps),
         peak_memory_bytes=1_500_000_000,
         timed_steps=len(timed),
-        discarded_steps=config.discard_steps,
+        discarded_steps=WARM_UP,
         data_wait_fraction=0.004,
     )
 
 
-def _provenance(config: RunConfig, machine: str) -> dict[str, Any]:
+def _provenance(config: RunConfig, machine: str, cores: int) -> dict[str, Any]:
     started = f"2026-01-02T03:{config.repeat % 60:02d}:{config.seed % 60:02d}+00:00"
     command = ["/somewhere/else/.venv/bin/horovod-runner", "bench", "--framework", config.framework]
     return {
@@ -121,7 +136,7 @@ def _provenance(config: RunConfig, machine: str) -> dict[str, Any]:
         "started": started,
         "commit": "0123456789abcdef0123456789abcdef01234567",
         "dirty": False,
-        "machine": MACHINE | {"id": machine},
+        "machine": MACHINE | {"id": machine, "cores": cores},
         "versions": VERSIONS,
         "launcher": {"name": "horovodrun", "controller": "mpi", "hosts": 1},
         "environment": {"OMP_NUM_THREADS": "1"},

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from horovod_runner.design import Experiment, put
 from horovod_runner.errors import UserError
-from horovod_runner.experiment import Experiment, load_experiment, put, runs
+from horovod_runner.experiment import load_experiment, runs
 from horovod_runner.plain import load_yaml
 from tests.conftest import ROOT
 
@@ -73,7 +74,7 @@ def test_settings_given_on_the_command_line_replace_axes(tmp_path: Path) -> None
         ({"axis": {}}, ["axis", "axes"]),
         ({"axes": {"framewrok": ["torch"]}}, ["framewrok"]),
         ({"axes": {"framework": ["torch", "jax"]}}, ["framework", "jax"]),
-        ({"axes": {"framework": ["torch", "torch"]}}, ["the same"]),
+        ({"axes": {"framework": ["torch", "torch"]}}, ["torch", "twice"]),
         ({"scaling": "sideways"}, ["scaling"]),
         ({"repeats": 0}, ["repeats"]),
         ({"description": ""}, ["description"]),
