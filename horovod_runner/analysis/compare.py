@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from horovod_runner.analysis import ratios, tables, terminal, words
-from horovod_runner.analysis.pairs import Pair, differences, paired
+from horovod_runner.analysis.pairs import Pair, differences, framework, paired
 from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.stats import Interval
 from horovod_runner.analysis.verdicts import LOST, SAME, UNTOLD, Verdict, judge, mean
@@ -152,7 +152,7 @@ def _left_out(found: Paired) -> Iterator[str]:
 
 
 def _cells(runs: Sequence[Run]) -> str:
-    cells = sorted({f"{run.result.workload} {run.result.framework} {run.result.workers}" for run in runs})
+    cells = sorted({f"{run.result.workload} {framework(run)} {run.result.workers}" for run in runs})
     more = len(cells) - MOST_NAMED
     return ", ".join(cells[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 

@@ -11,12 +11,13 @@ from itertools import islice
 from typing import Any
 
 from horovod_runner.analysis import words
-from horovod_runner.analysis.arms import OF_A_RUN
+from horovod_runner.analysis.arms import arm
 from horovod_runner.analysis.runs import Run, flat
 from horovod_runner.analysis.summary import Group, groups
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import UserError
 
+OF_A_RUN = ("seed", "repeat", "experiment")
 JOB = ("workload", "framework", "workers", "scaling")
 MOST_LOOKED_AT = 100  # pairs of runs, to name the settings that keep them apart
 UNTOLD = ("command", "machine", "planned_steps", "started")  # of a run's provenance: its own, or told otherwise
@@ -36,8 +37,8 @@ class Pair:
 
     @property
     def framework(self) -> str:
-        """The framework of the newer runs."""
-        return self.newer[0].result.framework
+        """The framework of the newer runs, and their arm if they are silent workers or loaders."""
+        return framework(self.newer[0])
 
     @property
     def workers(self) -> int:
@@ -54,14 +55,18 @@ class Paired:
     only_newer: Sequence[Run]
 
 
+def framework(run: Run) -> str:
+    """Return the run's framework, and its arm beside it where nothing was trained or workers were silent."""
+    name = arm(run)
+    return f"{run.result.framework} {name}" if name in ("silent", "loading") else run.result.framework
+
+
 def settings(run: Run) -> dict[str, Any]:
     """Return all settings of a run but seed, repeat and experiment: those of equal runs are equal.
 
     What an older version wrote has no settings that came later: these have their default, which is how it behaved.
     """
-    return {
-        name: value for name, value in (_defaults() | flat(run.config)).items() if name not in (*OF_A_RUN, "experiment")
-    }
+    return {name: value for name, value in (_defaults() | flat(run.config)).items() if name not in OF_A_RUN}
 
 
 def paired(
@@ -113,7 +118,7 @@ def _anywhere(run: Run) -> str:
 
 
 def _job(run: Run) -> tuple[Any, ...]:
-    return tuple(getattr(run.result, name) for name in JOB)
+    return arm(run), *(getattr(run.result, name) for name in JOB)
 
 
 def _text(plain: Mapping[str, Any]) -> str:
