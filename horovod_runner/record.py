@@ -82,6 +82,7 @@ class RunResult(Record):
 
     Figures that a run did not live to measure are None (throughput of a run that failed at once) or empty.
     `timed_steps` of the recorded steps carry the throughput; the first `discarded_steps` were kept out of it.
+    `worker_seconds` are the mean seconds of every worker's timed steps, by rank (empty in results of before).
     """
 
     schema_version: int = SCHEMA
@@ -101,6 +102,7 @@ class RunResult(Record):
     images_per_second: Interval | None = None
     step_seconds: Seconds | None = None
     slowest_worker: SlowestWorker | None = None
+    worker_seconds: tuple[float, ...] = ()
     train_loss: tuple[float, ...] = ()
     val_loss: tuple[float, ...] = ()
     val_metric: Metric | None = None

@@ -67,6 +67,7 @@ def _timings(timed: Sequence[StepRecord], global_batch: int) -> dict[str, Any]:
         "images_per_second": record.Interval(**stats.throughput(seconds, global_batch)._asdict()),
         "step_seconds": record.Seconds(**stats.step_seconds(seconds)._asdict()),
         "slowest_worker": record.SlowestWorker(**stats.slowest_worker(seconds)._asdict()),
+        "worker_seconds": tuple(seconds.mean(axis=0).tolist()),
         "data_wait_fraction": sum(s.data_seconds for s in timed) / sum(s.step_seconds for s in timed),
     }
 

@@ -36,13 +36,15 @@ def make_results(
     return root
 
 
-def add_run(root: Path, raw: dict[str, Any], machine: str = "3f9c2a", **changes: Any) -> store.RunFolder:
+def add_run(
+    root: Path, raw: dict[str, Any], machine: str = "3f9c2a", cores: int = 2, **changes: Any
+) -> store.RunFolder:
     """Write one finished run; `changes` replace fields of its result."""
     config = decode({"epochs": 3, "strategy": "fused"} | raw, "made")
     folder = store.Store(root).open_run(config)
     steps = list(_steps(config))
     folder.append_steps(steps)
-    store.write_json(folder.provenance_file, _provenance(config, machine))
+    store.write_json(folder.provenance_file, _provenance(config, machine, cores))
     folder.write_result(_result(config, steps).model_copy(update=changes))
     return folder
 
@@ -53,6 +55,17 @@ def add_failure(root: Path, raw: dict[str, Any], status: str, error: str) -> sto
     return add_run(
         root, raw, status=status, error=error, train_loss=(), val_loss=(), data_wait_fraction=None, **nothing
     )
+
+
+def add_timed(
+    root: Path, raw: dict[str, Any], worker_seconds: Sequence[float], wait_seconds: float = 0.0, cores: int = 64
+) -> store.RunFolder:
+    """Write a run whose workers took these mean seconds a step, of which all spent some waiting for data."""
+    config = decode({"epochs": 1, "strategy": "fused"} | raw, "made")
+    step = max(worker_seconds)
+    rate = record.Interval(mean=(config.global_batch or 1) / step, ci95_low=None, ci95_high=None)
+    figures = {"images_per_second": rate, "worker_seconds": tuple(worker_seconds)}
+    return add_run(root, {"epochs": 1} | raw, cores=cores, data_wait_fraction=wait_seconds / step, **figures)
 
 
 def _steps(config: RunConfig) -> Iterable[record.StepRecord]:
@@ -99,6 +112,7 @@ def _result(config: RunConfig, steps: Sequence[record.StepRecord]) -> record.Run
         images_per_second=record.Interval(**stats.throughput(timed, config.global_batch or 1)._asdict()),
         step_seconds=record.Seconds(**stats.step_seconds(timed)._asdict()),
         slowest_worker=record.SlowestWorker(**stats.slowest_worker(timed)._asdict()),
+        worker_seconds=tuple(np.mean(timed, axis=0).tolist()),
         train_loss=tuple(sum(losses) / len(losses) for losses in epochs),
         val_loss=tuple(end.val_loss for end in ends if end.val_loss is not None),
         val_metric=record.Metric(
@@ -113,7 +127,7 @@ def _result(config: RunConfig, steps: Sequence[record.StepRecord]) -> record.Run
     )
 
 
-def _provenance(config: RunConfig, machine: str) -> dict[str, Any]:
+def _provenance(config: RunConfig, machine: str, cores: int) -> dict[str, Any]:
     started = f"2026-01-02T03:{config.repeat % 60:02d}:{config.seed % 60:02d}+00:00"
     command = ["/somewhere/else/.venv/bin/horovod-runner", "bench", "--framework", config.framework]
     return {
@@ -121,7 +135,7 @@ def _provenance(config: RunConfig, machine: str) -> dict[str, Any]:
         "started": started,
         "commit": "0123456789abcdef0123456789abcdef01234567",
         "dirty": False,
-        "machine": MACHINE | {"id": machine},
+        "machine": MACHINE | {"id": machine, "cores": cores},
         "versions": VERSIONS,
         "launcher": {"name": "horovodrun", "controller": "mpi", "hosts": 1},
         "environment": {"OMP_NUM_THREADS": "1"},

@@ -13,7 +13,7 @@ from horovod_runner.analysis.figures import Picture
 from horovod_runner.analysis.plots import FRAMEWORKS
 from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.stats import Bounded, ratio
-from horovod_runner.analysis.summary import Cell, Group
+from horovod_runner.analysis.summary import Cell, Group, all_runs
 
 if TYPE_CHECKING:
     from horovod_runner.analysis.parity import Proof
@@ -33,7 +33,7 @@ class Study:
     @property
     def runs(self) -> list[Run]:
         """All its runs."""
-        return [run for group, _ in self.groups for run in group.runs]
+        return all_runs(group for group, _ in self.groups)
 
     @property
     def failures(self) -> list[Run]:
@@ -65,7 +65,7 @@ def findings(group: Group) -> list[str]:
 
 def excluded(group: Group) -> str:
     """Return how many runs the figures leave out, or nothing."""
-    left_out = len(group.runs) - len(group.completed)
+    left_out = sum(not run.completed for run in group.runs)
     return f"Left out of the figures: {words.count(left_out, 'run')} that did not complete." if left_out else ""
 
 

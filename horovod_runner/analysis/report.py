@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from horovod_runner.analysis import tables, terminal, words
 from horovod_runner.analysis.pack import is_packed
 from horovod_runner.analysis.runs import unfinished
-from horovod_runner.analysis.summary import Group, groups
+from horovod_runner.analysis.summary import Group, all_runs, groups
 from horovod_runner.parity.rows import find_table
 from horovod_runner.store import write_text
 
@@ -82,7 +82,7 @@ def _home(together: Sequence[Group], root: Path) -> Path:
 
 def _notes(drawn: Sequence[tuple[Group, object]], home: Path) -> Iterator[str]:
     """Yield what a reader should know about how the study was put together."""
-    runs = [run for group, _ in drawn for run in group.runs]
+    runs = all_runs(group for group, _ in drawn)
     failed, begun = sum(not run.completed for run in runs), unfinished(home)
     undrawn = sum(pictures is None for _, pictures in drawn)
     if failed:

@@ -2,6 +2,8 @@
 
 A *group* holds runs of one job on one machine with equal settings, apart from framework, workers, seed and repeat: one
 table, one set of figures. A *cell* is one framework on one number of workers in it: its runs differ in seed and repeat.
+Silent workers and loaders (see arms.py) make no groups of their own where there are runs that they belong to: they are
+the `ceiling` and the `loading` of a cell.
 """
 
 from __future__ import annotations
@@ -13,19 +15,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from horovod_runner.analysis.runs import Run, flat
+from horovod_runner.analysis.arms import Arms, but_for_the_arm, oversubscribed, shared_settings, sorted_out
+from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.stats import Bounded, over_runs, ratio, times
 
-OF_A_CELL = ("framework", "workers", "seed", "repeat")
 FIXED_BATCH = {"weak": "local_batch", "strong": "global_batch"}
-FREE_BATCH = {"weak": "global_batch", "strong": "local_batch"}
 
 
 @dataclass(frozen=True)
 class Cell:
     """Equal runs but for seed and repeat; figures are of the completed ones, None where none has any.
 
-    `speedup` is t(1)/t(N) per image against the same framework's one worker in the group, `efficiency` that over N.
+    `speedup` is t(1)/t(N) per image against the same framework's one worker in the group, and `efficiency` that over N.
+    Where nobody measured one worker, the baseline is the smallest number M that somebody did, `baseline_workers`, and
+    the speedup is M t(M)/t(N). `ceiling` is the cell of as many silent workers, `loading` of as many loaders.
     """
 
     framework: str
@@ -36,11 +39,19 @@ class Cell:
     images_per_second: Bounded | None
     speedup: Bounded | None = None
     efficiency: Bounded | None = None
+    baseline_workers: int | None = None
+    ceiling: Cell | None = None
+    loading: Cell | None = None
 
     @property
     def completed(self) -> list[Run]:
         """The runs that its figures come from."""
         return [run for run in self.runs if run.completed]
+
+    @property
+    def oversubscribed(self) -> bool:
+        """Whether its workers had to share cores: their speed then tells of the sharing, and not of scaling."""
+        return any(oversubscribed(run) for run in self.runs)
 
     @property
     def status(self) -> str:
@@ -69,16 +80,18 @@ class Group:
     settings: Mapping[str, Any]
     distinct: Mapping[str, Any]  # the settings that tell it from the job's other groups in its experiment
     cells: tuple[Cell, ...]
+    unmatched: tuple[Cell, ...] = ()  # silent workers and loaders of which there is no cell yet
 
     @property
     def runs(self) -> list[Run]:
-        """All runs of all cells."""
-        return [run for cell in self.cells for run in cell.runs]
+        """All runs of all cells, silent workers and loaders among them."""
+        arms = [arm for cell in self.cells for arm in (cell, cell.ceiling, cell.loading) if arm]
+        return [run for arm in (*arms, *self.unmatched) for run in arm.runs]
 
     @property
     def completed(self) -> list[Run]:
-        """The runs that figures are drawn from."""
-        return [run for run in self.runs if run.completed]
+        """The runs of the cells that figures are drawn from."""
+        return [run for cell in self.cells for run in cell.completed]
 
     @property
     def metric(self) -> str | None:
@@ -94,9 +107,14 @@ def groups(runs: Iterable[Run]) -> list[Group]:
     """Return the groups of these runs, by experiment, job and settings."""
     together: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        together[json.dumps([run.experiment, run.machine, _shared_settings(run)], sort_keys=True)].append(run)
-    made = [_group(members) for members in together.values()]
+        together[_key(run, but_for_the_arm(shared_settings(run)))].append(run)
+    made = [group for members in together.values() for group in _groups(sorted_out(members))]
     return sorted(_told_apart(made), key=_order)
+
+
+def all_runs(chosen: Iterable[Group]) -> list[Run]:
+    """Return the runs of these groups, each once: groups may share their silent workers."""
+    return list({run.folder: run for group in chosen for run in group.runs}.values())
 
 
 def cell_rows(chosen: Iterable[Group]) -> list[dict[str, Any]]:
@@ -112,26 +130,47 @@ def _order(group: Group) -> tuple[Any, ...]:
     return group.experiment, group.workload, group.scaling, group.fixed_batch, *settings
 
 
-def _shared_settings(run: Run) -> dict[str, Any]:
-    scaling = run.result.scaling
-    return {k: v for k, v in flat(run.config).items() if k not in OF_A_CELL and k != FREE_BATCH.get(scaling)}
+def _key(run: Run, settings: Mapping[str, Any]) -> str:
+    return json.dumps([run.experiment, run.machine, settings], sort_keys=True)
 
 
-def _group(members: Sequence[Run]) -> Group:
+def _groups(arms: Arms) -> list[Group]:
+    """Return a group for every way of reducing, or for what else there is where nothing was trained with one."""
+    if not arms.training:
+        silent = arms.silent + arms.alone
+        arms = Arms(silent, loading=arms.loading) if silent else Arms(arms.loading)
+    together: dict[str, list[Run]] = defaultdict(list)
+    for run in arms.training:
+        together[_key(run, shared_settings(run))].append(run)
+    return [_group(members, arms) for members in together.values()]
+
+
+def _group(members: Sequence[Run], arms: Arms) -> Group:
     first = members[0]
-    by_cell: dict[tuple[str, int], list[Run]] = defaultdict(list)
-    for run in members:
-        by_cell[run.result.framework, run.result.workers].append(run)
+    trained, alone = _by_place(members), _by_place(arms.alone)
+    silent = _by_place(arms.silent) | {place: cell for place, cell in alone.items() if place in trained}
+    trained |= {place: cell for place, cell in alone.items() if place not in trained}
+    loading = _by_place(arms.loading)
+    cells = [replace(trained[p], ceiling=silent.pop(p, None), loading=loading.pop(p, None)) for p in sorted(trained)]
     return Group(
         experiment=first.experiment,
         workload=first.result.workload,
         scaling=first.result.scaling,
         fixed_batch=getattr(first.result, FIXED_BATCH.get(first.result.scaling, "local_batch")),
         machine=first.machine,
-        settings=_shared_settings(first),
+        settings=shared_settings(first),
         distinct={},
-        cells=_against_one_worker([_cell(by_cell[key]) for key in sorted(by_cell)]),
+        cells=_against_the_baseline(cells),
+        unmatched=(*silent.values(), *loading.values()),
     )
+
+
+def _by_place(runs: Iterable[Run]) -> dict[tuple[str, int], Cell]:
+    """Return runs as cells, by framework and workers."""
+    together: dict[tuple[str, int], list[Run]] = defaultdict(list)
+    for run in runs:
+        together[run.result.framework, run.result.workers].append(run)
+    return {place: _cell(members) for place, members in together.items()}
 
 
 def _cell(runs: Sequence[Run]) -> Cell:
@@ -154,16 +193,31 @@ def _together(measured: Sequence[Bounded]) -> Bounded | None:
     return over_runs([interval.mean for interval in measured])
 
 
-def _against_one_worker(cells: Sequence[Cell]) -> tuple[Cell, ...]:
-    baselines = {cell.framework: cell.images_per_second for cell in cells if cell.workers == 1}
-    return tuple(_with_speedup(cell, baselines.get(cell.framework)) for cell in cells)
+def _against_the_baseline(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """Return cells, by increasing workers, with the speedup over the first one of their framework that has figures."""
+    baselines: dict[str, Cell] = {}
+    for cell in cells:
+        if cell.images_per_second:
+            baselines.setdefault(cell.framework, cell)
+    return tuple(_compared(cell, baselines.get(cell.framework)) for cell in cells)
 
 
-def _with_speedup(cell: Cell, baseline: Bounded | None) -> Cell:
-    if baseline is None or cell.images_per_second is None or cell.workers == 1:
+def _compared(cell: Cell, baseline: Cell | None) -> Cell:
+    if baseline is None:
         return cell
-    speedup = ratio(cell.images_per_second, baseline)
-    return replace(cell, speedup=speedup, efficiency=times(speedup, 1 / cell.workers))
+    ceiling = cell.ceiling and _with_speedup(cell.ceiling, baseline)
+    if cell.workers > baseline.workers:
+        cell = _with_speedup(cell, baseline)
+    return replace(cell, ceiling=ceiling, baseline_workers=baseline.workers)
+
+
+def _with_speedup(cell: Cell, baseline: Cell) -> Cell:
+    if baseline.images_per_second is None or cell.images_per_second is None:
+        return cell
+    speedup = times(ratio(cell.images_per_second, baseline.images_per_second), baseline.workers)
+    return replace(
+        cell, speedup=speedup, efficiency=times(speedup, 1 / cell.workers), baseline_workers=baseline.workers
+    )
 
 
 def _told_apart(made: Sequence[Group]) -> list[Group]:
@@ -190,8 +244,12 @@ def _cell_row(group: Group, cell: Cell) -> dict[str, Any]:
     row = {name: getattr(group, name) for name in ("experiment", "workload", "scaling", "machine")}
     row |= {name: getattr(cell, name) for name in ("framework", "workers", "local_batch", "global_batch", "status")}
     row |= {"runs": len(cell.runs), "completed_runs": len(cell.completed)}
+    row |= {"baseline_workers": cell.baseline_workers, "oversubscribed": cell.oversubscribed}
     for name in ("images_per_second", "speedup", "efficiency"):
         row |= _bounds(name, getattr(cell, name))
+    row |= _bounds("ceiling_images_per_second", cell.ceiling.images_per_second if cell.ceiling else None)
+    row |= _bounds("ceiling_speedup", cell.ceiling.speedup if cell.ceiling else None)
+    row |= _bounds("loading_images_per_second", cell.loading.images_per_second if cell.loading else None)
     row |= {"step_seconds_median": cell.mean("step_seconds.median"), "data_wait_fraction": wait}
     row |= {name: cell.mean(name) for name in ("final_train_loss", "final_val_loss", "final_val_metric")}
     return row | {"metric": group.metric, "settings": dict(group.distinct)}
