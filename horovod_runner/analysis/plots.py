@@ -24,7 +24,8 @@ FRAMEWORKS: dict[str, tuple[str, str, str]] = {  # name as written, colour, mark
     "torch": ("PyTorch", "#0072b2", "o"),
 }
 OTHER_COLOURS = ("#009e73", "#cc79a7", "#56b4e9")
-LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
+DASHED: Any = (0, (5, 2))
+LINES: tuple[Any, ...] = ("-", DASHED, (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
 TITLES = {"train_loss": "Training loss", "val_loss": "Validation loss", "val_metric": "Validation metric"}
 PANEL_INCHES = (5.0, 3.1)
 MARGINS = {"left": 0.115, "right": 0.41, "bottom": 0.16, "top": 0.11}  # of a panel; names stand on the right

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from horovod_runner.analysis.plots import (
+    DASHED,
     FAINT,
     End,
     colour,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
 
-DASHED = (0, (5, 2))
 LOGARITHMIC_FROM = 8  # times the baseline's workers: from there on speedup stands on a logarithmic axis too
 APART = 0.03  # of its place: so far two frameworks' points stand apart, so that intervals do not cover each other
 

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.mlab import GaussianKDE
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from horovod_runner.analysis.plots import INK, End, colour, framework_name, marker, name_ends, titled
+from horovod_runner.analysis.plots import DASHED, FAINT, INK, End, colour, framework_name, marker, name_ends, titled
 
 if TYPE_CHECKING:
     import pandas
@@ -59,15 +60,13 @@ def step_times(clocks: Mapping[tuple[str, int], NDArray], axes: Axes) -> Axes:
     `clocks`: seconds of the steps of all runs, by framework and workers. A shape is as wide as steps are frequent, from
     the 0.5th to the 99.5th percentile; within it the median (line), the quartiles (bar) and the 95th percentile (tick).
     """
-    from scipy.stats import gaussian_kde
-
     places = _places(clocks)
     for (framework, workers), seconds in clocks.items():
         x, half = places[framework, workers]
         steps = 1000 * np.quantile(seconds, QUANTILES)
         heights = np.linspace(steps[0], steps[-1], 80)
         if steps[-1] > steps[0]:
-            width = gaussian_kde(steps)(heights)
+            width = GaussianKDE(steps)(heights)
             width *= half / width.max()
             axes.fill_betweenx(heights, x - width, x + width, color=colour(framework), alpha=0.35, linewidth=0)
         low, median, high, rare = 1000 * np.quantile(seconds, (0.25, 0.5, 0.75, 0.95))
@@ -84,24 +83,29 @@ def step_times(clocks: Mapping[tuple[str, int], NDArray], axes: Axes) -> Axes:
 
 
 def ranks(table: pandas.DataFrame, axes: Axes) -> Axes:
-    """Draw the mean step seconds of every worker by rank, a curve a framework, with its slowest worker named.
+    """Draw the mean step seconds of every worker by rank, a curve a framework, with its slowest worker ringed.
 
-    `table` has `framework`, `run`, `rank` and `seconds`: a worker's mean in a run. Of several runs the mean is drawn,
-    in a band from the least to the largest.
+    `table` has `framework`, `silent`, `run`, `rank` and `seconds`: a worker's mean in a run; those of silent workers
+    are dashed. Of several runs the mean is drawn, in a band from the least to the largest.
     """
     ends = []
-    for framework, rows in table.groupby("framework"):
+    for (framework, silent), rows in table.groupby(["framework", "silent"]):
         over = 1000 * rows.groupby("rank")["seconds"].agg(["mean", "min", "max"])
-        look: dict[str, Any] = {"color": colour(framework), "marker": marker(framework), "markersize": 4.5}
-        axes.plot(over.index, over["mean"], **look if len(over) <= MOST_RANKS_MARKED else look | {"marker": ""})
+        mean, line = over["mean"], DASHED if silent else "-"
+        shape = marker(framework) if len(over) <= MOST_RANKS_MARKED else ""
+        axes.plot(over.index, mean, color=colour(framework), linestyle=line, marker=shape, markersize=4.5)
         axes.fill_between(over.index, over["min"], over["max"], color=colour(framework), alpha=0.15, linewidth=0)
-        slowest, more = over["mean"].idxmax(), over["mean"].max() / over["mean"].median() - 1
-        axes.plot([slowest], [over["mean"].max()], **look | {"markersize": 11, "markerfacecolor": "none"})
-        name = f"{framework_name(framework)}: rank {slowest}, +{100 * more:.1f} %"
-        ends.append(End(over.index[-1], over["mean"].iloc[-1], name, colour(framework), "-", marker(framework)))
+        ring: dict[str, Any] = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "linestyle": "none"}
+        axes.plot([mean.idxmax()], [mean.max()], color=colour(framework), **ring)
+        name = f"{framework_name(framework)}{', silent' if silent else ''}: {100 * (mean.max() / mean.median() - 1):+.1f} %"
+        ends.append(End(over.index[-1], mean.iloc[-1], name, colour(framework), line, shape))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    titled(axes, f"Each of {int(table['rank'].max()) + 1} workers, the slowest ringed", "rank", "ms a step")
-    return name_ends(axes, ends)
+    axes.margins(x=0.08, y=0.12)
+    titled(axes, f"Each of {int(table['rank'].max()) + 1} workers", "rank", "ms a step")
+    name_ends(axes, ends)
+    told = "ring: the slowest, against the median"
+    axes.text(1.04, -0.14, told, color=FAINT, fontsize=8, va="center", transform=axes.transAxes)
+    return axes
 
 
 def _cells(table: pandas.DataFrame | Mapping[tuple[str, int], Any]) -> list[tuple[str, int]]:
