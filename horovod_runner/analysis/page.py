@@ -12,6 +12,7 @@ from horovod_runner.analysis import words
 from horovod_runner.analysis.figures import Picture
 from horovod_runner.analysis.plots import FRAMEWORKS
 from horovod_runner.analysis.runs import Run
+from horovod_runner.analysis.scaling import studies
 from horovod_runner.analysis.stats import Bounded, ratio
 from horovod_runner.analysis.summary import Cell, Group, all_runs
 
@@ -103,12 +104,15 @@ def commands(runs: Sequence[Run]) -> list[str]:
 
 
 def _scaling_findings(group: Group) -> Iterator[str]:
-    for name in dict.fromkeys(cell.framework for cell in group.cells):
-        most = max((cell for cell in group.cells if cell.framework == name), key=lambda cell: cell.workers)
-        if most.speedup and most.efficiency:
-            gain, part = words.with_bounds(most.speedup), words.with_bounds(most.efficiency)
-            start = f"{framework(name)} on {most.workers} workers makes {gain} times the images/s of its 1 worker"
-            yield f"{start}: a {group.scaling}-scaling efficiency of {part}."
+    for made in studies(group):
+        name, most = framework(made.framework), made.points[-1]
+        gain, part = words.with_bounds(most.speedup), words.with_bounds(most.efficiency)
+        base = f"its {words.count(made.baseline_workers, 'worker')}"
+        if made.baseline_workers > 1:
+            base += f", taken as {made.baseline_workers}"
+        start = f"{name} on {most.workers} workers makes {gain} times the images/s of {base}"
+        yield f"{start}: a {group.scaling}-scaling efficiency of {part}."
+        yield f"{name}: {' '.join(words.scaling_told(made))}"
 
 
 def _speed_findings(group: Group) -> Iterator[str]:

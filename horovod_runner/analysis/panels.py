@@ -13,8 +13,7 @@ import pandas
 from horovod_runner.analysis import plots, scaling_plots, time_plots
 from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.scaling import THRESHOLD, Scaling
-from horovod_runner.analysis.stats import Bounded
-from horovod_runner.analysis.summary import Group, cell_rows
+from horovod_runner.analysis.summary import Group, bounds, cell_rows
 from horovod_runner.analysis.tables import clocks, epoch_table, step_table
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST_WITH_STEPS = 16  # completed runs of a group whose every step is drawn; of more, the means of epochs
 MOST_STEPS_READ = 300_000  # of a group, about a second: beyond that the first repeats stand for all
-LAWS = {"usl": "USL", "amdahl": "Amdahl", "gustafson": "Gustafson"}  # the first that was fitted is drawn
+LAWS = {"usl": "USL", "amdahl": "Amdahl", "gustafson": "Gustafson"}  # short names, beside curves
 Panel = tuple[str, Callable[["Axes"], "Axes"]]
 
 
@@ -123,8 +122,8 @@ def point_table(scalings: Sequence[Scaling]) -> pandas.DataFrame:
             "baseline_workers": scaling.baseline_workers,
             "oversubscribed": point.oversubscribed,
             "ceiling": point.ceiling.mean if point.ceiling else None,
-            **_bounds("speedup", point.speedup),
-            **_bounds("efficiency", point.efficiency),
+            **bounds("speedup", point.speedup),
+            **bounds("efficiency", point.efficiency),
         }
         for scaling in scalings
         for point in scaling.points
@@ -132,23 +131,15 @@ def point_table(scalings: Sequence[Scaling]) -> pandas.DataFrame:
     return pandas.DataFrame(rows)
 
 
-def _bounds(name: str, interval: Bounded) -> dict[str, float | None]:
-    return {name: interval.mean, f"{name}_ci95_low": interval.ci95_low, f"{name}_ci95_high": interval.ci95_high}
-
-
 def _fitted(scalings: Sequence[Scaling]) -> pandas.DataFrame:
     """Return each framework's law on a fine grid of workers, as far as the points that it was fitted to."""
     tables = [pandas.DataFrame(columns=["framework", "law", "workers", "speedup", "low", "high"])]
     for scaling in scalings:
-        fits = {fit.law: fit for fit in scaling.fits}
-        law = next((law for law in LAWS if law in fits), None)
-        if law is None:
-            continue
-        used = [p.workers for p in scaling.points if scaling.sharing_cores or not p.oversubscribed]
-        workers = np.geomspace(scaling.baseline_workers, max(used), 60)
-        speedup, low, high = fits[law].curve(workers)
-        columns = {"workers": workers, "speedup": speedup, "low": low, "high": high}
-        tables.append(pandas.DataFrame({"framework": scaling.framework, "law": LAWS[law], **columns}))
+        for fit in (fit for fit in scaling.fits if fit.law == scaling.knee.law):
+            workers = np.geomspace(scaling.baseline_workers, scaling.trusted[-1].workers, 60)
+            speedup, low, high = fit.curve(workers)
+            columns = {"workers": workers, "speedup": speedup, "low": low, "high": high}
+            tables.append(pandas.DataFrame({"framework": scaling.framework, "law": LAWS[fit.law], **columns}))
     return pandas.concat(tables[1:] or tables, ignore_index=True)
 
 

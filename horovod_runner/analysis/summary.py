@@ -246,16 +246,17 @@ def _cell_row(group: Group, cell: Cell) -> dict[str, Any]:
     row |= {"runs": len(cell.runs), "completed_runs": len(cell.completed)}
     row |= {"baseline_workers": cell.baseline_workers, "oversubscribed": cell.oversubscribed}
     for name in ("images_per_second", "speedup", "efficiency"):
-        row |= _bounds(name, getattr(cell, name))
-    row |= _bounds("ceiling_images_per_second", cell.ceiling.images_per_second if cell.ceiling else None)
-    row |= _bounds("ceiling_speedup", cell.ceiling.speedup if cell.ceiling else None)
-    row |= _bounds("loading_images_per_second", cell.loading.images_per_second if cell.loading else None)
+        row |= bounds(name, getattr(cell, name))
+    row |= bounds("ceiling_images_per_second", cell.ceiling.images_per_second if cell.ceiling else None)
+    row |= bounds("ceiling_speedup", cell.ceiling.speedup if cell.ceiling else None)
+    row |= bounds("loading_images_per_second", cell.loading.images_per_second if cell.loading else None)
     row |= {"step_seconds_median": cell.mean("step_seconds.median"), "data_wait_fraction": wait}
     row |= {name: cell.mean(name) for name in ("final_train_loss", "final_val_loss", "final_val_metric")}
     return row | {"metric": group.metric, "settings": dict(group.distinct)}
 
 
-def _bounds(name: str, interval: Bounded | None) -> dict[str, float | None]:
+def bounds(name: str, interval: Bounded | None) -> dict[str, float | None]:
+    """Return a mean and the bounds of its interval as three columns of a table."""
     if interval is None:
         return {name: None, f"{name}_ci95_low": None, f"{name}_ci95_high": None}
     return {name: interval.mean, f"{name}_ci95_low": interval.ci95_low, f"{name}_ci95_high": interval.ci95_high}

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import pandas
     from numpy.typing import NDArray
 
+    from horovod_runner.analysis.scaling import Scaling
+    from horovod_runner.analysis.summary import Group
+
 FIELDS = list(StepRecord.model_fields)
 REAL = set(FIELDS) - {"step", "epoch", "worker_seconds", "batch"}
 IDENTITY = ["experiment", "run_id", "status", "framework", "workload", "workers", "local_batch", "global_batch"]
@@ -92,6 +95,21 @@ def cells(root: Path, packed: bool = False) -> pandas.DataFrame:
     return pandas.DataFrame(cell_rows(groups(read(Path(root), packed))))
 
 
+def scaling(root: Path, packed: bool = False) -> pandas.DataFrame:
+    """Return one row a framework, group and number of workers: speedup, efficiency, ceiling and the parts of a step.
+
+    Bounds of 95 % intervals over runs stand in `*_ci95_low` and `*_ci95_high`, parts in `*_seconds`; what is not known
+    is empty. Knee, verdict and the repeats needed are of a whole study, and the same in all its rows.
+    """
+    import pandas
+
+    from horovod_runner.analysis.scaling import studies
+    from horovod_runner.analysis.summary import groups
+
+    chosen = groups(read(Path(root), packed))
+    return pandas.DataFrame([row for group in chosen for made in studies(group) for row in _scaling_rows(group, made)])
+
+
 def epoch_table(chosen: Sequence[Run]) -> pandas.DataFrame:
     """Return the table of `epochs` for runs that are already in hand."""
     import pandas
@@ -106,6 +124,23 @@ def _packed_folders(root: Path) -> Iterator[Path]:
 
 def _identity(run: Run) -> dict[str, Any]:
     return {name: getattr(run.result, name) for name in IDENTITY} | {"experiment": run.experiment}
+
+
+def _scaling_rows(group: Group, made: Scaling) -> Iterator[dict[str, Any]]:
+    from horovod_runner.analysis.parts import NAMES
+    from horovod_runner.analysis.summary import bounds
+
+    place = {name: getattr(group, name) for name in ("experiment", "workload", "scaling", "fixed_batch", "machine")}
+    whole = {"knee": made.knee.measured, "repeats_needed": made.repeats_needed, "verdict": made.verdict}
+    for point in made.points:
+        parts = made.parts[point.workers]
+        row = place | {"framework": made.framework, "workers": point.workers, "oversubscribed": point.oversubscribed}
+        row |= {"baseline_workers": made.baseline_workers}
+        row |= bounds("speedup", point.speedup) | bounds("efficiency", point.efficiency)
+        row |= bounds("ceiling_speedup", point.ceiling) | {"step_seconds": parts.step}
+        for name in NAMES:
+            row |= bounds(f"{name}_seconds", parts.intervals.get(name)) | {f"{name}_seconds": getattr(parts, name)}
+        yield row | bounds("predicted_knee", made.knee.predicted) | whole | {"settings": dict(group.distinct)}
 
 
 def _epoch_rows(run: Run) -> Iterator[dict[str, Any]]:

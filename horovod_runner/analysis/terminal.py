@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from horovod_runner.analysis import words
+from horovod_runner.analysis.scaling import studies
 from horovod_runner.analysis.summary import Cell, Group
 
 WIDE = 132  # columns of a terminal in which every figure has a column of its own
@@ -44,6 +45,8 @@ def show(groups: Sequence[Group], to: Console) -> None:
             if not run.completed:
                 reason = words.without_paths(run.result.error or "no reason was recorded")
                 to.print(f" {run.result.status}: {escape(run.result.run_id)}: {escape(reason)}")
+        for made in studies(group):
+            to.print(escape(f" {made.framework}: {' '.join(words.scaling_told(made))}"))
     to.print(f"[dim]{escape(' '.join(words.MEANS.values()))}[/dim]")
 
 
@@ -78,12 +81,12 @@ def _row(group: Group, cell: Cell) -> dict[str, str]:
     speed, gain, part = cell.images_per_second, cell.speedup, cell.efficiency
     return {
         "framework": cell.framework,
-        "workers": str(cell.workers),
+        "workers": words.workers(cell),
         "batch": str(cell.global_batch),
         "images/s": words.amount(speed.mean if speed else None),
         "interval": words.bounds(speed),
         "speedup": words.amount(gain.mean if gain else None),
-        "its interval": words.bounds(gain),
+        "its interval": "baseline" if cell.workers == cell.baseline_workers else words.bounds(gain),
         "efficiency": f"{part.mean:.2f}" if part else words.NOTHING,
         "step ms": words.milliseconds(cell.mean("step_seconds.median")),
         "wait %": words.percent(cell.mean("data_wait_fraction")),

@@ -6,17 +6,24 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis.stats import Bounded
-from horovod_runner.analysis.summary import Group
+from horovod_runner.analysis.summary import Cell, Group
+
+if TYPE_CHECKING:
+    from horovod_runner.analysis.scaling import Knee, Scaling
 
 NOTHING = "–"
+SHARED = "*"
+LAWS = {"amdahl": "Amdahl's law", "gustafson": "Gustafson's law", "usl": "the Universal Scalability Law"}
 JOBS = {"resnet50": "ResNet-50", "unet": "U-Net", "vgg16": "VGG-16"}
 MEANS = {
     "clock": "images/s: all images of all workers over all time of the timed steps, by the slowest worker's clock.",
-    "speedup": "Speedup: over the same framework's 1 worker in the same table. Efficiency: speedup over workers"
-    " (weak: the batch of a worker is fixed; strong: that of all workers together).",
+    "speedup": "Speedup: over the same framework's baseline in the same table: its 1 worker, or else its smallest"
+    " number M of workers, whose speedup is then M. Efficiency: speedup over workers (weak: the batch of a worker is fixed;"
+    f" strong: that of all workers together). {SHARED}: the workers' threads share cores, so that their speed does not"
+    " tell how the job scales; laws, knee and verdict leave them out.",
     "interval": "In brackets: 95 % confidence interval of the mean. Of a single run it comes from ten blocks of"
     " consecutive steps, and says how exactly this run was measured, not how another would turn out; of three or more"
     f" runs, each run is one sample. [{NOTHING}]: too few for an interval.",
@@ -61,6 +68,42 @@ def bounds(interval: Bounded | None) -> str:
 def with_bounds(interval: Bounded | None) -> str:
     """Return the mean and its interval."""
     return NOTHING if interval is None else f"{amount(interval.mean)} {bounds(interval)}"
+
+
+def workers(cell: Cell) -> str:
+    """Return a cell's number of workers, marked where they share cores."""
+    return f"{cell.workers}{SHARED if cell.oversubscribed else ''}"
+
+
+def scaling_told(made: Scaling) -> list[str]:
+    """Return what a scaling study says in sentences: the knee, what bounds the workers, and the repeats it needs."""
+    caution = ["No number of workers had a core for every thread: all this tells of sharing cores, and not of scaling."]
+    repeats = f"For +-1 % of the mean, {made.repeats_needed} runs of each number of workers are needed."
+    return [
+        *(caution if made.sharing_cores else []),
+        f"{_measured_knee(made)}{_predicted_knee(made.knee, made)}.",
+        made.verdict,
+        *([repeats] if made.repeats_needed else []),
+    ]
+
+
+def _measured_knee(made: Scaling) -> str:
+    threshold = f"{made.scaling}-scaling efficiency is above {made.knee.threshold:g}"
+    if made.knee.measured is None:
+        return f"Fewer than three runs of a number of workers cannot tell up to where {threshold}"
+    most = made.trusted[-1].workers
+    if made.knee.measured == most:
+        return f"With 95 % confidence, {threshold} on up to {count(most, 'worker')}, the most that were measured"
+    return f"With 95 % confidence, {threshold} on up to {count(made.knee.measured, 'worker')}"
+
+
+def _predicted_knee(knee: Knee, made: Scaling) -> str:
+    (fit,) = (fit for fit in made.fits if fit.law == knee.law)
+    doubt = ", which fits exactly and is not tested," if fit.exact else ""
+    start = f"; by {LAWS[fit.law]}{doubt} it"
+    if knee.predicted is None:
+        return f"{start} does not fall to that below a million workers"
+    return f"{start} falls to that on {with_bounds(knee.predicted)} workers"
 
 
 def job(workload: str) -> str:

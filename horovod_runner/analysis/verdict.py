@@ -1,0 +1,97 @@
+"""What bounds a number of workers, in words: computing, communication, input or a slow worker, or that nobody can tell.
+
+Waiting for data, imbalance and communication are lost as a whole; of computing, what exceeds the baseline's (for as
+many images a worker) is lost. The cause is the largest loss, if it takes 5 % of a step or more; where no loss does, the
+workers are bound by computing, as they should be. It is named where 95 % of the resamples name the same one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from horovod_runner.analysis import words
+from horovod_runner.analysis.parts import NAMES, Parts, Split
+from horovod_runner.analysis.repeats import percentiles
+from horovod_runner.analysis.stats import Interval
+
+NEGLIGIBLE = 0.05
+AGREEMENT = 0.95
+NOTHING_LOST, REST = "nothing lost", "rest"
+CAUSES = {
+    "input": "by input: waiting for data takes {share} of a step",
+    "computing": "by computing: a step computes longer than the baseline's by {share} of a step, even where nothing is"
+    " sent (workers share memory and caches, or have too few images each)",
+    "imbalance": "by a slow worker: without communication, the slowest one takes longer than the mean one by {share} of"
+    " a step",
+    "communication": "by communication: {share} of a step is communication that no computing hides",
+    NOTHING_LOST: "by computing, as it should be: nothing else takes 5 % of a step",
+}
+Array = NDArray[np.float64]
+
+
+def verdict(workers: int, own: Split, baseline: Split, images: float) -> str:
+    """Return one or two sentences about this number of workers.
+
+    `own` and `baseline`: where their steps go; `images`: a worker's images in a step over those of the baseline's.
+    """
+    start = f"What bounds {words.count(workers, 'worker')} cannot be told"
+    told_apart = own.told_apart and baseline.told_apart
+    parts = _spelled(own.values()) if own.told_apart else ""
+    if own.drawn is None or baseline.drawn is None:
+        return f"{start} from fewer than three runs of each kind.{parts}"
+    names, losses = (NAMES, _losses) if told_apart else (("input", REST), _rough_losses)
+    means, drawn = losses(own.mean, baseline.mean, images), losses(own.drawn, baseline.drawn, images)
+    columns = zip(names, means[0], drawn.T, strict=True)
+    shares = {name: _share(percentiles(mean, column)) for name, mean, column in columns}
+    likely = _likely(drawn, names)
+    if REST in likely:
+        lost = f"{shares[REST]} of a step is lost beside the {shares['input']} of waiting for data"
+        return f"{start}: {lost}, and only silent workers (strategy: none) would tell to what.{parts}"
+    causes = " or ".join(CAUSES[name].format(share=shares.get(name)) for name in likely)
+    if len(likely) > 1:
+        return f"{start}: they are bound {causes}.{parts}"
+    return f"{words.count(workers, 'worker')} {'is' if workers == 1 else 'are'} bound {causes}.{parts}"
+
+
+def _losses(own: Array, baseline: Array, images: float) -> Array:
+    """Return what each part loses, as shares of a step, shape (rows, 4); the columns are those of `Split`."""
+    lost = own[:, 1:].copy()
+    lost[:, NAMES.index("computing")] -= images * baseline[:, 1 + NAMES.index("computing")]
+    return lost / own[:, :1]
+
+
+def _rough_losses(own: Array, baseline: Array, images: float) -> Array:
+    """Return what input loses and what all else together does, as shares of a step, shape (rows, 2)."""
+    step, wait = own[:, 0], own[:, 1]
+    rest = step - wait - images * (baseline[:, 0] - baseline[:, 1])
+    return np.stack([wait, rest], axis=-1) / own[:, :1]
+
+
+def _likely(drawn: Array, names: Sequence[str]) -> list[str]:
+    """Return the fewest causes that together 95 % of the resamples name, the likeliest first."""
+    largest = np.where(drawn.max(axis=1) >= NEGLIGIBLE, drawn.argmax(axis=1), len(names))
+    counted = Counter([*names, NOTHING_LOST][place] for place in largest).most_common()
+    named, likely = 0, []
+    for name, times in counted:
+        if named < AGREEMENT * len(drawn):
+            likely.append(name)
+        named += times
+    return likely
+
+
+def _spelled(parts: Parts) -> str:
+    """Return the parts of a step in a sentence of their own."""
+    known: Mapping[str, float | None] = {name: getattr(parts, name) for name in NAMES}
+    shares = {name: seconds / parts.step for name, seconds in known.items() if seconds is not None}
+    noise = " (less than nothing: noise)" if shares["communication"] < 0 else ""
+    told = ", ".join(f"{name} {words.percent(share)} %" for name, share in shares.items())
+    return f" Of a step of {words.milliseconds(parts.step)} ms: {told}{noise}."
+
+
+def _share(interval: Interval) -> str:
+    low, high = words.percent(interval.ci95_low), words.percent(interval.ci95_high)
+    return f"{words.percent(interval.mean)} % [{low}, {high}]"
