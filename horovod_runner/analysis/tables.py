@@ -107,7 +107,25 @@ def scaling(root: Path, packed: bool = False) -> pandas.DataFrame:
     from horovod_runner.analysis.summary import groups
 
     chosen = groups(read(Path(root), packed))
-    return pandas.DataFrame([row for group in chosen for made in studies(group) for row in _scaling_rows(group, made)])
+    return pandas.DataFrame([row for group in chosen for made in studies(group) for row in scaling_rows(group, made)])
+
+
+def scaling_rows(group: Group, made: Scaling) -> Iterator[dict[str, Any]]:
+    """Yield one flat row a number of workers of a study."""
+    from horovod_runner.analysis.parts import NAMES
+    from horovod_runner.analysis.summary import bounds
+
+    place = {name: getattr(group, name) for name in ("experiment", "workload", "scaling", "fixed_batch", "machine")}
+    whole = {"knee": made.knee.measured, "repeats_needed": made.repeats_needed, "verdict": made.verdict}
+    for point in made.points:
+        parts = made.parts[point.workers]
+        row = place | {"framework": made.framework, "workers": point.workers, "oversubscribed": point.oversubscribed}
+        row |= {"baseline_workers": made.baseline_workers}
+        row |= bounds("speedup", point.speedup) | bounds("efficiency", point.efficiency)
+        row |= bounds("ceiling_speedup", point.ceiling) | {"step_seconds": parts.step}
+        for name in NAMES:
+            row |= bounds(f"{name}_seconds", parts.intervals.get(name)) | {f"{name}_seconds": getattr(parts, name)}
+        yield row | bounds("predicted_knee", made.knee.predicted) | whole | {"settings": dict(group.distinct)}
 
 
 def epoch_table(chosen: Sequence[Run]) -> pandas.DataFrame:
@@ -124,23 +142,6 @@ def _packed_folders(root: Path) -> Iterator[Path]:
 
 def _identity(run: Run) -> dict[str, Any]:
     return {name: getattr(run.result, name) for name in IDENTITY} | {"experiment": run.experiment}
-
-
-def _scaling_rows(group: Group, made: Scaling) -> Iterator[dict[str, Any]]:
-    from horovod_runner.analysis.parts import NAMES
-    from horovod_runner.analysis.summary import bounds
-
-    place = {name: getattr(group, name) for name in ("experiment", "workload", "scaling", "fixed_batch", "machine")}
-    whole = {"knee": made.knee.measured, "repeats_needed": made.repeats_needed, "verdict": made.verdict}
-    for point in made.points:
-        parts = made.parts[point.workers]
-        row = place | {"framework": made.framework, "workers": point.workers, "oversubscribed": point.oversubscribed}
-        row |= {"baseline_workers": made.baseline_workers}
-        row |= bounds("speedup", point.speedup) | bounds("efficiency", point.efficiency)
-        row |= bounds("ceiling_speedup", point.ceiling) | {"step_seconds": parts.step}
-        for name in NAMES:
-            row |= bounds(f"{name}_seconds", parts.intervals.get(name)) | {f"{name}_seconds": getattr(parts, name)}
-        yield row | bounds("predicted_knee", made.knee.predicted) | whole | {"settings": dict(group.distinct)}
 
 
 def _epoch_rows(run: Run) -> Iterator[dict[str, Any]]:
