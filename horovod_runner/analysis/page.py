@@ -125,7 +125,6 @@ def _scaling_findings(group: Group, scalings: Sequence[Scaling]) -> Iterator[str
             base += f", taken as {made.baseline_workers}"
         start = f"{name} on {most.workers} workers makes {gain} times the images/s of {base}"
         yield f"{start}: a {group.scaling}-scaling efficiency of {part}."
-        yield f"{name}: {' '.join(words.scaling_told(made))}"
 
 
 def _speed_findings(group: Group) -> Iterator[str]:

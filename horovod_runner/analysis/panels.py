@@ -96,8 +96,8 @@ def _timing(group: Group) -> Iterator[Panel]:
     if most > 1:
         for run, seconds in clocks(_first(silent)):
             means += _rank_means(run, seconds, True)
-        told = f"Mean step of each of {most} workers by its own clock. Workers that reduce wait for each other, so that"
-        told += " a slow one shows best among silent workers."
+        told = f"Mean step of each of {most} workers by its own clock, and how far the slowest lies above their median."
+        told += " Workers that reduce wait for each other: a slow one shows best among silent workers."
         yield told, partial(time_plots.ranks, pandas.DataFrame(means))
 
 

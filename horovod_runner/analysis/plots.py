@@ -7,6 +7,7 @@ Tables are pandas DataFrames as `tables.epochs` and `tables.cells` give them. No
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -130,10 +131,19 @@ def difference(table: pandas.DataFrame, axes: Axes, value: str, of: tuple[str, s
         look = {"color": INK, "linestyle": _line(workers, parted), "marker": "D"}
         ends.append(_curve(axes, rows, "difference", named_workers(workers), look))
     first, second = (framework_name(framework) for framework in of)
-    titled(axes, f"{_title(value, table)}: {first} − {second}", "epoch")
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 4))  # small differences have long numbers
+    power = _power_of_ten(parted["difference"])
+    titled(axes, f"{_title(value, table)}: {first} − {second}", "epoch", "" if power == 1 else f"× {power:g}")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda height, _: f"{height / power:g}"))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return name_ends(axes, ends)
+
+
+def _power_of_ten(values: pandas.Series[float]) -> float:
+    """Return what small numbers are divided by on an axis, where they would be too long to write; or else 1."""
+    largest = float(values.abs().max())
+    if not 0 < largest < 0.03:
+        return 1.0
+    return float(10.0 ** math.floor(math.log10(largest)))
 
 
 def pair(table: pandas.DataFrame, value: str, of: tuple[str, str] = ("tensorflow", "torch")) -> pandas.DataFrame:

@@ -70,7 +70,8 @@ def efficiency(points: pandas.DataFrame, knees: pandas.DataFrame, threshold: flo
         axes.plot([low, high], [threshold] * 2, color=colour(name), linewidth=3, alpha=0.4, solid_capstyle="butt")
         axes.plot([at], [threshold], color=colour(name), marker="D", markersize=4.5, linestyle="none", zorder=3)
     titled(axes, "Efficiency", "workers", f"of the ideal, from {_baseline(points)}")
-    axes.set_ylim(0, max(1.1, axes.get_ylim()[1]))
+    low, high = axes.get_ylim()
+    axes.set_ylim(0.5 if low > 0.5 else 0, max(1.1, high))
     return _finished(axes, points, knees, ends)
 
 
@@ -115,8 +116,10 @@ def _laws(fitted: pandas.DataFrame, axes: Axes) -> Iterator[End]:
 
 def _ceilings(points: pandas.DataFrame, axes: Axes) -> Iterator[End]:
     for framework, rows in points.dropna(subset=["ceiling"]).sort_values("workers").groupby("framework"):
-        ceiling = rows["ceiling"].astype(float)
-        axes.plot(rows["workers"], ceiling, color=colour(framework), linestyle=DASHED, linewidth=1.2, zorder=2)
+        counts, ceiling = rows["workers"].astype(float), rows["ceiling"].astype(float)
+        between = np.geomspace(counts.iloc[0], counts.iloc[-1], 40)  # a chord would cross the ideal, which is bent
+        heights = np.interp(between, counts, ceiling)
+        axes.plot(between, heights, color=colour(framework), linestyle=DASHED, linewidth=1.2, zorder=2)
         name = f"{framework_name(framework)}, silent"
         yield End(rows["workers"].iloc[-1], ceiling.iloc[-1], name, colour(framework), DASHED)
 
@@ -137,7 +140,7 @@ def _finished(axes: Axes, points: pandas.DataFrame, knees: pandas.DataFrame, end
     key = ["hollow: workers share cores"] if points["oversubscribed"].astype(bool).any() else []
     key += ["ring: the measured knee"] if knees["measured"].notna().any() else []
     for place, text in enumerate(key):
-        axes.text(1.04, -0.14 - 0.08 * place, text, color=FAINT, fontsize=8, va="center", transform=axes.transAxes)
+        axes.text(1.04, -0.07 - 0.075 * place, text, color=FAINT, fontsize=8, va="center", transform=axes.transAxes)
     return axes
 
 

@@ -26,7 +26,7 @@ PARTS = {  # of a step, from the axis outwards: name, colour (Okabe & Ito's that
     "communication": ("communication", "#cc79a7"),
 }
 WIDEST = 0.36  # of the distance between two numbers of workers: half of what a framework's shape may take
-QUANTILES = np.linspace(0.005, 0.995, 200)  # what a shape is drawn from, however many steps there are
+QUANTILES = np.linspace(0.01, 0.99, 200)  # what a shape is drawn from, however many steps there are
 MOST_RANKS_MARKED = 32
 
 
@@ -58,7 +58,7 @@ def step_times(clocks: Mapping[tuple[str, int], NDArray], axes: Axes) -> Axes:
     """Draw how the seconds of steps scatter, a shape a framework and number of workers, warm-up left out.
 
     `clocks`: seconds of the steps of all runs, by framework and workers. A shape is as wide as steps are frequent, from
-    the 0.5th to the 99.5th percentile; within it the median (line), the quartiles (bar) and the 95th percentile (tick).
+    the 1st to the 99th percentile; within it the median (line), the quartiles (bar) and the 95th percentile (tick).
     """
     places = _places(clocks)
     for (framework, workers), seconds in clocks.items():
@@ -76,8 +76,6 @@ def step_times(clocks: Mapping[tuple[str, int], NDArray], axes: Axes) -> Axes:
         axes.plot([x], [median], marker=marker(framework), color=colour(framework), markersize=4.5)
     titled(axes, "Step times", "workers", "ms a step")
     _worker_groups(axes, clocks)
-    if axes.get_ylim()[0] < 0.5 * axes.get_ylim()[1]:
-        axes.set_ylim(bottom=0)
     _key(axes, _frameworks(clocks))
     return axes
 
@@ -103,8 +101,7 @@ def ranks(table: pandas.DataFrame, axes: Axes) -> Axes:
     axes.margins(x=0.08, y=0.12)
     titled(axes, f"Each of {int(table['rank'].max()) + 1} workers", "rank", "ms a step")
     name_ends(axes, ends)
-    told = "ring: the slowest, against the median"
-    axes.text(1.04, -0.14, told, color=FAINT, fontsize=8, va="center", transform=axes.transAxes)
+    axes.text(1.04, -0.1, "ring: the slowest", color=FAINT, fontsize=8, va="center", transform=axes.transAxes)
     return axes
 
 
