@@ -98,6 +98,10 @@ class Backend(Protocol):
 def load_backend(job: Job) -> Backend:
     """Import a framework and build its backend; UserError when the framework is not installed."""
     name = job.config.framework
+    if job.config.measure == "loading":
+        from horovod_runner import loading
+
+        return loading.create(job)
     try:
         with _quietly():
             module = importlib.import_module(BACKENDS[name])

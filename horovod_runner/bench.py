@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from horovod_runner.config import RunConfig, decode
+from horovod_runner.design import put
 from horovod_runner.errors import EXIT_DIVERGED, EXIT_USER_ERROR, SharedError
-from horovod_runner.experiment import put
 from horovod_runner.launch import launch, require_installed
 from horovod_runner.provenance import remember_command
 from horovod_runner.store import Store

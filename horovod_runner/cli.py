@@ -69,9 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_doctor(verbs)
     _add_bench(verbs)
     _add_matrix(verbs, "plan", "validate an experiment file and show its runs", _plan)
-    _add_matrix(verbs, "run", "do what is missing of an experiment, then report", _run)
+    run = _add_matrix(verbs, "run", "do what is missing of an experiment, then report", _run)
+    run.add_argument("--machine", type=Path, help="a file about this machine: launcher, hosts, patience")
+    _add_submit(verbs)
     _add_parity(verbs)
     _add_report(verbs)
+    _add_compare(verbs)
     _add_pack(verbs)
     return parser
 
@@ -100,13 +103,34 @@ def _add_bench(verbs: Any) -> None:
     verb.set_defaults(verb=_bench)
 
 
-def _add_matrix(verbs: Any, name: str, what: str, function: Callable[[argparse.Namespace], int]) -> None:
-    verb = verbs.add_parser(name, help=what)
+def _add_matrix(verbs: Any, name: str, what: str, function: Callable[[argparse.Namespace], int]) -> _Parser:
+    verb: _Parser = verbs.add_parser(name, help=what)
     verb.add_argument("file", type=Path)
     verb.add_argument("--smoke", action="store_true", help="the minutes-long variant")
     _add_set(verb)
     _add_results(verb)
     verb.set_defaults(verb=function)
+    return verb
+
+
+def _add_submit(verbs: Any) -> None:
+    verb = verbs.add_parser("submit", help="write the job script with which a cluster does an experiment")
+    verb.add_argument("file", type=Path)
+    verb.add_argument("--scheduler", required=True, help="slurm, lsf or pbs")
+    verb.add_argument("--nodes", type=int, required=True)
+    verb.add_argument("--workers-per-node", type=int, required=True)
+    verb.add_argument("--cpus-per-worker", type=int, default=1, help="processor cores of a worker (default: 1)")
+    verb.add_argument("--gpus-per-node", type=int)
+    verb.add_argument("--time", required=True, metavar="H:MM:SS", help="of one job")
+    verb.add_argument("--queue", help="the queue, or Slurm's partition")
+    verb.add_argument("--account", help="who pays: the account, or LSF's project")
+    verb.add_argument("--chain", type=int, default=5, help="jobs that may follow one another (default: 5)")
+    verb.add_argument("--machine", type=Path, help="the machine's file, for run")
+    verb.add_argument("--out", type=Path, help="the script (default: EXPERIMENT.SCHEDULER.sh)")
+    verb.add_argument("--smoke", action="store_true", help="the minutes-long variant")
+    _add_set(verb)
+    _add_results(verb)
+    verb.set_defaults(verb=_submit)
 
 
 def _add_parity(verbs: Any) -> None:
@@ -121,6 +145,16 @@ def _add_report(verbs: Any) -> None:
     verb = verbs.add_parser("report", help="tables, plots and one page from results")
     verb.add_argument("folder", type=Path, nargs="?", default=Path("results"))
     verb.set_defaults(verb=_report)
+
+
+def _add_compare(verbs: Any) -> None:
+    verb = verbs.add_parser("compare", help="compare two sets of results run by run; exit 1 on a regression")
+    verb.add_argument("older", type=Path, metavar="A", help="the baseline: a folder of results, an experiment or a run")
+    verb.add_argument("newer", type=Path, metavar="B", help="what is compared with it")
+    verb.add_argument("--margin", type=float, default=0.05, help="a fraction: what is no difference (default: 0.05)")
+    verb.add_argument("--across-machines", action="store_true", help="compare runs of different machines as well")
+    verb.add_argument("--different-work", action="store_true", help="pair by job where settings differ, and name them")
+    verb.set_defaults(verb=_compare)
 
 
 def _add_pack(verbs: Any) -> None:
@@ -165,7 +199,15 @@ def _plan(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from horovod_runner.matrix import run
 
-    return run(arguments.file, _settings(arguments.set), arguments.results, smoke=arguments.smoke)
+    settings = _settings(arguments.set)
+    return run(arguments.file, settings, arguments.results, arguments.machine, smoke=arguments.smoke)
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    from horovod_runner.submit import Request, submit
+
+    options = {name: value for name, value in vars(arguments).items() if name != "verb"}
+    return submit(Request(**options), _settings(arguments.set))
 
 
 def _parity(arguments: argparse.Namespace) -> int:
@@ -180,6 +222,18 @@ def _report(arguments: argparse.Namespace) -> int:
 
     print(write_report(arguments.folder))
     return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from horovod_runner.analysis.compare import compare
+
+    return compare(
+        arguments.older,
+        arguments.newer,
+        arguments.margin,
+        across_machines=arguments.across_machines,
+        different_work=arguments.different_work,
+    )
 
 
 def _pack(arguments: argparse.Namespace) -> int:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from benchmarks.data import SOURCES
 from benchmarks.workloads import OPTIONS, WORKLOADS, Workload
-from horovod_runner.errors import UserError
+from horovod_runner.sentences import Inconsistent, WrongSettings, unknown_key, wrong_value
 
 FRAMEWORKS = ("tensorflow", "torch")
 STRATEGIES = ("none", "fused")
@@ -165,6 +166,9 @@ class RunConfig(Settings):
         None, description="examples normalised together with batch_norm: ghost (Hoffer et al. 2017, algorithm 1)"
     )
     strategy: Literal["none", "fused"] = "fused"
+    measure: Literal["training", "loading"] = Field(
+        "training", description="loading: batches are taken and thrown away, to see what the input alone delivers"
+    )
     allreduce: AllreduceConfig = AllreduceConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
@@ -172,7 +176,9 @@ class RunConfig(Settings):
     threads: Annotated[int, Field(ge=1, le=4096)] | None = Field(
         None, description="of a worker; None: its share of the cores"
     )
-    discard_steps: Annotated[int, Field(ge=0)] = Field(5, description="first steps kept out of the throughput")
+    discard_steps: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="first steps kept out of the throughput; None: as many as their times show to be warm-up"
+    )
     record_every: Count = Field(1, description="one line of steps.jsonl for so many steps")
     validate_every: Annotated[int, Field(ge=0)] = Field(1, description="epochs between validations; 0: never")
 
@@ -184,11 +190,18 @@ class RunConfig(Settings):
             return raw
         return _with_defaults(dict(raw))
 
+    @field_validator("workload")
+    @classmethod
+    def _known_workload(cls, name: str) -> str:
+        if name not in WORKLOADS:
+            raise ValueError(f"there is no {name!r}; choose one of {', '.join(sorted(WORKLOADS))}")
+        return name
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         problems = [sentence for check in _CHECKS for sentence in check(self)]
         if problems:
-            raise ValueError("; ".join(problems))
+            raise Inconsistent(problems)
         return self
 
     @property
@@ -202,6 +215,12 @@ class RunConfig(Settings):
         return self.virtual_workers * self.accumulate
 
     @property
+    def examples(self) -> int | None:
+        """Training examples, as far as they are known without opening anything: None for a folder."""
+        known = SOURCES[str(self.data.name)].examples
+        return known and (self.data.examples or known)
+
+    @property
     def options(self) -> dict[str, str | None]:
         """The settings that only some workloads have; None for one that this workload has not."""
         return {name: getattr(self, name) for name in OPTIONS}
@@ -211,6 +230,12 @@ class RunConfig(Settings):
         """Shards that a global batch is divided into: workers times the virtual workers of each."""
         return self.workers * self.virtual_workers
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, as pydantic does, that works its own run id out."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("run_id", None)
+        return copied
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that `decode` turns into an equal config."""
         return self.model_dump(mode="json")
@@ -219,7 +244,7 @@ class RunConfig(Settings):
         """Return 64 hexadecimal digits that are equal exactly for equal configs."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """The name of the run's folder: readable first, then unique."""
         return (
@@ -229,28 +254,26 @@ class RunConfig(Settings):
 
 
 def decode(raw: Mapping[str, Any], source: str) -> RunConfig:
-    """Validate plain data into a config; UserError names `source` and every key that is wrong, in one sentence."""
+    """Validate plain data into a config; WrongSettings names `source` and every key that is wrong, in one sentence."""
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"{source}: {'; '.join(_sentences(error))}") from None
+        raise WrongSettings(source, _problems(error)) from None
 
 
-def _sentences(error: ValidationError) -> list[str]:
-    return [_sentence(item) for item in error.errors()]
+def _problems(error: ValidationError) -> list[tuple[str, str]]:
+    return [problem for item in error.errors() for problem in _problems_of(item)]
 
 
-def _sentence(item: Any) -> str:
+def _problems_of(item: Any) -> list[tuple[str, str]]:
+    """Return (key, sentence) of one complaint; the checks of the whole run have several in one."""
+    cause = item.get("ctx", {}).get("error")
+    if isinstance(cause, Inconsistent):
+        return [(sentence.split(":")[0], sentence) for sentence in cause.sentences]
     key = ".".join(str(part) for part in item["loc"])
-    message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        return f"{key} is not a setting of a run; the known ones are {', '.join(_known_keys(item['loc']))}"
-    if item["type"] == "missing":
-        return f"{key} is missing; add it"
-    if not key:
-        return message
-    given = json.dumps(item["input"], default=str)
-    return f"{key}: {message[0].lower()}{message[1:]}, but it is {given[:80]}"
+        return [(key, unknown_key(key, _known_keys(item["loc"]), "setting of a run"))]
+    return [(key, wrong_value(key, item))]
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:
@@ -261,10 +284,12 @@ def _known_keys(location: tuple[Any, ...]) -> list[str]:
 
 
 def _with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
-    job = WORKLOADS.get(raw.get("workload", "resnet50"))
+    if isinstance(raw.get("data"), str):
+        raw["data"] = data_from_word(raw["data"])
+    name = raw.get("workload", "resnet50")
+    job = WORKLOADS.get(name) if isinstance(name, str) else None
     if job is None:
-        known = ", ".join(sorted(WORKLOADS))
-        raise ValueError(f"workload: there is no {raw.get('workload')!r}; choose one of {known}")
+        return raw  # refused by its own field, beside whatever else is wrong
     raw["data"] = _data_defaults(raw.get("data") or {}, job)
     if raw.get("width") is None:
         raw["width"] = job.width
@@ -285,22 +310,20 @@ def _optimizer_defaults(optimizer: Any, job: Workload) -> Any:
     if not isinstance(optimizer, Mapping):
         return optimizer
     optimizer = {"name": job.optimizer, **optimizer}
-    if optimizer.get("learning_rate") is None and optimizer["name"] in job.learning_rates:
+    if optimizer.get("learning_rate") is None and str(optimizer["name"]) in job.learning_rates:
         optimizer["learning_rate"] = job.learning_rates[optimizer["name"]]
     return optimizer
 
 
 def _data_defaults(data: Any, job: Workload) -> Any:
-    """Read `data` given as one word: a source's name, or else a folder."""
-    if isinstance(data, str):
-        data = data_from_word(data)
+    """Choose the source and what follows from it."""
     if not isinstance(data, Mapping):
         return data
     data = dict(data)
     if data.get("name") is None:
         folder = "mask_folder" if job.task == "segmentation" else "image_folder"
         data["name"] = folder if data.get("path") is not None else job.data
-    source = SOURCES.get(data["name"])
+    source = SOURCES.get(str(data["name"]))
     if source is not None and data.get("image_size") is None:
         data["image_size"] = source.image_size
     if data.get("channels") is None:
@@ -340,7 +363,7 @@ def _check_data(c: RunConfig) -> list[str]:
         fit = ", ".join(sorted(name for name, s in SOURCES.items() if c.job.task in s.tasks))
         problems.append(f"data.name: {c.data.name} has no {c.job.task} targets for {c.workload}; choose one of {fit}")
     if source.needs_path and not c.data.path:
-        problems.append(f"data.path is missing; {c.data.name} reads a folder, so name it")
+        problems.append(f"data.path: is missing, and {c.data.name} reads a folder; name it")
     if c.data.path and not source.needs_path:
         problems.append(f"data.path: {c.data.name} reads no folder; remove data.path or data.name")
     return problems
@@ -361,15 +384,15 @@ def _check_optimizer(c: RunConfig) -> list[str]:
     if optimizer.learning_rate is None:
         known = ", ".join(sorted(c.job.learning_rates))
         problems.append(
-            f"optimizer.learning_rate is missing: {c.workload} has one of its own for {known} only; give the one to use"
-            f" with {optimizer.name}"
+            f"optimizer.learning_rate: is missing, and {c.workload} has one of its own for {known} only; give the one"
+            f" to use with {optimizer.name}"
         )
     return problems
 
 
 def _check_length(c: RunConfig) -> list[str]:
     if c.epochs is not None and c.steps is not None:
-        return ["epochs and steps are both given; keep one of them"]
+        return ["epochs: steps are given as well; keep one of the two"]
     return []
 
 
@@ -381,7 +404,7 @@ def _check_batch(c: RunConfig) -> list[str]:
         ]
     if c.global_batch != c.local_batch * c.all_workers:
         return [
-            f"local_batch {c.local_batch} on {c.all_workers} workers makes {c.local_batch * c.all_workers},"
+            f"local_batch: {c.local_batch} on {c.all_workers} workers makes {c.local_batch * c.all_workers},"
             f" but global_batch is {c.global_batch}; give one of the two"
         ]
     return []
@@ -391,16 +414,13 @@ def _check_architecture(c: RunConfig) -> list[str]:
     """Ask the specification whether it admits this image size, before anything starts."""
     if c.data.image_size is None or c.data.channels is None or c.width is None:
         return []
-    try:
-        architecture = c.job.architecture(
-            width=c.width, channels=c.data.channels, classes=2, image_size=c.data.image_size, **c.options
-        )
-    except ValueError as error:
-        return [f"data.image_size: {error}"]
-    if not architecture.normalises:
+    values_per_image = _admitted(c.workload, c.width, c.data.channels, c.data.image_size, tuple(c.options.items()))
+    if isinstance(values_per_image, str):
+        return [f"data.image_size: {values_per_image}"]
+    if values_per_image is None:
         return [f"batch_norm: {c.workload} has no batch normalisation; remove it"] if c.batch_norm != "local" else []
     together = _normalised_together(c)
-    values = architecture.minimum_values_per_channel * together
+    values = values_per_image * together
     if values < 2:
         return [
             f"local_batch: batch normalisation needs more than one value a channel, and {together} examples normalised"
@@ -409,11 +429,39 @@ def _check_architecture(c: RunConfig) -> list[str]:
     return []
 
 
+@lru_cache(maxsize=4096)  # thousands of runs share a few architectures, and each costs half a millisecond
+def _admitted(
+    workload: str, width: int, channels: int, image_size: int, options: tuple[tuple[str, str | None], ...]
+) -> int | str | None:
+    """Return the fewest values a channel that one image leaves to normalise, None if nothing is normalised.
+
+    A sentence if the specification does not admit the size.
+    """
+    try:
+        architecture = WORKLOADS[workload].architecture(
+            width=width, channels=channels, classes=2, image_size=image_size, **dict(options)
+        )
+    except ValueError as error:
+        return str(error)
+    return architecture.minimum_values_per_channel if architecture.normalises else None
+
+
 def _normalised_together(c: RunConfig) -> int:
     """Return how many examples share the statistics that normalise them."""
     if c.batch_norm == "synchronised":
         return c.global_batch or 2
     return c.ghost_batch or max(1, (c.local_batch or 2) // c.accumulate)
+
+
+def _check_examples(c: RunConfig) -> list[str]:
+    """Refuse a batch that the data cannot fill even once."""
+    examples = c.examples if c.data.name in SOURCES else None
+    if examples is None or c.global_batch is None or c.global_batch <= examples:
+        return []
+    return [
+        f"{'global_batch' if c.scaling == 'strong' else 'local_batch'}: the global batch of {c.global_batch} is more"
+        f" than the {examples} training examples of {c.data.name}; lower the batch or the workers, or bring more data"
+    ]
 
 
 def _check_parts(c: RunConfig) -> list[str]:
@@ -427,7 +475,7 @@ def _check_parts(c: RunConfig) -> list[str]:
 
 def _check_batch_norm(c: RunConfig) -> list[str]:
     if (c.batch_norm == "ghost") != (c.ghost_batch is not None):
-        return ["ghost_batch and batch_norm: ghost belong together; give both or neither"]
+        return ["ghost_batch: it belongs together with batch_norm: ghost; give both or neither"]
     micro_batch = (c.local_batch or 0) // c.accumulate
     if c.ghost_batch and micro_batch % c.ghost_batch:
         return [
@@ -451,6 +499,7 @@ _CHECKS = (
     _check_optimizer,
     _check_length,
     _check_batch,
+    _check_examples,
     _check_parts,
     _check_batch_norm,
     _check_architecture,

@@ -1,173 +1,183 @@
-"""An experiment file: one question, and the list of the runs that answer it (base x axes - exclusions, so many
-repeats).
+"""An experiment file: one question, and the list of the runs that answer it.
 
-Everything is validated before anything starts, and all mistakes are said at once.
+Everything is validated before anything starts, and all mistakes are said at once, each with its line.
 """
 
 from __future__ import annotations
 
-import itertools
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from horovod_runner.config import RunConfig, data_from_word, decode
+from horovod_runner.config import RunConfig, decode
+from horovod_runner.design import Exclusion, Experiment, Point, Smoke
 from horovod_runner.errors import UserError
-from horovod_runner.plain import load_yaml
+from horovod_runner.mistakes import Mistakes
+from horovod_runner.plain import Document, Unreadable, read_document
+from horovod_runner.sentences import WrongSettings, shown, unknown_key, wrong_value
 
-_REPEATED_AXIS = "repeat"
-
-
-class Exclusion(BaseModel):
-    """Runs that are left out: those whose axes have all of these values."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    when: dict[str, Any]
-    because: Annotated[str, Field(min_length=1)]
-
-    def matches(self, point: Mapping[str, Any]) -> bool:
-        """Whether a point of the matrix is excluded."""
-        return all(point.get(key) == value for key, value in self.when.items())
-
-
-class Smoke(BaseModel):
-    """What the minutes-long variant has instead: keys of base and axes are replaced, not merged deeper."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    base: dict[str, Any] = {}
-    axes: dict[str, list[Any]] = {}
-    repeats: Annotated[int, Field(ge=1)] | None = None
-
-
-class Experiment(BaseModel):
-    """The contents of an experiment file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    description: Annotated[str, Field(min_length=1)]
-    base: dict[str, Any] = {}
-    axes: dict[str, list[Any]] = {}
-    scaling: Literal["weak", "strong"] = "weak"
-    repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
-    exclude: tuple[Exclusion, ...] = ()
-    smoke: Smoke = Smoke()
-
-    def smoked(self) -> Experiment:
-        """Return the minutes-long variant."""
-        return self.model_copy(
-            update={
-                "base": {**self.base, **self.smoke.base},
-                "axes": {**self.axes, **self.smoke.axes},
-                "repeats": self.smoke.repeats or self.repeats,
-            }
-        )
-
-    def changed(self, settings: Mapping[str, Any]) -> Experiment:
-        """Return the experiment with settings of every run replaced; one that was an axis is an axis no more."""
-        base = dict(self.base)
-        for path, value in settings.items():
-            base = put(base, path, value)
-        axes = {path: values for path, values in self.axes.items() if path not in settings}
-        return self.model_copy(update={"base": base, "axes": axes})
-
-    def points(self) -> list[dict[str, Any]]:
-        """Return the matrix: every combination of the axes that is not excluded, in the file's order."""
-        combinations = itertools.product(*self.axes.values())
-        points = [dict(zip(self.axes, values, strict=True)) for values in combinations]
-        return [point for point in points if not any(exclusion.matches(point) for exclusion in self.exclude)]
-
-    def plain_runs(self, name: str) -> list[dict[str, Any]]:
-        """Return every run as plain data, in blocks: a block holds each point once, shuffled, so that drift hits all
-        alike.
-
-        The first block keeps the file's order, since a reader watches it.
-        """
-        blocks = []
-        for repeat in range(self.repeats):
-            block = [self._run(point, repeat, name) for point in self.points()]
-            if repeat:
-                random.Random(repeat).shuffle(block)
-            blocks += block
-        return blocks
-
-    def _run(self, point: Mapping[str, Any], repeat: int, name: str) -> dict[str, Any]:
-        run: dict[str, Any] = {**self.base, "scaling": self.scaling, "experiment": name}
-        if self.repeats > 1:
-            run[_REPEATED_AXIS] = repeat
-        for path, value in point.items():
-            run = put(run, path, value)
-        return run
+MOST_RUNS = 100_000
+LARGEST_FILE = 1_000_000  # bytes
 
 
 def load_experiment(file: Path) -> Experiment:
-    """Read an experiment file; UserError names the file, the key and the remedy."""
-    try:
-        plain = load_yaml(file.read_text())
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror}); name an experiment file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
-        raise UserError(f"{file} is not valid YAML{f' (line {where.line + 1})' if where else ''}; mend it") from None
-    if not isinstance(plain, dict):
-        raise UserError(f"{file} is not an experiment; it needs the keys description, base and axes")
-    try:
-        return Experiment.model_validate(plain)
-    except ValidationError as error:
-        item = error.errors()[0]
-        key = ".".join(str(part) for part in item["loc"])
-        raise UserError(
-            f"{file}: {key}: {item['msg'].lower()}; known keys are {', '.join(Experiment.model_fields)}"
-        ) from None
+    """Read an experiment file; UserError names every mistake with its line, key and remedy."""
+    document = _read(file)
+    mistakes = Mistakes(file, document.lines)
+    if not isinstance(document.data, dict):
+        mistakes.add((), "it is no experiment; it needs the keys description, base and axes")
+        mistakes.stop()
+    for place, line in document.twice:
+        mistakes.add_at(line, f"{'.'.join(map(str, place))}: stands twice in its group; remove one")
+    experiment = _decoded(document, mistakes)
+    if experiment is not None:
+        _check_names(experiment, mistakes)
+        if mistakes:
+            _valid_runs(experiment, file, mistakes)
+    mistakes.stop()
+    assert experiment is not None, "what is not decoded is a mistake"
+    return experiment
 
 
 def runs(experiment: Experiment, file: Path) -> list[RunConfig]:
     """Return the validated runs; UserError lists every mistake of every run, each once."""
-    configs, problems = [], []
-    for plain in _named(file, lambda: experiment.plain_runs(file.stem)):
-        try:
-            configs.append(decode(plain, str(file)))
-        except UserError as error:
-            problems.append(str(error))
-    if problems:
-        raise UserError("\n".join(dict.fromkeys(problems)))
+    mistakes = Mistakes(file, experiment.origins)
+    configs = _valid_runs(experiment, file, mistakes)
+    mistakes.stop()
     if not configs:
-        raise UserError(f"{file}: every run is excluded; remove an exclusion, or add a value to an axis")
-    _refuse_equal(configs, file)
+        raise UserError(f"{file}: exclude: every run is excluded; remove an exclusion, or add a value to an axis")
     return configs
 
 
-def _named(file: Path, make: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Let a mistake in a path say which file it is in."""
+def _read(file: Path) -> Document:
     try:
-        return make()
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from None
+        with file.open("rb") as opened:
+            content = opened.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise UserError(f"{file}: it is larger than {LARGEST_FILE} bytes; name an experiment file")
+        return read_document(content.decode())
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}); name an experiment file") from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{file}:{line}: it is not UTF-8 text; save it as such") from None
+    except Unreadable as error:
+        mistakes = Mistakes(file, {})
+        mistakes.add_at(error.line, f"{error.what}; mend it")
+        mistakes.stop()
+        raise
 
 
-def _refuse_equal(configs: Sequence[RunConfig], file: Path) -> None:
+def _decoded(document: Document, mistakes: Mistakes) -> Experiment | None:
+    """Return the experiment with every key's mistake added; None where nothing can be said about its runs.
+
+    What runs are not made of is left out after its complaint, so that theirs are said at the same time.
+    """
+    plain = dict(document.data)
+    try:
+        experiment = Experiment.model_validate(plain)
+    except ValidationError as error:
+        for item in error.errors():
+            mistakes.add(item["loc"], _sentence(item))
+        wrong = {item["loc"][0] for item in error.errors()}
+        if wrong & {"base", "axes", "exclude"}:
+            return None
+        kept = {key: value for key, value in plain.items() if key in Experiment.model_fields and key not in wrong}
+        experiment = Experiment.model_validate({"description": "none", **kept})
+    return experiment.read_from(document.lines)
+
+
+def _sentence(item: Any) -> str:
+    """Return what one of pydantic's complaints about the file's own keys means."""
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] != "extra_forbidden":
+        return wrong_value(key, item)
+    parts: dict[str, type[BaseModel]] = {"exclude": Exclusion, "smoke": Smoke}
+    part = parts.get(str(item["loc"][0]), Experiment) if len(item["loc"]) > 1 else Experiment
+    return unknown_key(key, part.model_fields, "key of an experiment")
+
+
+def _check_names(experiment: Experiment, mistakes: Mistakes) -> None:
+    """Add the axes and exclusions that mean nothing, values that stand twice, and settings that belong elsewhere."""
+    _check_exclusions(experiment, mistakes)
+    for path in experiment.smoke.axes:
+        if path not in experiment.axes:
+            sentence = f"smoke.axes.{path}: is no axis of the file; give its value in smoke.base, or add it to axes"
+            mistakes.add(("smoke", "axes", path), sentence)
+    groups: dict[tuple[str, ...], Mapping[str, Any]] = {
+        ("base",): experiment.base,
+        ("smoke", "base"): experiment.smoke.base,
+        ("axes",): experiment.axes,
+        ("smoke", "axes"): experiment.smoke.axes,
+    }
+    for group, settings in groups.items():
+        for name in settings:
+            if name in _ELSEWHERE[group[-1]]:
+                mistakes.add((*group, name), f"{'.'.join((*group, name))}: {_ELSEWHERE[group[-1]][name]}")
+            elif group[-1] == "axes":
+                _check_values((*group, name), settings[name], mistakes)
+
+
+_FILE_NAME = {"experiment": "is the file's name; rename the file", "repeat": "is counted; write repeats beside base"}
+_ELSEWHERE = {
+    "axes": _FILE_NAME,
+    "base": {**_FILE_NAME, "scaling": "stands beside base; move it there, or make it an axis"},
+}
+
+
+def _check_exclusions(experiment: Experiment, mistakes: Mistakes) -> None:
+    axes = experiment.axes
+    for index, exclusion in enumerate(experiment.exclude):
+        for path, value in exclusion.when.items():
+            key, place = f"exclude.{index}.when.{path}", ("exclude", index, "when", path)
+            if path not in axes:
+                mistakes.add(place, f"{key}: is no axis; the axes are {', '.join(axes) or 'none'}")
+            elif value not in axes[path]:
+                values = ", ".join(map(shown, axes[path]))
+                mistakes.add(place, f"{key}: {shown(value)} is not a value of this axis; choose one of {values}")
+
+
+def _check_values(place: tuple[str, ...], values: list[Any], mistakes: Mistakes) -> None:
+    """Add the values that stand twice in an axis."""
     seen: set[str] = set()
-    for config in configs:
-        if config.run_id in seen:
-            raise UserError(
-                f"{file}: two runs are the same ({config.run_id}); remove the value that stands twice in an axis"
-            )
-        seen.add(config.run_id)
+    for index, text in enumerate(map(shown, values)):
+        if text in seen:
+            mistakes.add((*place, index), f"{'.'.join(place)}: {text} stands twice; remove one")
+        seen.add(text)
 
 
-def put(plain: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """Return plain data with the value at a dotted path replaced; groups on the way are made, other keys kept."""
-    head, _, rest = path.partition(".")
-    if not rest:
-        return {**plain, head: value}
-    inner = plain.get(head) or {}
-    if isinstance(inner, str) and head == "data":
-        inner = data_from_word(inner)
-    if not isinstance(inner, Mapping):
-        raise UserError(f"{path}: {head} is {inner!r}, which has no settings inside; give {head} itself")
-    return {**plain, head: put(inner, rest, value)}
+def _valid_runs(experiment: Experiment, file: Path, mistakes: Mistakes) -> list[RunConfig]:
+    """Return the runs that are valid, and add what is wrong with the others."""
+    if experiment.size() > MOST_RUNS:
+        mistakes.add(("axes",), f"axes: they make more than {MOST_RUNS} runs; take values or repeats away")
+        return []
+    configs: dict[str, RunConfig] = {}
+    equal: list[str] = []
+    for point, repeat in experiment.ordered(file.stem):
+        config = _run(experiment, point, repeat, file, mistakes)
+        if config is not None:
+            equal += [config.run_id] if config.run_id in configs else []
+            configs[config.run_id] = config
+    if equal and not mistakes:
+        what = f"{len(equal)} runs stand twice, the first is {equal[0]}"
+        mistakes.add(("axes",), f"axes: {what}; remove the values that mean the same as another")
+    return list(configs.values())
+
+
+def _run(experiment: Experiment, point: Point, repeat: int, file: Path, mistakes: Mistakes) -> RunConfig | None:
+    """Return one run, or None with its mistakes added."""
+    try:
+        return decode(experiment.plain_run(point, repeat, file.stem), str(file))
+    except WrongSettings as error:
+        for key, sentence in error.problems:
+            if key == "experiment" and key not in experiment.base:
+                what = "its name is the experiment's; rename it, with letters, digits, '.', '-' and '_' only"
+                mistakes.add_at(None, what)
+            else:
+                mistakes.add(experiment.origin(point, key), sentence)
+    except UserError as error:  # a path that leads nowhere
+        key = str(error).split(":")[0]
+        mistakes.add(experiment.origin(point, key), str(error))
+    return None

@@ -1,4 +1,4 @@
-"""Starts the ranks of a run and stays with them until the last has ended.
+"""Starts the ranks of a run and stays with them until the last has ended, or until they show no more progress.
 
 Commands are argv lists, never shell strings. A launch has a process group of its own: when it times out, is
 interrupted, or this process dies, all of it goes.
@@ -10,10 +10,10 @@ import contextlib
 import ctypes
 import importlib.util
 import os
-import shutil
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,30 +23,39 @@ from typing import IO
 from horovod_runner.allreduce.settings import needs_horovod
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import UserError
+from horovod_runner.launchers import Start, command
+from horovod_runner.machine import Machine
 from horovod_runner.store import RunFolder
+from horovod_runner.timing import Clock
 
 GRACE_SECONDS = 10.0
+LOOK_SECONDS = 2.0
+THIS_MACHINE = Machine()
+LOGGED = "SUITE_LOGGED"  # tells a run's ranks that what they print goes to its log already
+_OURS = (LOGGED, "PATH", "OPAL_PREFIX", "PYTHONUNBUFFERED", "PYTHONPATH", "SUITE_JOB", "SUITE_COMMAND")
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a launch ended; `timed_out` when it was ended because its time was over."""
+    """How a launch ended; `given_up` says why it was ended, if it was."""
 
     code: int
-    timed_out: bool = False
+    given_up: str | None = None
 
 
 def launch(
-    config: RunConfig, folder: RunFolder, *, timeout: float | None = None, log: IO[bytes] | None = None
+    config: RunConfig, folder: RunFolder, *, machine: Machine = THIS_MACHINE, log: IO[bytes] | None = None
 ) -> Ended:
     """Run all workers of the run in this folder to their end; their output goes to `log`, or to this terminal.
 
     UserError when there is no launcher for so many workers. KeyboardInterrupt passes through, with the ranks ended.
     """
-    argv = command(config, [sys.executable, "-m", "horovod_runner.worker", str(folder.path)])
+    variables = environment(machine) | ({} if log is None else {LOGGED: "1"})
+    passed_on = sorted({*_OURS, *machine.environment} & set(variables))
+    worker = [sys.executable, "-m", "horovod_runner.worker", str(folder.path)]
     process = subprocess.Popen(
-        argv,
-        env=environment(),
+        command(config, worker, Start(config.workers, machine, passed_on, tagged=log is not None)),
+        env=variables,
         stdout=log,
         stderr=None if log is None else subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
@@ -54,10 +63,46 @@ def launch(
         preexec_fn=_die_with_parent,
     )
     with _ended_at_exit(process):
-        try:
-            return Ended(process.wait(timeout))
-        except subprocess.TimeoutExpired:
-            return Ended(process.returncode or 1, timed_out=True)
+        patience = Patience(machine, folder)
+        while True:
+            try:
+                return Ended(process.wait(LOOK_SECONDS))
+            except subprocess.TimeoutExpired:
+                why = patience.over()
+            if why is not None:
+                return Ended(process.returncode or 1, given_up=why)
+
+
+class Patience:
+    """How long a run is waited for: as long as its files change, and not beyond the machine's limit."""
+
+    def __init__(self, machine: Machine, folder: RunFolder, clock: Clock = time.monotonic) -> None:
+        self._machine, self._clock = machine, clock
+        self._files = (folder.steps_file, folder.log_file, folder.provenance_file, folder.checkpoints)
+        self._began = self._changed = clock()
+        self._seen = self._state()
+
+    def over(self) -> str | None:
+        """Return why the run is to be given up, or None while it is not."""
+        now, state = self._clock(), self._state()
+        if state != self._seen:
+            self._seen, self._changed = state, now
+        silence, whole = self._machine.silence_minutes, self._machine.run_minutes
+        if now - self._changed > 60 * silence:
+            return f"it showed no progress for {silence:g} minutes (silence_minutes of the machine file)"
+        if whole is not None and now - self._began > 60 * whole:
+            return f"it took more than {whole:g} minutes (run_minutes of the machine file)"
+        return None
+
+    def _state(self) -> list[tuple[int, int] | None]:
+        return [(s.st_size, s.st_mtime_ns) if (s := _stat(file)) else None for file in self._files]
+
+
+def _stat(file: Path) -> os.stat_result | None:
+    try:
+        return file.stat()
+    except OSError:
+        return None
 
 
 def require_installed(config: RunConfig) -> None:
@@ -67,47 +112,9 @@ def require_installed(config: RunConfig) -> None:
             raise UserError(f"{config.framework} cannot be used here: {package} is not installed; run `make setup`")
 
 
-def command(config: RunConfig, worker: list[str]) -> list[str]:
-    """Return the argv that starts all workers of a run on this machine."""
-    if config.workers == 1:
-        return worker
-    controller = config.allreduce.controller
-    if controller == "auto":
-        controller = "mpi" if find("mpirun") else "gloo"
-    return _COMMANDS[controller](config.workers, worker)
-
-
-def _mpirun(workers: int, worker: list[str]) -> list[str]:
-    # As horovodrun calls it, less the seconds that horovodrun takes to get there. Ranks are not bound: threads are
-    # placed by the worker, and Horovod's own thread needs to move.
-    as_root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
-    placement = ["--bind-to", "none", "--map-by", "slot", "--oversubscribe"]
-    return [_found("mpirun"), "-q", *as_root, *placement, "-np", str(workers), *worker]
-
-
-def _horovodrun_gloo(workers: int, worker: list[str]) -> list[str]:
-    return [_found("horovodrun"), "--gloo", "-np", str(workers), "-H", f"localhost:{workers}", *worker]
-
-
-_COMMANDS = {"mpi": _mpirun, "gloo": _horovodrun_gloo}
-
-
-def find(program: str) -> str | None:
-    """Return the path of a program of this environment, or else of the PATH; None if there is none."""
-    beside = Path(sys.prefix) / "bin" / program
-    return str(beside) if beside.exists() else shutil.which(program)
-
-
-def _found(program: str) -> str:
-    path = find(program)
-    if path is None:
-        raise UserError(f"more than one worker needs {program}, which is not installed; run `make setup`")
-    return path
-
-
-def environment() -> dict[str, str]:
+def environment(machine: Machine = THIS_MACHINE) -> dict[str, str]:
     """Return the environment of children: this one's programs come first, and its Open MPI is told where it lies."""
-    variables = dict(os.environ)
+    variables = {**os.environ, **machine.environment}
     programs = Path(sys.prefix) / "bin"
     variables["PATH"] = os.pathsep.join([str(programs), variables.get("PATH", os.defpath)])
     variables["SUITE_JOB"] = uuid.uuid4().hex

@@ -2,66 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import signal
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from horovod_runner.config import RunConfig
-from horovod_runner.experiment import Experiment, load_experiment, runs
+from horovod_runner.design import Experiment
+from horovod_runner.experiment import load_experiment, runs
 from horovod_runner.store import Store
 
 
 def plan(file: Path, settings: Mapping[str, Any], results: Path, *, smoke: bool) -> int:
-    """Print what an experiment asks and which runs it has; nothing is started."""
-    from horovod_runner.progress import name_of
+    """Print what an experiment asks, which runs it has, and how long they will take; nothing is started."""
+    from horovod_runner.planning import show
 
-    experiment, configs = _read(file, settings, smoke=smoke)
-    console, store = Console(), Store(results)
-    console.print(experiment.description.strip(), highlight=False)
-    table = Table(box=None, pad_edge=False)
-    for title in ("run", *experiment.axes, "state"):
-        table.add_column(title)
-    for config in configs:
-        state = "done" if store.folder(config).done else "to do"
-        table.add_row(name_of(config), *(str(_look_up(config, path)) for path in experiment.axes), state)
-    console.print(table)
-    left = sum(not store.folder(config).done for config in configs)
-    console.print(f"{len(configs)} runs, {left} to do")
+    experiment, configs = read(file, settings, smoke=smoke)
+    show(experiment, configs, Store(results), Console())
     return 0
 
 
-def run(file: Path, settings: Mapping[str, Any], results: Path, *, smoke: bool) -> int:
+def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | None, *, smoke: bool) -> int:
     """Do what is missing, then report; return 1 if a run failed. The page's path is the last line."""
     # Imported here, so that a plan need not wait for what only runs use.
     from horovod_runner.analysis.report import write_report
-    from horovod_runner.progress import watching
+    from horovod_runner.launch import require_installed
+    from horovod_runner.machine import load_machine
+    from horovod_runner.progress import say, watching
     from horovod_runner.provenance import remember_command
     from horovod_runner.runner import run_all
 
-    experiment, configs = _read(file, settings, smoke=smoke)
+    experiment, configs = read(file, settings, smoke=smoke)
+    here = load_machine(machine)
+    here.require_room(max(config.workers for config in configs))
+    for framework in {config.framework: config for config in configs}.values():
+        require_installed(framework)
     remember_command()
     console, store = Console(), Store(results)
     console.print(experiment.description.strip(), highlight=False)
-    with watching(configs, store, console) as watcher:
-        tally = run_all(configs, store, watcher)
+    with _terminated_like_interrupted(), watching(configs, store, console) as watcher:
+        tally = run_all(configs, store, watcher, here)
     page = write_report(results / configs[0].experiment)
     for failure in tally.failed:
-        console.print(f"{failure.run_id} {failure.status}: {failure.error}", markup=False, highlight=False)
+        console.print(
+            f"{failure.run_id} {failure.status}: {failure.error}", markup=False, highlight=False, soft_wrap=True
+        )
+        for line in failure.log_tail:
+            say(console, f"    {line}", style="dim")
     print(page)
     return 1 if tally.failed else 0
 
 
-def _read(file: Path, settings: Mapping[str, Any], *, smoke: bool) -> tuple[Experiment, Sequence[RunConfig]]:
+@contextlib.contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM (a scheduler's, a shutdown's) end the run in flight as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def read(file: Path, settings: Mapping[str, Any], *, smoke: bool) -> tuple[Experiment, Sequence[RunConfig]]:
+    """Return the experiment, as changed by the command line, and its validated runs."""
     experiment = load_experiment(file)
     experiment = (experiment.smoked() if smoke else experiment).changed(settings)
     return experiment, runs(experiment, file)
-
-
-def _look_up(config: RunConfig, path: str) -> Any:
-    value: Any = config
-    for part in path.split("."):
-        value = getattr(value, part)
-    return value

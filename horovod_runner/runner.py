@@ -1,20 +1,29 @@
-"""Runs what is missing of a matrix, one run after the other, and can be stopped and started again at any time."""
+"""Runs what is missing of a matrix, one run after the other, and can be stopped and started again at any time.
+
+Several runners may fill one folder of results: on different machines they share the runs, each of which is claimed by
+the one that does it; on one machine the second is refused, because two at once would slow each other's runs.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+from horovod_runner import lastwords
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import EXIT_DIVERGED, EXIT_USER_ERROR, UserError
-from horovod_runner.launch import Ended, launch
+from horovod_runner.launch import THIS_MACHINE, Ended, launch
+from horovod_runner.machine import Machine
 from horovod_runner.record import RunResult, Status
-from horovod_runner.store import RunFolder, Store
+from horovod_runner.store import RunFolder, Store, claimed, full_disk_named
 from horovod_runner.summary import summarise
 
-TAIL_LINES = 12
+WAIT_SECONDS = 2.0
 
 
 class Watcher(Protocol):
@@ -25,7 +34,7 @@ class Watcher(Protocol):
         ...
 
     def ended(self, config: RunConfig, result: RunResult) -> None:
-        """A run has its result."""
+        """A run has its result, made here or by another runner."""
         ...
 
 
@@ -41,60 +50,84 @@ class Tally:
         return [result for result in self.results if result.status in ("failed", "timeout")]
 
 
-def run_all(configs: Sequence[RunConfig], store: Store, watcher: Watcher, timeout: float | None = None) -> Tally:
+def run_all(configs: Sequence[RunConfig], store: Store, watcher: Watcher, machine: Machine = THIS_MACHINE) -> Tally:
     """Do the runs that have no standing result, in this order; a failed run is recorded and the matrix goes on.
 
     UserError ends the matrix: it is a mistake that the next run would meet as well (a full disk, a missing launcher).
     """
-    results = []
-    for config in configs:
-        folder = store.folder(config)
-        if not folder.done:
-            watcher.started(config, folder)
-            result = run_one(config, store, timeout)
-            watcher.ended(config, result)
-        results.append(folder.read_result())
-    return Tally(tuple(results))
+    began = time.time()
+    with contextlib.ExitStack() as stack:
+        for experiment in {config.experiment for config in configs}:
+            stack.enter_context(_only_runner_here(store.root / experiment))
+        missing = [config for config in configs if not store.folder(config).done]
+        elsewhere = [config for config in missing if not _do(config, store, watcher, machine, began)]
+        while elsewhere:
+            # Other machines do these. A runner that dies frees its claim, and the run is done here.
+            time.sleep(WAIT_SECONDS)
+            elsewhere = [config for config in elsewhere if not _do(config, store, watcher, machine, began)]
+    return Tally(tuple(store.folder(config).read_result() for config in configs))
 
 
-def run_one(config: RunConfig, store: Store, timeout: float | None = None) -> RunResult:
+@contextlib.contextmanager
+def _only_runner_here(experiment: Path) -> Iterator[None]:
+    with full_disk_named(experiment):
+        experiment.mkdir(parents=True, exist_ok=True)
+    with claimed(experiment / f".runner-{socket.gethostname()}") as mine:
+        if not mine:
+            raise UserError(
+                f"{experiment} is being filled by another runner on this machine, and two would slow each other's runs;"
+                " wait for it, or end it"
+            )
+        yield
+
+
+def _do(config: RunConfig, store: Store, watcher: Watcher, machine: Machine, began: float) -> bool:
+    """Do a run unless another runner has it now; return whether it has a result of this session or a standing one."""
+    folder = store.folder(config)
+    if not folder.path.exists():
+        store.open_run(config)
+    with claimed(folder.claim) as mine:
+        if not mine:
+            return False
+        if folder.done or folder.ended_since(began):
+            watcher.ended(config, folder.read_result())
+            return True
+        watcher.started(config, folder)
+        watcher.ended(config, run_one(config, store, machine))
+        return True
+
+
+def run_one(config: RunConfig, store: Store, machine: Machine = THIS_MACHINE) -> RunResult:
     """Launch one run and return its result; one that left none is recorded as failed, with its last words."""
     folder = store.open_run(config)
-    began = time.perf_counter()
-    with folder.log_file.open("ab") as log:
+    began, oom_kills = time.perf_counter(), lastwords.oom_kills()
+    with full_disk_named(folder.log_file), folder.log_file.open("ab") as log:
         said_before = log.tell()
-        ended = launch(config, folder, timeout=timeout, log=log)
-    if ended.code == EXIT_USER_ERROR:
-        raise UserError(_complaint(folder, said_before))
-    if not ended.timed_out and ended.code in (0, EXIT_DIVERGED) and folder.done:
+        ended = launch(config, folder, machine=machine, log=log)
+    lines = lastwords.said(folder.log_file, said_before)
+    if ended.code == EXIT_USER_ERROR and not ended.given_up:
+        raise UserError(lastwords.complaint(lines) or f"a worker refused to run; see {folder.log_file}")
+    if not ended.given_up and ended.code in (0, EXIT_DIVERGED) and folder.done:
         return folder.read_result()
-    return _record_failure(config, folder, ended, time.perf_counter() - began, said_before)
+    return _record_failure(config, folder, ended, lines, time.perf_counter() - began, lastwords.oom_kills() - oom_kills)
 
 
-def _record_failure(config: RunConfig, folder: RunFolder, ended: Ended, seconds: float, said_before: int) -> RunResult:
-    status: Status = "timeout" if ended.timed_out else "failed"
-    reason = "its time was over" if ended.timed_out else f"exit code {ended.code}"
-    error = f"{reason}: {_last_words(folder, said_before)}"
-    result = summarise(config, status, steps=folder.read_steps(), wall_seconds=seconds, error=error)
+def _record_failure(
+    config: RunConfig,
+    folder: RunFolder,
+    ended: Ended,
+    lines: Sequence[lastwords.Line],
+    seconds: float,
+    oom_kills: int,
+) -> RunResult:
+    status: Status = "timeout" if ended.given_up else "failed"
+    result = summarise(
+        config,
+        status,
+        steps=folder.read_steps(),
+        wall_seconds=seconds,
+        error=ended.given_up or lastwords.reason(ended.code, lines, oom_kills),
+        log_tail=lastwords.tail(lines),
+    )
     folder.write_result(result)
     return result
-
-
-def _said(folder: RunFolder, since: int) -> list[str]:
-    with folder.log_file.open("rb") as file:
-        file.seek(since)
-        return [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-
-
-def _complaint(folder: RunFolder, since: int) -> str:
-    """Return the sentence with which a worker refused."""
-    mark = "horovod-runner: "
-    found = [line.split(mark, 1)[1] for line in _said(folder, since) if mark in line]
-    return found[0] if found else f"a worker refused to run; see {folder.log_file}"
-
-
-def _last_words(folder: RunFolder, since: int) -> str:
-    """Return what a failed run's ranks said last; tracebacks end in the line that matters."""
-    lines = _said(folder, since)
-    telling = [line.strip() for line in lines if "Error" in line or "horovod-runner:" in line]
-    return (telling or lines or ["nothing was said"])[-1][:300] + f" (see {folder.log_file.name})"

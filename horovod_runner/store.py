@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 
 from horovod_runner.config import RunConfig, decode
 from horovod_runner.errors import UserError
-from horovod_runner.record import RunResult, StepRecord, result_from_json, step_from_json
+from horovod_runner.record import RunResult, StepRecord, result_from_json, step_columns_from_json, step_from_json
 
 DEFAULT_RESULTS = Path("results")
 
@@ -57,6 +58,11 @@ class RunFolder:
         return self.path / "log.txt"
 
     @property
+    def claim(self) -> Path:
+        """The file that a runner holds while it does the run."""
+        return self.path / ".claim"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of saved states."""
         return self.path / "checkpoints"
@@ -71,6 +77,10 @@ class RunFolder:
         """Whether the run has a result that stands: one that failed or timed out is tried again."""
         return self.result_file.exists() and self.read_result().status in ("completed", "diverged")
 
+    def ended_since(self, moment: float) -> bool:
+        """Whether the run has a result, of whatever kind, that was written after this time.time()."""
+        return self.result_file.exists() and self.result_file.stat().st_mtime >= moment
+
     def read_config(self) -> RunConfig:
         """Return the run's description; UserError when it is damaged."""
         return decode(read_json(self.config_file), str(self.config_file))
@@ -81,10 +91,14 @@ class RunFolder:
 
     def read_steps(self) -> list[StepRecord]:
         """Return the recorded steps; a last line that was cut short is left out."""
-        if not self.steps_file.exists():
-            return []
-        lines = _read_text(self.steps_file).split("\n")
-        return [step_from_json(line, str(self.steps_file)) for line in lines[:-1]]
+        return [step_from_json(line, str(self.steps_file)) for line in self._step_lines()]
+
+    def read_step_columns(self) -> dict[str, list[Any]]:
+        """Return the recorded steps as a list for each field, for whoever reads many; see step_columns_from_json."""
+        return step_columns_from_json(self._step_lines(), str(self.steps_file))
+
+    def _step_lines(self) -> list[str]:
+        return _read_text(self.steps_file).split("\n")[:-1] if self.steps_file.exists() else []
 
     def append_steps(self, steps: Sequence[StepRecord]) -> None:
         """Add lines for these steps, and see them to the disk."""
@@ -127,6 +141,13 @@ class Store:
         folder.write_config(config)
         return folder
 
+    def names(self, experiment: str) -> frozenset[str]:
+        """Return the names of an experiment's folders: one look at the disk for thousands of runs."""
+        try:
+            return frozenset(os.listdir(self.root / experiment))
+        except OSError:
+            return frozenset()
+
     def finished(self) -> Iterator[RunFolder]:
         """Yield every finished run, by path, whether this is the folder of a run, of an experiment, or of all."""
         for pattern in ("result.json", "*/result.json", "*/*/result.json"):
@@ -135,16 +156,31 @@ class Store:
 
 
 @contextlib.contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold the run's lock; UserError when another process has it. The kernel frees it however the holder dies."""
-    with full_disk_named(path):
-        file = (path / ".lock").open("w")
+def exclusive(path: Path, patience: float = 0.0) -> Iterator[None]:
+    """Hold the run's lock; UserError when another process still has it after `patience` seconds."""
+    give_up = time.monotonic() + patience
+    while True:
+        with claimed(path / ".lock") as mine:
+            if mine:
+                yield
+                return
+        if time.monotonic() >= give_up:
+            raise UserError(f"{path} is being worked on by another process; wait for it, or end it")
+        time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def claimed(lock: Path) -> Iterator[bool]:
+    """Hold a lock file, and say whether it could be had: the kernel frees it however the holder dies."""
+    with full_disk_named(lock):
+        file = lock.open("w")
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"{path} is being worked on by another process; wait for it, or end it") from None
-        yield
+            yield False
+            return
+        yield True
 
 
 @contextlib.contextmanager

@@ -26,9 +26,13 @@ def summarise(
     threads: int | None = None,
     skipped_examples: int = 0,
     error: str | None = None,
+    log_tail: Sequence[str] = (),
 ) -> RunResult:
     """Return the result of a run that ended in this way after these steps."""
-    timed = [s for s in steps if s.step > config.discard_steps and math.isfinite(s.train_loss)]
+    first = config.discard_steps
+    if first is None:
+        first = steps[warm_up - 1].step if (warm_up := stats.warm_up([s.step_seconds for s in steps])) else 0
+    timed = [s for s in steps if s.step > first and math.isfinite(s.train_loss)]
     validated = [s for s in steps if s.val_loss is not None and s.val_metric is not None]
     return RunResult(
         run_id=config.run_id,
@@ -55,6 +59,7 @@ def summarise(
         threads=threads,
         skipped_examples=skipped_examples,
         error=error,
+        log_tail=tuple(log_tail),
     )
 
 

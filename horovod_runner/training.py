@@ -31,6 +31,7 @@ from horovod_runner.timing import StepTimer
 from horovod_runner.world import World, threads_for
 
 MAX_LINES = 100_000
+LOCK_PATIENCE = 15.0  # seconds that the ranks of a runner that was killed may take to end
 
 Talk = Callable[[str], None]
 
@@ -54,7 +55,7 @@ class Training:
 
     def run(self) -> RunResult:
         """Do the run, or what is left of it; Diverged is not raised but recorded."""
-        lock = exclusive(self.folder.path) if self.leads else contextlib.nullcontext()
+        lock = exclusive(self.folder.path, LOCK_PATIENCE) if self.leads else contextlib.nullcontext()
         with lock:
             self.join()
             done = self._from_rank_0(float(self.folder.done))
@@ -127,14 +128,14 @@ class Training:
         """Return what is to be done from this step on."""
         config = self.config
         total = config.steps or (config.epochs or 0) * self.steps_per_epoch
-        every = config.checkpoint.every
+        every, trains = config.checkpoint.every, config.measure == "training"
         return Plan(
             schedule=self._schedule(total),
             steps_per_epoch=self.steps_per_epoch,
             total_steps=total,
             first_step=first_step,
-            checkpoint_every=self.steps_per_epoch if every is None else every,
-            validate_every=config.validate_every,
+            checkpoint_every=0 if not trains else self.steps_per_epoch if every is None else every,
+            validate_every=config.validate_every if trains else 0,
             mark_batches=config.data.digests,
         )
 

@@ -6,6 +6,7 @@ many of them. `horovod-runner bench` under a launcher comes here too.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -19,7 +20,7 @@ import psutil
 from horovod_runner.allreduce.settings import needs_horovod
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_USER_ERROR, SharedError, UserError
-from horovod_runner.launch import require_installed
+from horovod_runner.launch import LOGGED, require_installed
 from horovod_runner.record import RunResult
 from horovod_runner.store import RunFolder, Store, full_disk_named
 from horovod_runner.world import World, complain, detect, launcher_process, refuse_strangers, threads_for
@@ -106,6 +107,10 @@ def closing_line(result: RunResult, folder: RunFolder) -> str:
 
 
 def _talker(folder: RunFolder) -> Callable[[str], None]:
+    """Speak to the user and to the log, which are one where a runner looks after the run."""
+    if os.environ.get(LOGGED):
+        return functools.partial(print, flush=True)
+
     def say(line: str) -> None:
         print(line, flush=True)
         with full_disk_named(folder.log_file), folder.log_file.open("a") as file:

@@ -8,10 +8,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
-from horovod_runner.launch import find
+from horovod_runner.launchers import find
 from horovod_runner.store import RunFolder, Store
 
 ROOT = Path(__file__).parent.parent
@@ -78,6 +80,12 @@ def bench(framework: str, workload: str, results: Path, *options: str) -> Done:
 def losses(folder: RunFolder) -> list[float]:
     """Return the training loss of every step."""
     return [step.train_loss for step in folder.read_steps()]
+
+
+def workers_of(process: subprocess.Popen[Any]) -> list[psutil.Process]:
+    """Return the ranks below a process."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    return [p for p in children if p.cmdline()[1:3] == ["-m", "horovod_runner.worker"]]
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from horovod_runner.analysis import stats
 from horovod_runner.config import RunConfig, decode
 
 STEPS_PER_EPOCH = 20
+WARM_UP = 5
 WORKLOADS = {"resnet50": (2.3, "top1_accuracy", 100.0), "unet": (3.1, "mean_iou", 60.0)}
 MACHINE = {"id": "3f9c2a", "cpu": "Some CPU", "cores": 2, "memory_bytes": 25_769_803_776, "system": "Linux", "gpus": []}
 VERSIONS = {"python": "3.11.7", "torch": "2.13.0", "tensorflow": "2.21.0", "horovod": "0.28.1", "mpi": "Open MPI 4.1.8"}
@@ -100,7 +101,7 @@ def _step(config: RunConfig, step: int, loss: float, clocks: list[float]) -> rec
 
 def _result(config: RunConfig, steps: Sequence[record.StepRecord]) -> record.RunResult:
     ends = steps[STEPS_PER_EPOCH - 1 :: STEPS_PER_EPOCH]
-    timed = [step.worker_seconds for step in steps[config.discard_steps :]]
+    timed = [step.worker_seconds for step in steps[WARM_UP:]]
     epochs = [[s.train_loss for s in steps if s.epoch == end.epoch] for end in ends]
     shared = set(record.RunResult.model_fields) & set(type(config).model_fields) - {"epochs", "steps", "threads"}
     return record.RunResult(
@@ -122,7 +123,7 @@ def _result(config: RunConfig, steps: Sequence[record.StepRecord]) -> record.Run
         wall_seconds=sum(step.step_seconds for step in steps),
         peak_memory_bytes=1_500_000_000,
         timed_steps=len(timed),
-        discarded_steps=config.discard_steps,
+        discarded_steps=WARM_UP,
         data_wait_fraction=0.004,
     )
 

@@ -17,20 +17,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """A kind of data set: the tasks that it serves, its default image size, and the function that opens it."""
+    """A kind of data set: the tasks that it serves, its default image size, and the function that opens it.
+
+    `examples` is how many of them train unless a run says otherwise; None where only the user's folder knows.
+    """
 
     tasks: tuple[str, ...]
     image_size: int
     opener: str
     needs_path: bool = False
+    examples: int | None = None
 
 
 SOURCES: dict[str, Source] = {
-    "digits": Source(("classification",), 32, "benchmarks.data.digits:open_digits"),
-    "digit_scenes": Source(("segmentation",), 64, "benchmarks.data.scenes:open_digit_scenes"),
+    "digits": Source(("classification",), 32, "benchmarks.data.digits:open_digits", examples=1437),
+    "digit_scenes": Source(("segmentation",), 64, "benchmarks.data.scenes:open_digit_scenes", examples=224),
     "image_folder": Source(("classification",), 224, "benchmarks.data.folders:open_image_folder", needs_path=True),
     "mask_folder": Source(("segmentation",), 256, "benchmarks.data.folders:open_mask_folder", needs_path=True),
-    "synthetic": Source(("classification", "segmentation"), 64, "benchmarks.data.synthetic:open_synthetic"),
+    "synthetic": Source(
+        ("classification", "segmentation"), 64, "benchmarks.data.synthetic:open_synthetic", examples=1024
+    ),
 }
 
 

@@ -6,8 +6,10 @@ that validation figures of different runs are about the same images.
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,12 +74,18 @@ class DigitSplit:
 @lru_cache(maxsize=1)
 def digit_splits() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Return (pixels, labels) of training and validation: float64 (n, 8, 8) from 0 to 1, and int32 (n,)."""
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(return_X_y=True)
-    pixels, labels = pixels.reshape(-1, 8, 8) / 16.0, labels.astype(np.int32)
+    rows = np.loadtxt(_file(), delimiter=",")
+    pixels, labels = rows[:, :-1].reshape(-1, 8, 8) / 16.0, rows[:, -1].astype(np.int32)
     train, validation = split_indices(labels)
     return (pixels[train], labels[train]), (pixels[validation], labels[validation])
+
+
+def _file() -> Path:
+    """Return scikit-learn's file of digits; its own loader imports half of SciPy, a second of every worker's start."""
+    spec = importlib.util.find_spec("sklearn")
+    if spec is None or spec.origin is None:
+        raise UserError("data.name: digits come with scikit-learn, which is not installed; run `make setup`")
+    return Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
 
 
 def split_indices(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

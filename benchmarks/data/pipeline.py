@@ -141,8 +141,8 @@ def _digests(batch: Batch) -> Iterator[bytes | None]:
 
 def _digest(image: np.ndarray, target: np.ndarray) -> bytes:
     """Return 8 bytes of SHA-256, which processors compute faster than any other hash of the standard library."""
-    whole = hashlib.sha256(np.ascontiguousarray(image))
-    whole.update(np.ascontiguousarray(target))
+    whole = hashlib.sha256(np.ascontiguousarray(image).data)
+    whole.update(np.ascontiguousarray(target).data)
     return whole.digest()[:8]
 
 

@@ -16,10 +16,10 @@ def main() -> None:
     given = options()
     import torch
 
-    from horovod_runner.torchvision_shim import import_torchvision
+    from benchmarks.torchvision_models import model_file
 
     torch.set_num_threads(given.threads)
-    model = import_torchvision().models.resnet50(num_classes=1000)
+    model = model_file("resnet").resnet50(num_classes=1000)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     images = torch.randn(given.batch, 3, given.image_size, given.image_size)
     labels = torch.randint(0, 1000, (given.batch,))

@@ -9,9 +9,9 @@ from torch import nn
 from benchmarks.architecture import Architecture
 from benchmarks.resnet50.spec import Numbers
 from benchmarks.torch_layers import NormFactory, norm_factory, without_step_counters
-from horovod_runner.torchvision_shim import import_torchvision
+from benchmarks.torchvision_models import model_file
 
-resnet = import_torchvision().models.resnet
+resnet = model_file("resnet")
 STANDARD_WIDTH, STANDARD_CHANNELS = 64, 3
 
 

@@ -7,10 +7,10 @@ from torch import nn
 
 from benchmarks.architecture import Architecture
 from benchmarks.torch_layers import NormFactory
+from benchmarks.torchvision_models import model_file
 from benchmarks.vgg16.spec import Numbers, dense_layers
-from horovod_runner.torchvision_shim import import_torchvision
 
-vgg = import_torchvision().models.vgg
+vgg = model_file("vgg")
 
 
 def build(architecture: Architecture, *, batch_norm: NormFactory | None = None) -> nn.Module:

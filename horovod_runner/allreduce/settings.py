@@ -20,7 +20,7 @@ def needs_horovod(config: RunConfig) -> bool:
 
     Horovod's coordination thread costs a core's time even when it is idle, so a baseline is honest only without it.
     """
-    return config.workers > 1 and config.strategy != "none"
+    return config.workers > 1 and config.strategy != "none" and config.measure == "training"
 
 
 class Group(Protocol):

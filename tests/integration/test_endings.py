@@ -14,15 +14,9 @@ import psutil
 import pytest
 
 from horovod_runner.store import RunFolder
-from tests.conftest import ROOT, bench, bench_argv, losses, plain_environment, program, run
+from tests.conftest import ROOT, bench, bench_argv, losses, plain_environment, program, run, workers_of
 
 OPTIONS = ["--workers", "2", "--epochs", "5", "--set", "data.examples=160", "--set", "checkpoint.every=10"]
-
-
-def workers_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """Return the ranks below a process."""
-    children = psutil.Process(process.pid).children(recursive=True)
-    return [p for p in children if p.cmdline()[1:3] == ["-m", "horovod_runner.worker"]]
 
 
 def kill_a_rank(process: subprocess.Popen[bytes]) -> None:

@@ -25,7 +25,7 @@ from benchmarks.tf_layers import (
     to_canonical,
     variables_by_name,
 )
-from horovod_runner.torchvision_shim import import_torchvision
+from benchmarks.torchvision_models import model_file
 from tests.parity.twins import Case, Twins, load_torch, relative, starting_point, worst
 
 FORWARD, BACKWARD = 1e-12, 1e-9
@@ -74,7 +74,7 @@ def test_arrays_are_those_of_the_specification(case: Case) -> None:
 
 
 def test_standard_resnet50_is_torchvisions_own() -> None:
-    ours, theirs = STANDARD.build("torch"), import_torchvision().models.resnet50()
+    ours, theirs = STANDARD.build("torch"), model_file("resnet").resnet50()
     assert type(ours) is type(theirs)
     assert str(ours) == str(theirs)
     assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters()) == 25_557_032
@@ -84,7 +84,7 @@ def test_standard_vgg16_is_torchvisions_own_without_dropout() -> None:
     """Their values are never made: 138 million of them take a second, and half a gigabyte."""
     with torch.device("meta"):
         ours = Case("vgg16", 64, 3, 1000, 224, 1).build("torch")
-        theirs = import_torchvision().models.vgg16(dropout=0.0, init_weights=False)
+        theirs = model_file("vgg").vgg16(dropout=0.0, init_weights=False)
     assert type(ours) is type(theirs)
     assert str(ours) == str(theirs)
     assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters()) == 138_357_544
@@ -93,14 +93,14 @@ def test_standard_vgg16_is_torchvisions_own_without_dropout() -> None:
 def test_vgg16_starts_as_torchvisions() -> None:
     """Deviations against those of the values that torchvision draws; 1,728 in the smallest kernel, so off by 1.7 %."""
     torch.manual_seed(0)
-    theirs = import_torchvision().models.vgg16().state_dict()
+    theirs = model_file("vgg").vgg16().state_dict()
     for spec in Case("vgg16", 64, 3, 1000, 224, 1).architecture.arrays:
         drawn = float(theirs[spec.name].std()) if spec.random else float(theirs[spec.name].abs().max())
         assert drawn == pytest.approx(spec.init, rel=0.08), spec.name
 
 
 def test_state_of_torchvision_loads_with_and_without_its_step_counters() -> None:
-    ours, theirs = STANDARD.build("torch"), import_torchvision().models.resnet50()
+    ours, theirs = STANDARD.build("torch"), model_file("resnet").resnet50()
     ours.load_state_dict(theirs.state_dict())
     assert all(torch.equal(p, q) for p, q in zip(ours.parameters(), theirs.parameters(), strict=True))
     load_torch(ours, starting_point(STANDARD.architecture))

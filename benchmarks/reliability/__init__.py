@@ -1,0 +1,1 @@
+"""Trials of what a study survives, with counts: too long for tests, and run for real."""

@@ -1,0 +1,179 @@
+"""What an experiment file consists of, and the design that it stands for: base x axes - exclusions, so many repeats."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from horovod_runner.config import data_from_word
+from horovod_runner.errors import UserError
+from horovod_runner.mistakes import Origins
+from horovod_runner.plain import Place
+
+Point = dict[str, Any]
+"""One value of every axis, by the axis' path."""
+
+
+class _Part(BaseModel):
+    """The base of what a file consists of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Exclusion(_Part):
+    """Runs that are left out: those whose axes have all of these values."""
+
+    when: Annotated[dict[str, Any], Field(min_length=1)]
+    because: Annotated[str, Field(min_length=1)]
+
+    def matches(self, point: Mapping[str, Any]) -> bool:
+        """Whether a point of the matrix is excluded."""
+        return all(key in point and point[key] == value for key, value in self.when.items())
+
+
+class Smoke(_Part):
+    """What the minutes-long variant has instead: keys of base and axes are replaced, not merged deeper."""
+
+    base: dict[str, Any] = {}
+    axes: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    repeats: Annotated[int, Field(ge=1, le=10_000)] | None = None
+
+
+class Experiment(_Part):
+    """The contents of an experiment file."""
+
+    description: Annotated[str, Field(min_length=1)]
+    base: dict[str, Any] = {}
+    axes: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    scaling: Literal["weak", "strong"] = "weak"
+    repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
+    exclude: Annotated[tuple[Exclusion, ...], Field(strict=False)] = ()
+    smoke: Smoke = Smoke()
+
+    _origins: Origins = PrivateAttr(default_factory=dict)
+
+    @property
+    def origins(self) -> Origins:
+        """The line or option that each setting was read from; empty where there was no file."""
+        return self._origins
+
+    def read_from(self, origins: Origins) -> Experiment:
+        """Return the experiment with the lines of its file."""
+        copy = self.model_copy()
+        copy._origins = origins
+        return copy
+
+    def smoked(self) -> Experiment:
+        """Return the minutes-long variant."""
+        changed = self.model_copy(
+            update={
+                "base": {**self.base, **self.smoke.base},
+                "axes": {**self.axes, **self.smoke.axes},
+                "repeats": self.smoke.repeats or self.repeats,
+            }
+        )
+        for group, names in (("base", self.smoke.base), ("axes", self.smoke.axes)):
+            for name in names:
+                changed._origins = _moved(changed._origins, ("smoke", group, name), (group, name))
+        return changed
+
+    def changed(self, settings: Mapping[str, Any]) -> Experiment:
+        """Return the experiment with settings of every run replaced; an axis keeps this one value."""
+        base, axes, origins = dict(self.base), dict(self.axes), self._origins
+        for path, value in settings.items():
+            group: Place = ("axes", path) if path in axes else ("base", *path.split("."))
+            origins = {**_given(path, group), **_without(origins, group), group: f"--set {path}"}
+            if path in axes:
+                axes[path] = [value]
+            else:
+                base = put(base, path, value)
+        changed = self.model_copy(update={"base": base, "axes": axes})
+        changed._origins = origins
+        return changed
+
+    def points(self) -> list[Point]:
+        """Return the matrix: every combination of the axes that is not excluded, in the file's order."""
+        return [point for point in self._all_points() if self._exclusion_of(point) is None]
+
+    def left_out(self) -> list[tuple[str, int]]:
+        """Return (reason, points) of every exclusion that leaves points out; the first that matches counts."""
+        matching = [self._exclusion_of(point) for point in self._all_points()] if self.exclude else []
+        counts = [(exclusion.because, matching.count(index)) for index, exclusion in enumerate(self.exclude)]
+        return [(because, count) for because, count in counts if count]
+
+    def size(self) -> int:
+        """Return how many runs there are before exclusions."""
+        return math.prod(len(values) for values in self.axes.values()) * self.repeats
+
+    def ordered(self, name: str) -> Iterator[tuple[Point, int]]:
+        """Yield (point, repeat) of every run in the order they are to be done: in blocks that hold each point once.
+
+        Where points are repeated every block is shuffled, by the experiment's name and the block's number: a machine
+        that drifts hits all arms alike, and none is always first.
+        """
+        for repeat in range(self.repeats):
+            block = self.points()
+            if self.repeats > 1:
+                random.Random(f"{name} {repeat}").shuffle(block)
+            yield from ((point, repeat) for point in block)
+
+    def plain_run(self, point: Point, repeat: int, name: str) -> dict[str, Any]:
+        """Return one run as plain data; UserError when a path leads through a value that has no settings inside."""
+        run: dict[str, Any] = {"scaling": self.scaling, "experiment": name, **self.base}
+        if self.repeats > 1:
+            run["repeat"] = repeat
+        for path in sorted(point, key=_depth):  # `data` before `data.image_size`, whichever axis comes first
+            run = put(run, path, point[path])
+        return run
+
+    def origin(self, point: Point, key: str) -> Place:
+        """Return where the setting `key` of a point's run is written: the value of an axis, or else the base."""
+        related = [path for path in self.axes if f"{key}.".startswith(f"{path}.") or f"{path}.".startswith(f"{key}.")]
+        if not related:
+            return ("base", *key.split("."))
+        path = max(related, key=len)
+        return ("axes", path, next(i for i, value in enumerate(self.axes[path]) if value is point[path]))
+
+    def _all_points(self) -> Iterator[Point]:
+        return (dict(zip(self.axes, values, strict=True)) for values in itertools.product(*self.axes.values()))
+
+    def _exclusion_of(self, point: Point) -> int | None:
+        return next((index for index, exclusion in enumerate(self.exclude) if exclusion.matches(point)), None)
+
+
+def put(plain: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """Return plain data with the value at a dotted path replaced; groups on the way are made, other keys kept."""
+    head, _, rest = path.partition(".")
+    if not rest:
+        return {**plain, head: value}
+    inner = plain.get(head) or {}
+    if isinstance(inner, str) and head == "data":
+        inner = data_from_word(inner)
+    if not isinstance(inner, Mapping):
+        raise UserError(f"{path}: {head} is {inner!r}, which has no settings inside; give {head} itself")
+    return {**plain, head: put(inner, rest, value)}
+
+
+def _depth(path: str) -> int:
+    return path.count(".")
+
+
+def _given(path: str, place: Place) -> dict[Place, int | str]:
+    """Return an option as the origin of the groups around its place as well, for those that no line made."""
+    return {place[:length]: f"--set {path}" for length in range(2, len(place))}
+
+
+def _without(origins: Origins, place: Place) -> dict[Place, int | str]:
+    """Return the origins but for those at a place and inside it."""
+    return {known: origin for known, origin in origins.items() if known[: len(place)] != place}
+
+
+def _moved(origins: Origins, old: Place, new: Place) -> dict[Place, int | str]:
+    """Return the origins with what stands at `old` also standing at `new`, in the stead of what stood there."""
+    copies = {(*new, *known[len(old) :]): o for known, o in origins.items() if known[: len(old)] == old}
+    return {**_without(origins, new), **copies}

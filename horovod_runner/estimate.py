@@ -1,0 +1,128 @@
+"""How long a run will take, judged by runs like it that were done: never by a formula about machines.
+
+A run takes what its steps take (the median of the like runs' median steps, times its steps) and what is not steps:
+starting, validating, saving (the median of what those took beyond their steps). The second is taken as it was,
+whatever the length, so a long run judged by short ones is judged without most of its validation.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from horovod_runner.config import RunConfig
+from horovod_runner.record import RunResult
+
+_RATES = {"learning_rate", "momentum", "beta1", "beta2", "epsilon", "weight_decay", "trust_coefficient"}
+_NO_COST: dict[str, Any] = {
+    "experiment": True,
+    "epochs": True,
+    "steps": True,
+    "global_batch": True,
+    "scaling": True,
+    "schedule": True,
+    "loss": True,
+    "checkpoint": True,
+    "seed": True,
+    "repeat": True,
+    "discard_steps": True,
+    "record_every": True,
+    "validate_every": True,
+    "optimizer": _RATES,
+}
+"""Settings that a step's time hardly depends on."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that was done: `seconds` from its launch to its end, as far as they are known."""
+
+    config: RunConfig
+    result: RunResult
+    seconds: float
+
+    @property
+    def telling(self) -> bool:
+        """Whether it went all the way and timed steps."""
+        return self.result.status == "completed" and self.result.step_seconds is not None
+
+    @property
+    def step_seconds(self) -> float:
+        """Seconds of a step; 0 where none was timed."""
+        return self.result.step_seconds.median if self.result.step_seconds else 0.0
+
+    @property
+    def other_seconds(self) -> float:
+        """Seconds that were not steps."""
+        return max(0.0, self.seconds - self.result.steps * self.step_seconds)
+
+
+class Experience:
+    """What runs that were done tell about others."""
+
+    def __init__(self, finished: Sequence[Finished]) -> None:
+        """Sort the runs by what a step's time depends on."""
+        telling = [run for run in finished if run.telling]
+        self._jobs = {_job(run.config) for run in telling}
+        self._same = _grouped(telling, _all_costs)
+        self._similar = _grouped(telling, _costs_but_batch)
+
+    def seconds_of(self, config: RunConfig) -> float | None:
+        """Return the seconds of a run from its launch to its end; None if nothing like it was done.
+
+        Like it are runs of the same job, framework, workers and settings; failing those, runs with other local batches,
+        whose steps are scaled by the images in them.
+        """
+        if _job(config) not in self._jobs:
+            return None
+        like = self._same.get(_all_costs(config)) or self._similar.get(_costs_but_batch(config))
+        steps = planned_steps(config) or (_steps_by_epoch(config, like) if like else None)
+        if not like or steps is None:
+            return None
+        images = float(config.local_batch or 1)
+        step = statistics.median(run.step_seconds * images / (run.config.local_batch or 1) for run in like)
+        return statistics.median(run.other_seconds for run in like) + steps * step
+
+
+def seconds_of(config: RunConfig, finished: Sequence[Finished]) -> float | None:
+    """Return the seconds of one run by those that were done; see Experience.seconds_of, which is faster for many."""
+    return Experience(finished).seconds_of(config)
+
+
+def planned_steps(config: RunConfig) -> int | None:
+    """Return how many steps a run has; None where only the user's folder knows."""
+    if config.steps is not None:
+        return config.steps
+    if config.examples is None:
+        return None
+    return (config.epochs or 0) * (config.examples // (config.global_batch or 1))
+
+
+def _steps_by_epoch(config: RunConfig, like: Sequence[Finished]) -> int | None:
+    """Return the steps of a run on a folder whose size a run like it has found out, by whole epochs."""
+    examples = [run.result.steps * run.result.global_batch / run.result.epochs for run in like if run.config.epochs]
+    if not examples or config.epochs is None:
+        return None
+    return int(config.epochs * statistics.median(examples) // (config.global_batch or 1))
+
+
+def _grouped(runs: Sequence[Finished], key: Callable[[RunConfig], str]) -> dict[str, list[Finished]]:
+    groups: dict[str, list[Finished]] = {}
+    for run in runs:
+        groups.setdefault(key(run.config), []).append(run)
+    return groups
+
+
+def _job(config: RunConfig) -> tuple[str, str, int]:
+    return config.workload, config.framework, config.workers
+
+
+def _all_costs(config: RunConfig) -> str:
+    return json.dumps(config.model_dump(mode="json", exclude=_NO_COST), sort_keys=True)
+
+
+def _costs_but_batch(config: RunConfig) -> str:
+    return json.dumps(config.model_dump(mode="json", exclude={**_NO_COST, "local_batch": True}), sort_keys=True)

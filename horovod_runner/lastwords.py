@@ -1,0 +1,95 @@
+"""What a run that failed said last: the complaint of a worker that refused, or the words of the rank that failed first.
+
+Launchers tag every line with its rank when they are asked to; lines without a tag are the launcher's own, or those of a
+run that needs no launcher.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+TAIL_LINES = 12
+LONGEST_REASON = 300
+
+_TAG = re.compile(r"^\[(?:\d+,)?(?P<a>\d+)\]<std(?:out|err)>:\s?|^ *(?P<b>\d+): ")
+_OURS = "horovod-runner: "
+_TELLING = re.compile(r"\b\w*(?:Error|Exception)\b|" + _OURS)
+_ENDED = re.compile(r"process rank (\d+) .*exited on signal")  # mpirun's page about a rank that was killed
+_MEMORY = re.compile(
+    r"out of memory|bad_alloc|MemoryError|OOM when allocating|can(?:'t|not) allocate memory", re.IGNORECASE
+)
+
+Line = tuple[int | None, str]
+
+
+def said(log: Path, since: int) -> list[Line]:
+    """Return (rank or None, text) of the lines that were written to the log from this place on, blank ones left out."""
+    with log.open("rb") as file:
+        file.seek(since)
+        lines = file.read().decode(errors="replace").splitlines()
+    return [_untagged(line) for line in lines if line.strip()]
+
+
+def complaint(lines: Sequence[Line]) -> str | None:
+    """Return the sentence with which a worker refused to go on, if one did."""
+    return next((text.split(_OURS, 1)[1] for _, text in lines if _OURS in text), None)
+
+
+def reason(code: int, lines: Sequence[Line], oom_kills: int = 0) -> str:
+    """Return in one line why a run failed; `oom_kills` are the processes that the kernel ended meanwhile for memory."""
+    telling = [text.strip() for _, text in lines if _MEMORY.search(text)]
+    if telling:
+        return f"out of memory: {telling[0][:LONGEST_REASON]}"
+    if oom_kills:
+        ended = f"the kernel ended {oom_kills} process{'es'[: 2 * (oom_kills > 1)]} for lack of memory while it ran"
+        return f"out of memory: {ended}; lower local_batch, or raise accumulate"
+    rank = failing_rank(lines)
+    telling = [text.strip() for who, text in lines if who == rank and _TELLING.search(text)]
+    last = (telling or [text.strip() for _, text in _of_ranks(lines)] or ["nothing was said"])[-1]
+    who = "" if rank is None else f"rank {rank}, "
+    return f"{who}{_code(code)}: {last.removeprefix(_OURS)[:LONGEST_REASON]}"
+
+
+def tail(lines: Sequence[Line]) -> list[str]:
+    """Return the last lines of the rank that failed, or of all where none can be told."""
+    rank = failing_rank(lines)
+    own = [text for who, text in lines if who == rank]
+    return (own or [text for _, text in _of_ranks(lines)])[-TAIL_LINES:]
+
+
+def failing_rank(lines: Sequence[Line]) -> int | None:
+    """Return the rank that first spoke of an error, or the one that the launcher says was killed."""
+    spoke = (rank for rank, text in lines if rank is not None and _TELLING.search(text))
+    killed = (int(page[1]) for rank, text in lines if rank is None and (page := _ENDED.search(text)))
+    return next(spoke, next(killed, None))
+
+
+def _of_ranks(lines: Sequence[Line]) -> Sequence[Line]:
+    """Return the lines with a tag; without any, all of them."""
+    return [line for line in lines if line[0] is not None] or lines
+
+
+def _untagged(line: str) -> Line:
+    tag = _TAG.match(line)
+    if tag is None:
+        return None, line.rstrip()
+    return int(tag["a"] or tag["b"]), line[tag.end() :].rstrip()
+
+
+def _code(code: int) -> str:
+    """Say what a launcher's exit code means: a signal's number is negative, or added to 128 as shells do."""
+    number = -code if code < 0 else code - 128
+    names = {s.value: s.name for s in signal.Signals}
+    return f"ended by {names[number]}" if number in names else f"exit code {code}"
+
+
+def oom_kills() -> int:
+    """Return how many processes this kernel has ended for lack of memory since it started (Linux); 0 if unknown."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
