@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from horovod_runner.analysis import laws
+from horovod_runner.analysis.causes import verdict
 from horovod_runner.analysis.parts import Parts, split
 from horovod_runner.analysis.repeats import percentiles, repeats_for
 from horovod_runner.analysis.stats import FEWEST_SAMPLES, Bounded, Interval
 from horovod_runner.analysis.summary import Cell, Group
-from horovod_runner.analysis.verdict import verdict
 
 THRESHOLD = 0.8
 FURTHEST = 1_000_000  # workers up to which a prediction is one
