@@ -94,7 +94,7 @@ class Scaling:
     """What the runs of one framework in a group say about scaling.
 
     `points` by workers, the baseline first. Points that are `oversubscribed` take no part in `fits`, `knee` and
-    `verdict`, unless there are no others (`sharing_cores`). `parts`: by workers. `verdict`: one or two sentences.
+    `verdict`, unless there are no others (`sharing_cores`). `parts`: by workers. `verdict`: a sentence.
     `repeats_needed`: runs of each number of workers until the 95 % interval of the mean is +-1 %; None below three.
     """
 
