@@ -87,7 +87,7 @@ class Experiment(_Part):
         base, axes, origins = dict(self.base), dict(self.axes), self._origins
         for path, value in settings.items():
             group: Place = ("axes", path) if path in axes else ("base", *path.split("."))
-            origins = {**_without(origins, group), group: f"--set {path}"}
+            origins = {**_given(path, group), **_without(origins, group), group: f"--set {path}"}
             if path in axes:
                 axes[path] = [value]
             else:
@@ -161,6 +161,11 @@ def put(plain: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 def _depth(path: str) -> int:
     return path.count(".")
+
+
+def _given(path: str, place: Place) -> dict[Place, int | str]:
+    """Return an option as the origin of the groups around its place as well, for those that no line made."""
+    return {place[:length]: f"--set {path}" for length in range(2, len(place))}
 
 
 def _without(origins: Origins, place: Place) -> dict[Place, int | str]:

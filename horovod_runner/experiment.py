@@ -84,7 +84,7 @@ def _decoded(document: Document, mistakes: Mistakes) -> Experiment | None:
         wrong = {item["loc"][0] for item in error.errors()}
         if wrong & {"base", "axes", "exclude"}:
             return None
-        kept = {key: value for key, value in plain.items() if key not in wrong}
+        kept = {key: value for key, value in plain.items() if key in Experiment.model_fields and key not in wrong}
         experiment = Experiment.model_validate({"description": "none", **kept})
     return experiment.read_from(document.lines)
 
@@ -173,11 +173,10 @@ def _run(experiment: Experiment, point: Point, repeat: int, file: Path, mistakes
     except WrongSettings as error:
         for key, sentence in error.problems:
             if key == "experiment" and key not in experiment.base:
-                key, sentence = (
-                    "",
-                    "its name is the experiment's; rename it, with letters, digits, '.', '-' and '_' only",
-                )
-            mistakes.add(experiment.origin(point, key), sentence)
+                what = "its name is the experiment's; rename it, with letters, digits, '.', '-' and '_' only"
+                mistakes.add_at(None, what)
+            else:
+                mistakes.add(experiment.origin(point, key), sentence)
     except UserError as error:  # a path that leads nowhere
         key = str(error).split(":")[0]
         mistakes.add(experiment.origin(point, key), str(error))

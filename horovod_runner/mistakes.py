@@ -25,7 +25,7 @@ class Mistakes:
         """Keep a mistake: the key first, what is wrong, then the remedy. An unknown place is its surroundings'."""
         while place and place not in self._origins:
             place = place[:-1]
-        self.add_at(self._origins.get(place) if place else None, sentence)
+        self.add_at(self._origins.get(place), sentence)
 
     def add_at(self, origin: int | str | None, sentence: str) -> None:
         """Keep a mistake of this line or option; None: of the whole file."""

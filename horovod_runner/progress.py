@@ -19,8 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from horovod_runner.config import RunConfig
+from horovod_runner.outlook import Outlook
 from horovod_runner.record import RunResult
 from horovod_runner.store import RunFolder, Store
+
+ROOM_FOR_OTHERS = 5  # lines of a terminal that the table of runs leaves to what stands around it
 
 _MARKS = {
     "completed": "[green]done",
@@ -73,23 +76,18 @@ class Lines:
 
     def __init__(self, console: Console, configs: Sequence[RunConfig], store: Store) -> None:
         self._console, self._all = console, len(configs)
-        self._done = sum(store.folder(config).done for config in configs)
-        self._began = time.monotonic()
-        self._spent: list[float] = []
+        self._outlook = Outlook(configs, store)
 
     def started(self, config: RunConfig, folder: RunFolder) -> None:
         """Say which run begins."""
-        self._began = time.monotonic()
-        self._console.print(
-            f"[{self._done + 1}/{self._all}] {name_of(config)} …", highlight=False, markup=False, soft_wrap=True
-        )
+        self._outlook.started()
+        say(self._console, f"[{self._all - self._outlook.left + 1}/{self._all}] {name_of(config)} …")
 
     def ended(self, config: RunConfig, result: RunResult) -> None:
         """Say how the run ended and what is left."""
-        self._done += 1
-        self._spent.append(time.monotonic() - self._began)
-        left = (self._all - self._done) * sum(self._spent) / len(self._spent)
-        rest = f"; about {_roughly(left)} left" if self._done < self._all else ""
+        self._outlook.ended(config, result)
+        time_left = self._outlook.words()
+        rest = f"; {time_left} left" if self._outlook.left and time_left else ""
         say(self._console, f"      {outcome(result)}{rest}")
 
 
@@ -100,16 +98,16 @@ class LiveTable:
         self.live, self._configs = live, configs
         self._results = {c.run_id: store.folder(c).read_result() for c in configs if store.folder(c).done}
         self._current: Current | None = None
-        self._spent: dict[str, float] = {}
+        self._outlook = Outlook(configs, store)
 
     def started(self, config: RunConfig, folder: RunFolder) -> None:
         """Show the run as the one in flight."""
         self._current = Current(config, folder)
+        self._outlook.started()
 
     def ended(self, config: RunConfig, result: RunResult) -> None:
         """Show the run's outcome."""
-        if self._current is not None:
-            self._spent[config.run_id] = time.monotonic() - self._current.began
+        self._outlook.ended(config, result)
         self._current = None
         self._results[config.run_id] = result
         self.redraw()
@@ -122,9 +120,16 @@ class LiveTable:
         table = Table(box=None, pad_edge=False)
         for title in ("run", "", ""):
             table.add_column(title)
-        for config in self._configs:
+        for config in self._window():
             table.add_row(name_of(config), *self._cells(config))
         return table
+
+    def _window(self) -> Sequence[RunConfig]:
+        """Return as many runs as the terminal has room for: the one in flight, those before it, a few after it."""
+        room = max(1, self.live.console.height - ROOM_FOR_OTHERS)
+        now = next((i for i, config in enumerate(self._configs) if config.run_id not in self._results), 0)
+        last = min(len(self._configs), now + 1 + room // 3)
+        return self._configs[max(0, last - room) : max(last, room)]
 
     def _cells(self, config: RunConfig) -> tuple[str | ProgressBar, str]:
         result = self._results.get(config.run_id)
@@ -138,20 +143,12 @@ class LiveTable:
         return ProgressBar(total=planned, completed=done, width=24), f"step {done} of {planned}  {loss}"
 
     def _left(self) -> str:
-        """Say how many runs are left, and how long they take if they are like those of this session."""
-        waiting = sum(config.run_id not in self._results for config in self._configs)
-        if not waiting:
+        """Say how many runs are left, and how long they will take."""
+        if not self._outlook.left:
             return "all runs are done"
-        left = f"{waiting} run{'s'[: waiting > 1]} left"
-        if not self._spent:
-            return left
-        running = 0.0 if self._current is None else time.monotonic() - self._current.began
-        seconds = max(0.0, waiting * sum(self._spent.values()) / len(self._spent) - running)
-        return f"{left}, about {_roughly(seconds)} if they are like those before"
-
-
-def _roughly(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
+        left = f"{self._outlook.left} run{'s'[: self._outlook.left > 1]} left"
+        time_left = self._outlook.words()
+        return f"{left}, {time_left}" if time_left else left
 
 
 def outcome(result: RunResult) -> str:
@@ -184,6 +181,6 @@ def watching(configs: Sequence[RunConfig], store: Store, console: Console) -> It
 
 
 def _redraw_until(over: threading.Event, table: LiveTable, live: Live) -> None:
-    while not over.wait(0.5):
+    while not over.wait(1.0):
         table.redraw()
         live.refresh()

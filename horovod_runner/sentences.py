@@ -38,7 +38,9 @@ def wrong_value(key: str, item: Mapping[str, Any]) -> str:
     """Return the sentence about one of pydantic's complaints: what should stand there, and what does."""
     if item["type"] == "missing":
         return f"{key}: is missing; add it"
-    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] in ("model_type", "dict_type"):
+        return f"{key}: should be a group of settings, but it is {shown(item['input'])}"
+    message = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
     message = f"{key}: {message[:1].lower()}{message[1:]}"
     return message if item["type"] == "value_error" else f"{message}, but it is {shown(item['input'])}"
 

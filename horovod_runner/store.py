@@ -21,7 +21,7 @@ from typing import Any
 
 from horovod_runner.config import RunConfig, decode
 from horovod_runner.errors import UserError
-from horovod_runner.record import RunResult, StepRecord, result_from_json, step_from_json
+from horovod_runner.record import RunResult, StepRecord, result_from_json, step_columns_from_json, step_from_json
 
 DEFAULT_RESULTS = Path("results")
 
@@ -91,10 +91,14 @@ class RunFolder:
 
     def read_steps(self) -> list[StepRecord]:
         """Return the recorded steps; a last line that was cut short is left out."""
-        if not self.steps_file.exists():
-            return []
-        lines = _read_text(self.steps_file).split("\n")
-        return [step_from_json(line, str(self.steps_file)) for line in lines[:-1]]
+        return [step_from_json(line, str(self.steps_file)) for line in self._step_lines()]
+
+    def read_step_columns(self) -> dict[str, list[Any]]:
+        """Return the recorded steps as a list for each field, for whoever reads many; see step_columns_from_json."""
+        return step_columns_from_json(self._step_lines(), str(self.steps_file))
+
+    def _step_lines(self) -> list[str]:
+        return _read_text(self.steps_file).split("\n")[:-1] if self.steps_file.exists() else []
 
     def append_steps(self, steps: Sequence[StepRecord]) -> None:
         """Add lines for these steps, and see them to the disk."""

@@ -13,7 +13,8 @@ from typing import Any
 
 from horovod_runner.analysis.runs import Run, flat
 
-OF_A_CELL = ("framework", "workers", "seed", "repeat")
+OF_A_RUN = ("seed", "repeat")
+OF_A_CELL = ("framework", "workers", *OF_A_RUN)
 FREE_BATCH = {"weak": "global_batch", "strong": "local_batch"}
 OF_AN_ARM = ("measure", "strategy", "allreduce.")  # silent workers and loaders serve any way of reducing
 

@@ -6,24 +6,21 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 import matplotlib
-import pandas
 
-from horovod_runner.analysis import plots, words
-from horovod_runner.analysis.summary import Group, cell_rows
-from horovod_runner.analysis.tables import epoch_table, step_table
+from horovod_runner.analysis import panels, plots, time_plots, words
+from horovod_runner.analysis.scaling import Scaling
+from horovod_runner.analysis.summary import Group
 from horovod_runner.store import full_disk_named, write_bytes
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -31,42 +28,47 @@ ElementTree.register_namespace("", SVG[1:-1])
 ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 COLUMNS = 2
 LONGEST_NAME = 80
-MOST_WITH_STEPS = 16  # completed runs of a group whose every step is drawn; of more, the means of epochs
 PAGE_COLOURS = {plots.INK: "--ink", plots.FAINT: "--faint"} | {
     colour: f"--{name}" for name, (_, colour, _) in plots.FRAMEWORKS.items()
 }
-Panel = tuple[str, Callable[["Axes"], "Axes"]]
+PAGE_COLOURS |= {colour: f"--{part}" for part, (_, colour) in time_plots.PARTS.items()} | {"#ffffff": "--card"}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One panel within the page: what it shows in words, and the drawing."""
+    """One panel within the page: what it shows in words, the drawing, and the file of the sheet that it was cut from."""
 
     caption: str
     svg: str
+    file: str
 
 
-def draw(group: Group, folder: Path) -> list[Picture]:
-    """Write the group's sheet as PNG and SVG into `folder`, and return its panels for the page.
+def draw(group: Group, scalings: Sequence[Scaling], folder: Path) -> list[Picture]:
+    """Write the group's sheets as PNG and SVG into `folder`, and return their panels for the page.
 
     Empty where no completed run has anything to show. UserError when the folder cannot be written.
     """
-    panels = list(_panels(group))
-    if not panels:
-        return []
-    figure, axes = plots.sheet(len(panels), COLUMNS)
-    for place, (_, panel) in zip(axes, panels, strict=True):
+    sheets = panels.sheets(group, scalings)
+    return [picture for kind, drawn in sheets.items() for picture in _sheet(group, kind, drawn, folder)]
+
+
+def _sheet(group: Group, kind: str, drawn: Sequence[panels.Panel], folder: Path) -> Iterator[Picture]:
+    """Write one sheet; `kind` is what is appended to its file's name."""
+    figure, axes = plots.sheet(len(drawn), COLUMNS)
+    for place, (_, panel) in zip(axes, drawn, strict=True):
         panel(place)
     name = f"{group.experiment}: {words.job(group.workload)}, {words.scaling(group)} {words.settings(group.distinct)}"
     figure.text(0.995, 0.005, name.strip(), ha="right", va="bottom", fontsize=8, color=plots.FAINT)
+    file = f"{file_name(group)}{kind}"
     with full_disk_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
     drawing = rendered(figure, "svg")
-    write_bytes(folder / f"{file_name(group)}.svg", drawing)
-    write_bytes(folder / f"{file_name(group)}.png", rendered(figure, "png"))
-    captions = [caption for caption, _ in panels]
-    mark = hashlib.sha256(json.dumps([group.experiment, file_name(group)]).encode()).hexdigest()[:8]
-    return [Picture(*pair) for pair in zip(captions, cut(drawing, captions, mark), strict=True)]
+    write_bytes(folder / f"{file}.svg", drawing)
+    write_bytes(folder / f"{file}.png", rendered(figure, "png"))
+    captions = [caption for caption, _ in drawn]
+    mark = hashlib.sha256(json.dumps([group.experiment, file]).encode()).hexdigest()[:8]
+    for caption, svg in zip(captions, cut(drawing, captions, mark), strict=True):
+        yield Picture(caption, svg, f"{file}.svg")
 
 
 def file_name(group: Group) -> str:
@@ -77,26 +79,6 @@ def file_name(group: Group) -> str:
     if len(name) <= LONGEST_NAME:
         return name
     return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
-def _panels(group: Group) -> Iterator[Panel]:
-    """Yield a caption and a drawing function for whatever the completed runs carry."""
-    epochs, cells = epoch_table(group.completed), pandas.DataFrame(cell_rows([group]))
-    few = 0 < len(group.completed) <= MOST_WITH_STEPS
-    if few:
-        yield "Training loss of every step, as a running mean.", partial(plots.steps, step_table(group.completed))
-    for value in ("val_loss",) if few else ("train_loss", "val_loss"):
-        if epochs[value].notna().any():
-            yield f"{plots.TITLES[value]} after each epoch.", partial(plots.curves, epochs, value=value)
-    for value in ("train_loss", "val_loss"):
-        if len(plots.pair(epochs, value)):
-            told = f"{plots.TITLES[value]} of TensorFlow less PyTorch's, same seed and workers; at zero they agree."
-            yield told, partial(plots.difference, epochs, value=value)
-    if epochs["val_metric"].notna().any():
-        yield f"Validation metric ({group.metric}) after each epoch.", partial(plots.curves, epochs, value="val_metric")
-    if cells["images_per_second"].notna().any():
-        told = "Images a second of all workers, with 95 % intervals; dotted: N times the framework's own 1 worker."
-        yield told, partial(plots.throughput, cells)
 
 
 def rendered(figure: Figure, kind: str) -> bytes:
@@ -139,6 +121,7 @@ def _element(axes: Element, definitions: Mapping[str | None, Element], attribute
 def _for_the_page(svg: str, mark: str) -> str:
     svg = re.sub(r"font: ((?:bold |\d+ )?[\d.]+px)[^;\"]*", r"font: \1 system-ui, sans-serif", svg)
     svg = svg.replace(' id="', f' id="{mark}').replace("url(#", f"url(#{mark}").replace('href="#', f'href="#{mark}')
+    svg = re.sub(r'(<g id="[^"]*patch_\d+">\s*<path [^>]*style="fill: )#ffffff', r"\1none", svg)
     for colour, variable in PAGE_COLOURS.items():
         svg = svg.replace(colour, f"var({variable})")
-    return re.sub(r'(<g id="[^"]*patch_\d+">\s*<path [^>]*style="fill: )#ffffff', r"\1none", svg)
+    return svg

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from horovod_runner.analysis import words
 from horovod_runner.analysis.figures import Picture
 from horovod_runner.analysis.plots import FRAMEWORKS
 from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.scaling import studies
+from horovod_runner.analysis.scaling import Scaling, studies
 from horovod_runner.analysis.stats import Bounded, ratio
 from horovod_runner.analysis.summary import Cell, Group, all_runs
 
@@ -23,18 +23,28 @@ TEMPLATES = Path(__file__).parent / "templates"
 MOST_COMMANDS = 16
 
 
+class Shown(NamedTuple):
+    """A group on the page: what its runs say of scaling, and its pictures (None where they were left out)."""
+
+    group: Group
+    scalings: Sequence[Scaling]
+    pictures: Sequence[Picture] | None
+
+
 @dataclass(frozen=True)
 class Study:
-    """An experiment on the page: its groups, each with its pictures (None where they were left out), and its notes."""
+    """An experiment on the page: its groups, its notes, and where its figures and tables lie, seen from the page."""
 
     name: str
-    groups: Sequence[tuple[Group, Sequence[Picture] | None]]
+    groups: Sequence[Shown]
     notes: Sequence[str]
+    figures: str
+    tables: Sequence[str]
 
     @property
     def runs(self) -> list[Run]:
         """All its runs."""
-        return all_runs(group for group, _ in self.groups)
+        return all_runs(shown.group for shown in self.groups)
 
     @property
     def failures(self) -> list[Run]:
@@ -59,9 +69,12 @@ def framework(name: str) -> str:
     return FRAMEWORKS.get(name, (name,))[0]
 
 
-def findings(group: Group) -> list[str]:
-    """Return what the group's figures say in sentences, each with its interval, or that they cannot tell."""
-    return [*_scaling_findings(group), *_speed_findings(group), *_loss_findings(group)]
+def findings(group: Group, scalings: Sequence[Scaling] | None = None) -> list[str]:
+    """Return what the group's figures say in sentences, each with its interval, or that they cannot tell.
+
+    `scalings`: what `scaling.studies` says of the group, where that is already known.
+    """
+    return [*_scaling_findings(group, studies(group) if scalings is None else scalings), *_speed_findings(group), *_loss_findings(group)]
 
 
 def excluded(group: Group) -> str:
@@ -103,8 +116,8 @@ def commands(runs: Sequence[Run]) -> list[str]:
     return different[:MOST_COMMANDS] + ([f"… and {more} more"] if more > 0 else [])
 
 
-def _scaling_findings(group: Group) -> Iterator[str]:
-    for made in studies(group):
+def _scaling_findings(group: Group, scalings: Sequence[Scaling]) -> Iterator[str]:
+    for made in scalings:
         name, most = framework(made.framework), made.points[-1]
         gain, part = words.with_bounds(most.speedup), words.with_bounds(most.efficiency)
         base = f"its {words.count(made.baseline_workers, 'worker')}"
@@ -112,7 +125,6 @@ def _scaling_findings(group: Group) -> Iterator[str]:
             base += f", taken as {made.baseline_workers}"
         start = f"{name} on {most.workers} workers makes {gain} times the images/s of {base}"
         yield f"{start}: a {group.scaling}-scaling efficiency of {part}."
-        yield f"{name}: {' '.join(words.scaling_told(made))}"
 
 
 def _speed_findings(group: Group) -> Iterator[str]:

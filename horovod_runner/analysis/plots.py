@@ -7,6 +7,7 @@ Tables are pandas DataFrames as `tables.epochs` and `tables.cells` give them. No
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,7 +25,8 @@ FRAMEWORKS: dict[str, tuple[str, str, str]] = {  # name as written, colour, mark
     "torch": ("PyTorch", "#0072b2", "o"),
 }
 OTHER_COLOURS = ("#009e73", "#cc79a7", "#56b4e9")
-LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
+DASHED: Any = (0, (5, 2))
+LINES: tuple[Any, ...] = ("-", DASHED, (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
 TITLES = {"train_loss": "Training loss", "val_loss": "Validation loss", "val_metric": "Validation metric"}
 PANEL_INCHES = (5.0, 3.1)
 MARGINS = {"left": 0.115, "right": 0.41, "bottom": 0.16, "top": 0.11}  # of a panel; names stand on the right
@@ -67,6 +69,7 @@ class End(NamedTuple):
     name: str
     colour: str
     line: Any
+    marker: str = ""
 
 
 def sheet(panels: int, columns: int = 2) -> tuple[Figure, list[Axes]]:
@@ -88,8 +91,8 @@ def curves(table: pandas.DataFrame, axes: Axes, value: str) -> Axes:
     ends = []
     known = table.dropna(subset=[value])
     for (framework, workers), rows in known.groupby(["framework", "workers"]):
-        look = {"color": _colour(framework), "linestyle": _line(workers, known), "marker": _marker(framework)}
-        ends.append(_curve(axes, rows, value, f"{_name(framework)}, {_workers(workers)}", look))
+        look = {"color": colour(framework), "linestyle": _line(workers, known), "marker": marker(framework)}
+        ends.append(_curve(axes, rows, value, f"{framework_name(framework)}, {named_workers(workers)}", look))
     titled(axes, _title(value, known), "epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return name_ends(axes, ends)
@@ -103,10 +106,10 @@ def steps(table: pandas.DataFrame, axes: Axes) -> Axes:
     """
     ends = []
     for (framework, workers), rows in table.groupby(["framework", "workers"]):
-        look = {"color": _colour(framework), "linestyle": _line(workers, table), "marker": ""}
+        look = {"color": colour(framework), "linestyle": _line(workers, table), "marker": ""}
         smooth = rows.assign(train_loss=rows.groupby("run_id")["train_loss"].transform(_running_mean))
         smooth["epoch"] = rows["step"] / (rows["step"] / rows["epoch"]).max()
-        ends.append(_curve(axes, smooth, "train_loss", f"{_name(framework)}, {_workers(workers)}", look))
+        ends.append(_curve(axes, smooth, "train_loss", f"{framework_name(framework)}, {named_workers(workers)}", look))
     titled(axes, "Training loss, every step", "epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return name_ends(axes, ends)
@@ -126,12 +129,21 @@ def difference(table: pandas.DataFrame, axes: Axes, value: str, of: tuple[str, s
     axes.axhline(0, color=FAINT, linewidth=1)
     for workers, rows in parted.groupby("workers"):
         look = {"color": INK, "linestyle": _line(workers, parted), "marker": "D"}
-        ends.append(_curve(axes, rows, "difference", _workers(workers), look))
-    first, second = (_name(framework) for framework in of)
-    titled(axes, f"{_title(value, table)}: {first} − {second}", "epoch")
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 4))  # small differences have long numbers
+        ends.append(_curve(axes, rows, "difference", named_workers(workers), look))
+    first, second = (framework_name(framework) for framework in of)
+    power = _power_of_ten(parted["difference"])
+    titled(axes, f"{_title(value, table)}: {first} − {second}", "epoch", "" if power == 1 else f"× {power:g}")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda height, _: f"{height / power:g}"))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return name_ends(axes, ends)
+
+
+def _power_of_ten(values: pandas.Series[float]) -> float:
+    """Return what small numbers are divided by on an axis, where they would be too long to write; or else 1."""
+    largest = float(values.abs().max())
+    if not 0 < largest < 0.03:
+        return 1.0
+    return float(10.0 ** math.floor(math.log10(largest)))
 
 
 def pair(table: pandas.DataFrame, value: str, of: tuple[str, str] = ("tensorflow", "torch")) -> pandas.DataFrame:
@@ -155,11 +167,11 @@ def throughput(table: pandas.DataFrame, axes: Axes) -> Axes:
         apart = 1 + 0.03 * (place - (len(names) - 1) / 2)  # so that intervals do not cover each other
         _measured(rows, axes, framework, apart)
         x, y = rows["workers"].iloc[-1] * apart, rows["images_per_second"].iloc[-1]
-        ends.append(End(x, y, _name(framework), _colour(framework), "-"))
+        ends.append(End(x, y, framework_name(framework), colour(framework), "-"))
     ends += _ideal_lines(known, axes)
     titled(axes, "Throughput, all workers together", "workers", "images/s")
     axes.set_ylim(bottom=0)
-    _worker_ticks(axes, sorted(set(known["workers"])))
+    worker_ticks(axes, sorted(set(known["workers"])))
     return name_ends(axes, ends)
 
 
@@ -186,7 +198,7 @@ def _measured(rows: pandas.DataFrame, axes: Axes, framework: str, apart: float) 
     mean = rows["images_per_second"]
     low = mean - rows["images_per_second_ci95_low"].astype(float).fillna(mean)
     high = (rows["images_per_second_ci95_high"].astype(float).fillna(mean) - mean).replace(float("inf"), 0)
-    style: dict[str, Any] = {"color": _colour(framework), "marker": _marker(framework), "markersize": 4.5}
+    style: dict[str, Any] = {"color": colour(framework), "marker": marker(framework), "markersize": 4.5}
     axes.errorbar(rows["workers"] * apart, mean, yerr=[low, high], capsize=3, linewidth=1.2, **style)
 
 
@@ -199,12 +211,13 @@ def _ideal_lines(known: pandas.DataFrame, axes: Axes) -> list[End]:
             continue
         ideal = float(one["images_per_second"].iloc[0])
         counts = sorted({1, most, *rows["workers"]})
-        axes.plot(counts, [ideal * n for n in counts], color=_colour(framework), linestyle=":", linewidth=1)
-        ends.append(End(most, ideal * most, f"{most} × {_name(framework)}'s 1 worker", _colour(framework), ":"))
+        axes.plot(counts, [ideal * n for n in counts], color=colour(framework), linestyle=":", linewidth=1)
+        ends.append(End(most, ideal * most, f"{most} × {framework_name(framework)}'s 1 worker", colour(framework), ":"))
     return ends
 
 
-def _worker_ticks(axes: Axes, counts: Sequence[int]) -> None:
+def worker_ticks(axes: Axes, counts: Sequence[int]) -> None:
+    """Put numbers of workers, and nothing else, on an axis on which doubling is a step."""
     axes.set_xscale("log", base=2)
     axes.set_xlim(min(counts, default=1) / 1.15, max(counts, default=1) * 1.15)
     axes.set_xticks(list(counts))
@@ -231,6 +244,8 @@ def name_ends(axes: Axes, ends: Sequence[End]) -> Axes:
         axes.annotate("", xy=(end.x, end.y), xytext=(1.04, height), textcoords="axes fraction", arrowprops=leader)
         sample = {"color": end.colour, "linestyle": end.line, "linewidth": 1.6, "transform": axes.transAxes}
         axes.plot([1.04, 1.14], [height, height], clip_on=False, **sample)
+        if end.marker:
+            axes.plot([1.09], [height], end.marker, markersize=4.5, clip_on=False, **sample)
         axes.text(1.16, height, end.name, color=end.colour, fontsize=8.5, va="center", transform=axes.transAxes)
     return axes
 
@@ -252,17 +267,20 @@ def _title(value: str, table: pandas.DataFrame) -> str:
     return TITLES[value]
 
 
-def _name(framework: str) -> str:
+def framework_name(framework: str) -> str:
+    """Return a framework's name as people write it."""
     return FRAMEWORKS.get(framework, (framework, "", ""))[0]
 
 
-def _colour(framework: str) -> str:
+def colour(framework: str) -> str:
+    """Return a framework's colour."""
     if framework in FRAMEWORKS:
         return FRAMEWORKS[framework][1]
     return OTHER_COLOURS[sum(framework.encode()) % len(OTHER_COLOURS)]
 
 
-def _marker(framework: str) -> str:
+def marker(framework: str) -> str:
+    """Return a framework's marker."""
     return FRAMEWORKS.get(framework, ("", "", "^"))[2]
 
 
@@ -270,5 +288,6 @@ def _line(workers: int, table: pandas.DataFrame) -> Any:
     return LINES[sorted(set(table["workers"])).index(workers) % len(LINES)]
 
 
-def _workers(workers: int) -> str:
+def named_workers(workers: int) -> str:
+    """Return `1 worker`, `2 workers`."""
     return "1 worker" if workers == 1 else f"{workers} workers"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -11,14 +13,15 @@ from typing import TYPE_CHECKING
 from horovod_runner.analysis import tables, terminal, words
 from horovod_runner.analysis.pack import is_packed
 from horovod_runner.analysis.runs import unfinished
-from horovod_runner.analysis.summary import Group, all_runs, groups
+from horovod_runner.analysis.scaling import studies
+from horovod_runner.analysis.summary import Group, all_runs, cell_rows, groups
 from horovod_runner.parity.rows import find_table
-from horovod_runner.store import write_text
+from horovod_runner.store import full_disk_named, write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from horovod_runner.analysis.page import Study
+    from horovod_runner.analysis.page import Shown, Study
     from horovod_runner.analysis.parity import Proof
 
 MOST_DRAWN = 8  # groups with figures in one report: a matrix has hundreds, and drawing one takes a second
@@ -28,8 +31,8 @@ PAGE = "report.html"
 def write_report(root: Path, out: Path | None = None, console: Console | None = None) -> Path:
     """Print the tables of the results below `root`, write figures and page, and return the path of the page.
 
-    The page is `<root>/report.html` and figures lie in `<experiment>/figures/`; with `out`, the page is that file and
-    the figures lie in `figures/<experiment>/` beside it. UserError when there is nothing to report, a result is
+    The page is `<root>/report.html`, figures lie in `<experiment>/figures/` and CSV files in `<experiment>/tables/`;
+    with `out`, the page is that file and these lie in `figures/<experiment>/` and `tables/<experiment>/` beside it. UserError when there is nothing to report, a result is
     damaged, or a place cannot be written.
     """
     proven = find_table(root)
@@ -39,7 +42,7 @@ def write_report(root: Path, out: Path | None = None, console: Console | None = 
     from horovod_runner.analysis import page
 
     file = out or root / PAGE
-    write_text(file, page.render(list(_studies(chosen, root, out)), _proof(proven, out)))
+    write_text(file, page.render(list(_studies(chosen, root, file, out is not None)), _proof(proven, out)))
     return file
 
 
@@ -52,16 +55,45 @@ def _proof(folder: Path | None, out: Path | None) -> Proof | None:
     return parity.proof(folder, out.parent / "figures" / "parity" if out else folder / "figures")
 
 
-def _studies(chosen: Sequence[Group], root: Path, out: Path | None) -> Iterator[Study]:
+def _studies(chosen: Sequence[Group], root: Path, file: Path, elsewhere: bool) -> Iterator[Study]:
+    """Draw and tabulate every experiment for the page `file`; `elsewhere`: beside the page, not beside the results."""
     from horovod_runner.analysis import figures, page
 
-    studies = [(name, list(members)) for name, members in groupby(chosen, key=lambda group: group.experiment)]
-    for name, together in studies:
-        home = _home(together, root)
-        folder = out.parent / "figures" / name if out else home / "figures"
-        picked = _picked(together, max(2, MOST_DRAWN // len(studies)))
-        drawn = [(group, figures.draw(group, folder) if i in picked else None) for i, group in enumerate(together)]
-        yield page.Study(name, drawn, list(_notes(drawn, home)))
+    together = [(name, list(members)) for name, members in groupby(chosen, key=lambda group: group.experiment)]
+    for name, members in together:
+        home = _home(members, root)
+        drawn_to, tabled_to = (
+            file.parent / kind / name if elsewhere else home / kind for kind in ("figures", "tables")
+        )
+        picked = _picked(members, max(2, MOST_DRAWN // len(together)))
+        shown = []
+        for place, group in enumerate(members):
+            scalings = studies(group)
+            pictures = figures.draw(group, scalings, drawn_to) if place in picked else None
+            shown.append(page.Shown(group, scalings, pictures))
+        written = [_from(file, table) for table in _write_tables(shown, tabled_to)]
+        yield page.Study(name, shown, list(_notes(shown, home)), _from(file, drawn_to), written)
+
+
+def _from(file: Path, other: Path) -> str:
+    """Return where the other file lies, seen from the first."""
+    return os.path.relpath(other, file.parent)
+
+
+def _write_tables(shown: Sequence[Shown], folder: Path) -> Iterator[Path]:
+    """Write the cells, and what they say of scaling where they say anything, as CSV; yield the files."""
+    import pandas
+
+    scaling = [row for one in shown for made in one.scalings for row in tables.scaling_rows(one.group, made)]
+    rows = {"cells.csv": cell_rows(one.group for one in shown), "scaling.csv": scaling}
+    with full_disk_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, chosen in rows.items():
+        if chosen:
+            table = pandas.DataFrame(chosen)
+            table["settings"] = table["settings"].map(json.dumps)
+            write_text(folder / name, table.to_csv(index=False))
+            yield folder / name
 
 
 def _picked(together: Sequence[Group], most: int) -> set[int]:
@@ -80,11 +112,11 @@ def _home(together: Sequence[Group], root: Path) -> Path:
     return folder if folder == root else folder.parent
 
 
-def _notes(drawn: Sequence[tuple[Group, object]], home: Path) -> Iterator[str]:
+def _notes(shown: Sequence[Shown], home: Path) -> Iterator[str]:
     """Yield what a reader should know about how the study was put together."""
-    runs = all_runs(group for group, _ in drawn)
+    runs = all_runs(one.group for one in shown)
     failed, begun = sum(not run.completed for run in runs), unfinished(home)
-    undrawn = sum(pictures is None for _, pictures in drawn)
+    undrawn = sum(one.pictures is None for one in shown)
     if failed:
         yield f"{words.count(failed, 'run')} of {len(runs)} did not complete; they are listed below, and in no figure."
     if begun:
@@ -94,6 +126,6 @@ def _notes(drawn: Sequence[tuple[Group, object]], home: Path) -> Iterator[str]:
     if len({str(run.provenance.get("versions")) for run in runs}) > 1:
         yield "These runs were made with different versions of something: see Versions below before comparing."
     if undrawn:
-        yield f"Not every group has figures: {undrawn} of {len(drawn)} have a table alone."
+        yield f"Not every group has figures: {undrawn} of {len(shown)} have a table alone."
     if is_packed(home) and not runs[0].packed:
         yield "Runs that this folder holds packed are left out, because there are newer ones beside them."

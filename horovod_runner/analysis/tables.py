@@ -17,11 +17,15 @@ from horovod_runner.record import StepRecord
 from horovod_runner.store import RunFolder
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas
+    from numpy.typing import NDArray
 
     from horovod_runner.analysis.scaling import Scaling
     from horovod_runner.analysis.summary import Group
 
+FIELDS = list(StepRecord.model_fields)
+REAL = set(FIELDS) - {"step", "epoch", "worker_seconds", "batch"}
 IDENTITY = ["experiment", "run_id", "status", "framework", "workload", "workers", "local_batch", "global_batch"]
 IDENTITY += ["scaling", "seed", "repeat"]
 
@@ -58,14 +62,28 @@ def steps(root: Path, packed: bool = False) -> pandas.DataFrame:
     return step_table(read(Path(root), packed))
 
 
-def step_table(chosen: Sequence[Run]) -> pandas.DataFrame:
-    """Return the table of `steps` for runs that are already in hand."""
+def step_table(chosen: Sequence[Run], fields: Sequence[str] = FIELDS) -> pandas.DataFrame:
+    """Return the table of `steps` for runs that are already in hand, with these fields of the steps alone."""
     import pandas
 
-    kinds = [_loose_steps(chosen), *_packed_steps(chosen)]
-    recorded = pandas.concat([table for table in kinds if len(table)] or kinds, ignore_index=True)
+    kinds = [*_loose_steps(chosen, fields), *_packed_steps(chosen, fields)]
+    columns = pandas.DataFrame(columns=["experiment", "run_id", *fields])
+    recorded = pandas.concat([table for table in kinds if len(table)] or [columns], ignore_index=True)
     identity = pandas.DataFrame([_identity(run) for run in chosen])
     return identity.merge(recorded, on=["experiment", "run_id"])
+
+
+def clocks(chosen: Sequence[Run]) -> Iterator[tuple[Run, NDArray[np.float64]]]:
+    """Yield each run that recorded steps, with every worker's seconds of its timed steps, shape (steps, workers)."""
+    packed = list(_packed_steps(chosen, ["step", "worker_seconds"]))
+    stored = {key: steps for table in packed for key, steps in table.groupby(["experiment", "run_id"])}
+    for run in chosen:
+        recorded = stored.get((run.experiment, run.result.run_id)) if run.packed else _recorded(run)
+        if recorded is not None:
+            timed = zip(recorded["step"], recorded["worker_seconds"], strict=True)
+            rows = [seconds for step, seconds in timed if step > run.result.discarded_steps]
+            if rows:
+                yield run, _numbers(rows)
 
 
 def cells(root: Path, packed: bool = False) -> pandas.DataFrame:
@@ -89,7 +107,25 @@ def scaling(root: Path, packed: bool = False) -> pandas.DataFrame:
     from horovod_runner.analysis.summary import groups
 
     chosen = groups(read(Path(root), packed))
-    return pandas.DataFrame([row for group in chosen for made in studies(group) for row in _scaling_rows(group, made)])
+    return pandas.DataFrame([row for group in chosen for made in studies(group) for row in scaling_rows(group, made)])
+
+
+def scaling_rows(group: Group, made: Scaling) -> Iterator[dict[str, Any]]:
+    """Yield one flat row a number of workers of a study."""
+    from horovod_runner.analysis.parts import NAMES
+    from horovod_runner.analysis.summary import bounds
+
+    place = {name: getattr(group, name) for name in ("experiment", "workload", "scaling", "fixed_batch", "machine")}
+    whole = {"knee": made.knee.measured, "repeats_needed": made.repeats_needed, "verdict": made.verdict}
+    for point in made.points:
+        parts = made.parts[point.workers]
+        row = place | {"framework": made.framework, "workers": point.workers, "oversubscribed": point.oversubscribed}
+        row |= {"baseline_workers": made.baseline_workers}
+        row |= bounds("speedup", point.speedup) | bounds("efficiency", point.efficiency)
+        row |= bounds("ceiling_speedup", point.ceiling) | {"step_seconds": parts.step}
+        for name in NAMES:
+            row |= bounds(f"{name}_seconds", parts.intervals.get(name)) | {f"{name}_seconds": getattr(parts, name)}
+        yield row | bounds("predicted_knee", made.knee.predicted) | whole | {"settings": dict(group.distinct)}
 
 
 def epoch_table(chosen: Sequence[Run]) -> pandas.DataFrame:
@@ -106,23 +142,6 @@ def _packed_folders(root: Path) -> Iterator[Path]:
 
 def _identity(run: Run) -> dict[str, Any]:
     return {name: getattr(run.result, name) for name in IDENTITY} | {"experiment": run.experiment}
-
-
-def _scaling_rows(group: Group, made: Scaling) -> Iterator[dict[str, Any]]:
-    from horovod_runner.analysis.parts import NAMES
-    from horovod_runner.analysis.summary import bounds
-
-    place = {name: getattr(group, name) for name in ("experiment", "workload", "scaling", "fixed_batch", "machine")}
-    whole = {"knee": made.knee.measured, "repeats_needed": made.repeats_needed, "verdict": made.verdict}
-    for point in made.points:
-        parts = made.parts[point.workers]
-        row = place | {"framework": made.framework, "workers": point.workers, "oversubscribed": point.oversubscribed}
-        row |= {"baseline_workers": made.baseline_workers}
-        row |= bounds("speedup", point.speedup) | bounds("efficiency", point.efficiency)
-        row |= bounds("ceiling_speedup", point.ceiling) | {"step_seconds": parts.step}
-        for name in NAMES:
-            row |= bounds(f"{name}_seconds", parts.intervals.get(name)) | {f"{name}_seconds": getattr(parts, name)}
-        yield row | bounds("predicted_knee", made.knee.predicted) | whole | {"settings": dict(group.distinct)}
 
 
 def _epoch_rows(run: Run) -> Iterator[dict[str, Any]]:
@@ -143,23 +162,35 @@ def _validated_epochs(run: Run) -> list[int]:
     return [epoch for epoch in range(1, last + 1) if epoch % every == 0 or epoch == last]
 
 
-def _loose_steps(chosen: Sequence[Run]) -> pandas.DataFrame:
+def _loose_steps(chosen: Sequence[Run], fields: Sequence[str]) -> Iterator[pandas.DataFrame]:
     import pandas
 
-    names = list(StepRecord.model_fields)
-    rows = (
-        (run.experiment, run.result.run_id, *(getattr(step, name) for name in names))
-        for run in chosen
-        if not run.packed
-        for step in RunFolder(run.folder).read_steps()
-    )
-    return pandas.DataFrame(rows, columns=["experiment", "run_id", *names])
+    for run in chosen:
+        if not run.packed:
+            read = _recorded(run)
+            columns = {name: _numbers(read[name]) if name in REAL else read[name] for name in fields}
+            if "worker_seconds" in columns:
+                columns["worker_seconds"] = [tuple(seconds) for seconds in read["worker_seconds"]]
+            yield pandas.DataFrame({"experiment": run.experiment, "run_id": run.result.run_id, **columns})
 
 
-def _packed_steps(chosen: Sequence[Run]) -> Iterator[pandas.DataFrame]:
+def _recorded(run: Run) -> dict[str, list[Any]]:
+    return RunFolder(run.folder).read_step_columns()
+
+
+def _numbers(values: Sequence[Any]) -> NDArray[np.float64]:
+    """Return what JSON has for numbers (missing ones, and NaN and Infinity as text) as numbers."""
+    import numpy as np
+
+    return np.array(values, dtype=float)
+
+
+def _packed_steps(chosen: Sequence[Run], fields: Sequence[str]) -> Iterator[pandas.DataFrame]:
     stored = [run for run in chosen if run.packed]
     for folder, experiment in {run.folder.parent: run.experiment for run in stored}.items():
         ids = [run.result.run_id for run in stored if run.folder.parent == folder]
-        table = packed_steps(folder, ids)
-        clocks = [tuple(row) for row in table["worker_seconds"].to_pylist()]
-        yield table.to_pandas().assign(experiment=experiment, worker_seconds=clocks)
+        table = packed_steps(folder, ids).select(["run_id", *fields])
+        steps = table.to_pandas().assign(experiment=experiment)
+        if "worker_seconds" in fields:
+            steps["worker_seconds"] = [tuple(row) for row in table["worker_seconds"].to_pylist()]
+        yield steps

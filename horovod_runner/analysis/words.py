@@ -22,8 +22,9 @@ MEANS = {
     "clock": "images/s: all images of all workers over all time of the timed steps, by the slowest worker's clock.",
     "speedup": "Speedup: over the same framework's baseline in the same table: its 1 worker, or else its smallest"
     " number M of workers, whose speedup is then M. Efficiency: speedup over workers (weak: the batch of a worker is"
-    f" fixed; strong: that of all workers together). {SHARED}: the workers' threads share cores, so that their speed does"
-    " not tell how the job scales; laws, knee and verdict leave them out.",
+    " fixed; strong: that of all workers together).",
+    "shared": f"{SHARED}: the workers' threads share cores, so that their speed does not tell how the job scales; laws,"
+    " knee and verdict leave them out.",
     "interval": "In brackets: 95 % confidence interval of the mean. Of a single run it comes from ten blocks of"
     " consecutive steps, and says how exactly this run was measured, not how another would turn out; of three or more"
     f" runs, each run is one sample. [{NOTHING}]: too few for an interval.",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from horovod_runner.config import RunConfig
 from horovod_runner.design import Experiment, put
 from horovod_runner.errors import UserError
 from horovod_runner.experiment import load_experiment, runs
@@ -26,7 +27,7 @@ WHOLE: dict[str, Any] = {
 
 def written(tmp_path: Path, plain: Any) -> Path:
     file = tmp_path / "question.yaml"
-    file.write_text(plain if isinstance(plain, str) else yaml.safe_dump(plain))
+    file.write_text(plain if isinstance(plain, str) else yaml.safe_dump(plain, sort_keys=False))
     return file
 
 
@@ -38,17 +39,36 @@ def refusal(tmp_path: Path, plain: Any) -> str:
     return str(caught.value)
 
 
+def arms(configs: list[RunConfig]) -> list[tuple[str, int, float]]:
+    return [(c.framework, c.workers, c.schedule.warmup_epochs) for c in configs]
+
+
 def test_base_times_axes_less_exclusions_in_blocks(tmp_path: Path) -> None:
     file = written(tmp_path, WHOLE)
-    configs = runs(load_experiment(file), file)
-    points = Counter((c.framework, c.workers, c.schedule.warmup_epochs) for c in configs)
+    experiment = load_experiment(file)
+    configs = runs(experiment, file)
+    points = Counter(arms(configs))
     assert len(points) == 6 and set(points.values()) == {3}
     assert all(c.schedule.scaling == "linear_workers" and c.experiment == "question" for c in configs)
     assert len({c.run_id for c in configs}) == 18
     blocks = [[c.repeat for c in configs[i : i + 6]] for i in (0, 6, 12)]
     assert blocks == [[0] * 6, [1] * 6, [2] * 6], "a block holds every point once, so that drift hits all alike"
-    order = [[(c.framework, c.workers, c.schedule.warmup_epochs) for c in configs[i : i + 6]] for i in (0, 6, 12)]
-    assert order[0] != order[1] or order[1] != order[2]
+    assert experiment.left_out() == [("a reason", 2)]
+
+
+def test_every_block_of_repeats_is_shuffled_the_same_way_every_time(tmp_path: Path) -> None:
+    file = written(tmp_path, {**WHOLE, "repeats": 20})
+    configs = runs(load_experiment(file), file)
+    blocks = [arms(configs[i : i + 6]) for i in range(0, 120, 6)]
+    once = written(tmp_path, {**WHOLE, "repeats": 1})
+    in_order = arms(runs(load_experiment(once), once))
+    assert in_order == sorted(in_order, key=lambda arm: (arm[0] == "tensorflow", *arm[1:])), "one block: file's order"
+    assert blocks[0] != in_order, "drift would always hit the same arm first"
+    assert len({block[0] for block in blocks}) >= 4, "no arm is always first"
+    file = written(tmp_path, {**WHOLE, "repeats": 20})
+    assert [c.run_id for c in runs(load_experiment(file), file)] == [c.run_id for c in configs]
+    other = file.rename(tmp_path / "another.yaml")
+    assert arms(runs(load_experiment(other), other)) != arms(configs), "another experiment has another order"
 
 
 def test_weak_and_strong_scaling(tmp_path: Path) -> None:
@@ -66,6 +86,106 @@ def test_settings_given_on_the_command_line_replace_axes(tmp_path: Path) -> None
     configs = runs(changed, file)
     assert {c.framework for c in configs} == {"torch"} and {c.schedule.scaling for c in configs} == {"none"}
     assert {c.data.name for c in configs} == {"synthetic"}
+    assert changed.left_out() == [], "what is excluded elsewhere is not excluded here"
+    held = load_experiment(file).changed({"framework": "tensorflow"})
+    assert {c.workers for c in runs(held, file)} == {1}, "an exclusion also holds for a value that was set"
+    strong = load_experiment(file).changed({"scaling": "strong"})
+    assert {c.scaling for c in runs(strong, file)} == {"strong"}
+
+
+def test_a_whole_group_does_not_undo_an_axis_inside_it(tmp_path: Path) -> None:
+    axes = {"data.image_size": [32, 64], "data": ["digits", "synthetic"], "framework": ["torch"]}
+    file = written(tmp_path, {"description": "x", "axes": axes})
+    points = {(c.data.name, c.data.image_size) for c in runs(load_experiment(file), file)}
+    assert points == {("digits", 32), ("digits", 64), ("synthetic", 32), ("synthetic", 64)}
+
+
+MANY = """\
+description: many mistakes
+base:
+  workload: alexnet
+  optimizer: {name: sgd, momentun: 0.9}
+  local_batch: 16
+  local_batch: 17
+  seed: x
+axes:
+  framework:
+    - torch
+    - jax
+  workers: [1, 2, -3]
+exclude:
+  - when: {nothing: 1}
+    because: none
+repeat: 3
+smoke:
+  base: {steps: 2}
+  axes: {seed: [0]}
+"""
+
+
+def test_all_mistakes_at_once_each_once_with_line_key_and_remedy(tmp_path: Path) -> None:
+    lines = refusal(tmp_path, MANY).splitlines()
+    file = tmp_path / "question.yaml"
+    found = {int(line.split(":")[1]): line.split(": ")[1] for line in lines if line.startswith(f"{file}:")}
+    assert found == {
+        3: "workload",
+        4: "optimizer.momentun",
+        6: "base.local_batch",
+        7: "seed",
+        11: "framework",
+        12: "workers",
+        14: "exclude.0.when.nothing",
+        16: "repeat",
+        19: "smoke.axes.seed",
+    }
+    assert len(lines) == len(found), "each once, not once a run"
+    assert list(found) == sorted(found)
+    assert "write momentum" in lines[1] and "write repeats" in lines[7] and '"jax"' in lines[4]
+
+
+def test_mistakes_of_the_smoke_variant_and_of_options_have_their_own_origin(tmp_path: Path) -> None:
+    text = "description: x\naxes:\n  framework: [torch]\n  workers: [1, 2]\nsmoke:\n  base:\n    seed: -1\n"
+    file = written(tmp_path, text + "  axes:\n    workers: [1,\n      0]\n")
+    experiment = load_experiment(file)
+    assert len(runs(experiment, file)) == 2
+    with pytest.raises(UserError) as caught:
+        runs(experiment.smoked().changed({"width": "wide", "framework": "jax", "data.siez": 3}), file)
+    said = {line.removeprefix(str(file)).rpartition(": ")[0] for line in str(caught.value).splitlines()}
+    assert said == {":7: seed", ":10: workers", ": --set width: width", ": --set framework: framework"} | {
+        ": --set data.siez: data.siez"
+    }
+
+
+def test_a_thousand_mistakes_are_counted(tmp_path: Path) -> None:
+    plain = {"description": "x", "base": {"framework": "torch"}, "axes": {"seed": list(range(-1000, 0))}}
+    lines = refusal(tmp_path, plain).splitlines()
+    assert len(lines) == 21 and lines[-1] == "… and 980 more"
+
+
+BILLION = "\n".join(["a0: &a0 [1, 1]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 30))])
+MERGED = "\n".join(["a0: &a0 {b: 1}", *(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}" for i in range(1, 9))])
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (BILLION, ["stands for more than"]),
+        (MERGED, ["stands for more than"]),
+        ("description: &x [*x]", ["stands for more than"]),
+        ("[" * 100_000, ["nests"]),
+        ("{description: x, repeats: 10000, axes: {seed: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}}", ["100000 runs"]),
+        ("x" * 2_000_000, ["larger"]),
+        ("a: 1\nseed: " + "9" * 5000, [":2: ", "mend it"]),
+        ("a: 1\nb: 2001-99-99", [":2: ", "mend it"]),
+        ("a: 1\nb: !!python/object:os.system x", [":2: ", "mend it"]),
+        ("a: 1\n\n? [b]\n: 3", [":3: ", "mend it"]),
+    ],
+)
+def test_texts_that_stand_for_too_much_or_for_nothing(tmp_path: Path, text: str, words: list[str]) -> None:
+    message = refusal(tmp_path, text)
+    assert all(word in message for word in words), message[:300]
+    assert len(message) < 3000
 
 
 @pytest.mark.parametrize(
@@ -82,6 +202,19 @@ def test_settings_given_on_the_command_line_replace_axes(tmp_path: Path) -> None
             {"axes": {"framework": ["torch"]}, "exclude": [{"when": {"framework": "torch"}, "because": "x"}]},
             ["every run"],
         ),
+        ({"exclude": [{"when": {"worker": 1}, "because": "x"}]}, ["exclude.0.when.worker", "no axis", "workers"]),
+        ({"exclude": [{"when": {"workers": 3}, "because": "x"}]}, ["exclude.0.when.workers", "3", "one of 1, 2"]),
+        ({"exclude": [{"when": {}, "because": "x"}]}, ["exclude.0.when"]),
+        ({"axes": {"framework": []}}, ["axes.framework"]),
+        ({"exclude": [], "axes": {"framework": ["torch"], "data": ["digits", {"name": "digits"}]}}, ["axes", "twice"]),
+        ({"axes": {"framework": ["torch"], "repeat": [1, 2]}}, ["axes.repeat", "repeats"]),
+        ({"base": {"scaling": "strong"}}, ["base.scaling", "beside base"]),
+        ({"smoke": {"axes": {"epochs": [1]}}}, ["smoke.axes.epochs", "smoke.base"]),
+        (
+            {"base": {"workload": ["unet"], "data": {"name": ["x"]}, "optimizer": {"name": {}}}},
+            ["workload", "data.name"],
+        ),
+        ({"base": {"local_batch": 1000}}, ["local_batch", "1437 training examples"]),
         ({"exclude": [{"when": {"workers": 1}}]}, ["because"]),
         ({"axes": {"framework": ["torch"], "workload.x": [1]}}, ["workload"]),
     ],

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.live import Live
 
 from horovod_runner.config import decode
+from horovod_runner.outlook import Outlook
 from horovod_runner.progress import Lines, LiveTable
 from horovod_runner.record import StepRecord
 from horovod_runner.store import Store, write_json
@@ -44,7 +45,42 @@ def test_the_table_follows_the_files_of_the_run_in_flight(tmp_path: Path) -> Non
     result = summarise(FIRST, "diverged", steps=[step(20, 1.25)], error="the training loss became nan at step 21")
     table.ended(FIRST, result)
     assert "diverged: the training loss became nan" in shown(console, table)
-    assert "1 run left, about" in shown(console, table)
+    assert "1 run left" in shown(console, table)
+
+
+def test_a_matrix_larger_than_the_terminal_shows_where_it_is(tmp_path: Path) -> None:
+    configs = [
+        decode({"framework": "torch", "steps": 40, "seed": seed, "local_batch": seed + 2}, "test") for seed in range(60)
+    ]
+    store = Store(tmp_path)
+    console = Console(width=140, height=20, file=io.StringIO(), force_terminal=True, color_system=None)
+    for config in configs[:30]:
+        store.open_run(config).write_result(summarise(config, "completed", steps=[step(40, 1.0)], wall_seconds=4))
+    table = LiveTable(Live(console=console, auto_refresh=False), configs, store)
+    table.started(configs[30], store.open_run(configs[30]))
+    table.redraw()
+    picture = shown(console, table)
+    assert len(picture.splitlines()) <= 20
+    assert "32 images each  starts" in picture and " 31 images each" in picture and " 33 images each" in picture
+    assert "30 runs left" in picture
+
+
+def test_the_time_that_is_left_is_that_of_runs_like_those(tmp_path: Path) -> None:
+    """Ten runs of one framework took 4 seconds each; 20 of them are left, and 30 of the other, which is unknown."""
+    runs = {
+        f: [decode({"framework": f, "steps": 40, "seed": s}, "test") for s in range(30)]
+        for f in ("torch", "tensorflow")
+    }
+    store = Store(tmp_path)
+    steps = [step(number, 1.0) for number in range(1, 41)]
+    for config in runs["torch"][:10]:
+        store.open_run(config).write_result(summarise(config, "completed", steps=steps, wall_seconds=4))
+    outlook = Outlook([*runs["torch"], *runs["tensorflow"]], store)
+    assert outlook.left == 50
+    assert outlook.words() == "about 80 s for those like runs that were done, and 30 unlike any so far"
+    outlook.ended(runs["tensorflow"][0], summarise(runs["tensorflow"][0], "completed", steps=steps, wall_seconds=10))
+    assert outlook.words() == "about 6 min", "29 of 10 seconds beside 20 of 4"
+    assert Outlook(runs["torch"][:10], store).words() == "" and Outlook(runs["torch"][:10], store).left == 0
 
 
 def test_lines_count_what_was_done_before(tmp_path: Path) -> None:

@@ -1,0 +1,164 @@
+"""Which panels a group of runs gets, from its runs and from what `scaling.study` says of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas
+
+from horovod_runner.analysis import plots, scaling_plots, time_plots
+from horovod_runner.analysis.runs import Run
+from horovod_runner.analysis.scaling import THRESHOLD, Scaling
+from horovod_runner.analysis.summary import Group, bounds, cell_rows
+from horovod_runner.analysis.tables import clocks, epoch_table, step_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_WITH_STEPS = 16  # completed runs of a group whose every step is drawn; of more, the means of epochs
+MOST_STEPS_READ = 300_000  # of a group, about a second: beyond that the first repeats stand for all
+LAWS = {"usl": "USL", "amdahl": "Amdahl", "gustafson": "Gustafson"}  # short names, beside curves
+Panel = tuple[str, Callable[["Axes"], "Axes"]]
+
+
+def sheets(group: Group, scalings: Sequence[Scaling]) -> dict[str, list[Panel]]:
+    """Return a group's panels by sheet: what is appended to its name, and a caption and a drawing for each panel.
+
+    Where several numbers of workers were measured, scaling and times have a sheet of their own.
+    """
+    learning, timing = list(_learning(group)), list(_timing(group))
+    if scalings:
+        made = {"-scaling": [*_scaling(scalings), *timing], "": learning}
+    else:
+        made = {"": learning + timing}
+    return {kind: drawn for kind, drawn in made.items() if drawn}
+
+
+def _learning(group: Group) -> Iterator[Panel]:
+    """Yield losses, metric and throughput, whatever of them the completed runs carry."""
+    epochs, cells = epoch_table(group.completed), pandas.DataFrame(cell_rows([group]))
+    few = 0 < len(group.completed) <= MOST_WITH_STEPS
+    if few:
+        every = step_table(group.completed, ["step", "epoch", "train_loss"])
+        yield "Training loss of every step, as a running mean.", partial(plots.steps, every)
+    for value in ("val_loss",) if few else ("train_loss", "val_loss"):
+        if epochs[value].notna().any():
+            yield f"{plots.TITLES[value]} after each epoch.", partial(plots.curves, epochs, value=value)
+    for value in ("train_loss", "val_loss"):
+        if len(plots.pair(epochs, value)):
+            told = f"{plots.TITLES[value]} of TensorFlow less PyTorch's, same seed and workers; at zero they agree."
+            yield told, partial(plots.difference, epochs, value=value)
+    if epochs["val_metric"].notna().any():
+        yield f"Validation metric ({group.metric}) after each epoch.", partial(plots.curves, epochs, value="val_metric")
+    if cells["images_per_second"].notna().any():
+        told = "Images a second of all workers, with 95 % intervals; dotted: N times the framework's own 1 worker."
+        yield told, partial(plots.throughput, cells)
+
+
+def _scaling(scalings: Sequence[Scaling]) -> Iterator[Panel]:
+    """Yield speedup, efficiency, and the parts of a step where silent workers tell them apart."""
+    points, fitted, knees = point_table(scalings), _fitted(scalings), _knees(scalings)
+    told = "Speedup with 95 % intervals over runs. Dotted: ideal."
+    if points["ceiling"].notna().any():
+        told += " Dashed: silent workers, which compute as much and never communicate."
+    if len(fitted):
+        told += f" Line: the fitted law ({fitted['law'].iloc[0]}), with its 95 % band where runs support one."
+    yield told, partial(scaling_plots.speedup, points, fitted, knees)
+    told = f"Speedup over the ideal one. The knee is the most workers that keep {THRESHOLD:g} with 95 % confidence;"
+    told += " diamond: where the fitted law falls below it, with its interval."
+    yield told, partial(scaling_plots.efficiency, points, knees, THRESHOLD)
+    parts = _parts(scalings)
+    if len(parts):
+        yield (
+            "The mean step, taken apart: computing and the slow worker as silent workers show them; the rest of the"
+            " step is communication that computing does not hide.",
+            partial(time_plots.parts, parts),
+        )
+
+
+def _timing(group: Group) -> Iterator[Panel]:
+    """Yield how step times scatter, and every worker's own at the largest number of workers."""
+    most = max((cell.workers for cell in group.cells if cell.completed), default=0)
+    silent = [run for cell in group.cells if cell.ceiling and cell.workers == most for run in cell.ceiling.completed]
+    steps: dict[tuple[str, int], list[Any]] = defaultdict(list)
+    means: list[dict[str, Any]] = []
+    for run, seconds in clocks(_first(group.completed)):
+        steps[run.result.framework, run.result.workers].append(seconds.max(axis=1))
+        means += _rank_means(run, seconds, False) if run.result.workers == most else []
+    if not steps:
+        return
+    told = "Seconds of steps without warm-up, of all runs: the median, the quartiles (bar), the 95th percentile (tick)."
+    yield told, partial(time_plots.step_times, {cell: np.concatenate(parts) for cell, parts in sorted(steps.items())})
+    if most > 1:
+        for run, seconds in clocks(_first(silent)):
+            means += _rank_means(run, seconds, True)
+        told = f"Mean step of each of {most} workers by its own clock, and how far the slowest lies above their median."
+        told += " Workers that reduce wait for each other: a slow one shows best among silent workers."
+        yield told, partial(time_plots.ranks, pandas.DataFrame(means))
+
+
+def _first(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs, or of long ones the first repeats and seeds: as many as keep reading their steps short."""
+    ordered = sorted(runs, key=lambda run: (run.result.repeat, run.result.seed))
+    lines = np.cumsum([run.result.steps // (run.config.get("record_every") or 1) for run in ordered])
+    return ordered[: max(1, int((lines <= MOST_STEPS_READ).sum()))]
+
+
+def _rank_means(run: Run, seconds: Any, silent: bool) -> list[dict[str, Any]]:
+    who = {"framework": run.result.framework, "run": run.result.run_id, "silent": silent}
+    return [{**who, "rank": rank, "seconds": float(mean)} for rank, mean in enumerate(seconds.mean(axis=0))]
+
+
+def point_table(scalings: Sequence[Scaling]) -> pandas.DataFrame:
+    """Return a row a framework and number of workers, as `scaling_plots` draws them."""
+    rows = [
+        {
+            "framework": scaling.framework,
+            "workers": point.workers,
+            "baseline_workers": scaling.baseline_workers,
+            "oversubscribed": point.oversubscribed,
+            "ceiling": point.ceiling.mean if point.ceiling else None,
+            **bounds("speedup", point.speedup),
+            **bounds("efficiency", point.efficiency),
+        }
+        for scaling in scalings
+        for point in scaling.points
+    ]
+    return pandas.DataFrame(rows)
+
+
+def _fitted(scalings: Sequence[Scaling]) -> pandas.DataFrame:
+    """Return each framework's law on a fine grid of workers, as far as the points that it was fitted to."""
+    tables = [pandas.DataFrame(columns=["framework", "law", "workers", "speedup", "low", "high"])]
+    for scaling in scalings:
+        for fit in (fit for fit in scaling.fits if fit.law == scaling.knee.law):
+            workers = np.geomspace(scaling.baseline_workers, scaling.trusted[-1].workers, 60)
+            speedup, low, high = fit.curve(workers)
+            columns = {"workers": workers, "speedup": speedup, "low": low, "high": high}
+            tables.append(pandas.DataFrame({"framework": scaling.framework, "law": LAWS[fit.law], **columns}))
+    return pandas.concat(tables[1:] or tables, ignore_index=True)
+
+
+def _knees(scalings: Sequence[Scaling]) -> pandas.DataFrame:
+    rows = []
+    for scaling in scalings:
+        at = scaling.knee.predicted
+        bounds = {"predicted": at.mean, "low": at.ci95_low, "high": at.ci95_high} if at else {}
+        rows.append({"framework": scaling.framework, "measured": scaling.knee.measured, **bounds})
+    return pandas.DataFrame(rows, columns=["framework", "measured", "predicted", "low", "high"])
+
+
+def _parts(scalings: Sequence[Scaling]) -> pandas.DataFrame:
+    """Return the known parts of steps, empty where nobody measured silent workers beside others."""
+    rows = [
+        {"framework": scaling.framework, "workers": workers} | {name: getattr(parts, name) for name in time_plots.PARTS}
+        for scaling in scalings
+        for workers, parts in scaling.parts.items()
+        if parts.computing is not None
+    ]
+    table = pandas.DataFrame(rows, columns=["framework", "workers", *time_plots.PARTS]).astype({"workers": int})
+    return table if (table["workers"] > 1).any() else table[:0]

@@ -1,0 +1,63 @@
+"""When a matrix will be done: the sum over what is left of what runs like each took, and what is not known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from horovod_runner.config import RunConfig
+from horovod_runner.estimate import Experience, Finished
+from horovod_runner.planning import duration, read_finished
+from horovod_runner.record import RunResult
+from horovod_runner.store import Store
+
+MOST_ASKED = 300  # of the runs that are left; of more, equally many as are passed over stand for them
+MOST_KNOWN = 300  # of those that were done; the newest tell most about a machine that drifts
+
+
+class Outlook:
+    """How long the rest of a matrix will take, by the runs that were done so far, here and earlier."""
+
+    def __init__(self, configs: Sequence[RunConfig], store: Store) -> None:
+        """Take what was done before into account."""
+        done = read_finished(configs, store)
+        standing = {name for name, run in done.items() if run.result.status in ("completed", "diverged")}
+        self._left = {config.run_id: config for config in configs if config.run_id not in standing}
+        self._known = list(done.values())
+        self._began: float | None = None
+        self._seconds, self._unknown = self._judge()
+
+    @property
+    def left(self) -> int:
+        """Return how many runs are left, the one in flight included."""
+        return len(self._left)
+
+    def started(self) -> None:
+        """Note that a run begins."""
+        self._began = time.monotonic()
+
+    def ended(self, config: RunConfig, result: RunResult) -> None:
+        """Note that a run has ended; one that another runner did has taken no time here."""
+        self._left.pop(config.run_id, None)
+        seconds = result.wall_seconds if self._began is None else time.monotonic() - self._began
+        self._known.append(Finished(config, result, seconds))
+        self._began = None
+        self._seconds, self._unknown = self._judge()
+
+    def words(self) -> str:
+        """Return about how long the rest takes, or for how many runs nothing can be said; empty where for none."""
+        if self._seconds is None:
+            return ""
+        spent = 0.0 if self._began is None else time.monotonic() - self._began
+        about = f"about {duration(max(0.0, self._seconds - spent))}"
+        if not self._unknown:
+            return about
+        return f"{about} for those like runs that were done, and {self._unknown} unlike any so far"
+
+    def _judge(self) -> tuple[float | None, int]:
+        """Return the seconds of the runs that are left and like some that were done, and how many are like none."""
+        stride = -(-len(self._left) // MOST_ASKED) or 1
+        experience = Experience(self._known[-MOST_KNOWN:])
+        each = [experience.seconds_of(config) for config in list(self._left.values())[::stride]]
+        known = [seconds for seconds in each if seconds is not None]
+        return stride * sum(known) if known else None, stride * (len(each) - len(known))
