@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from horovod_runner.analysis import laws, page, tables, terminal, words
+from horovod_runner.analysis import laws, tables, terminal, words
 from horovod_runner.analysis.scaling import Scaling, study
 from horovod_runner.analysis.summary import Group, groups
 from tests.made_results import add_run, add_timed
@@ -299,8 +299,8 @@ def test_the_report_says_it(made: Made) -> None:
     terminal.show([group], Console(file=text, width=100))
     shown = " ".join(text.getvalue().split())
     assert "4 workers are bound by communication" in shown and "baseline" in shown
-    told = " ".join(page.findings(group))
-    assert "PyTorch: With 95 % confidence, weak-scaling efficiency is above 0.8 on up to 1 worker" in told
+    told = " ".join(words.scaling_told(made.study()))
+    assert "With 95 % confidence, weak-scaling efficiency is above 0.8 on up to 1 worker" in told
     assert "4 workers are bound by communication: 3" in told
 
 
