@@ -36,7 +36,7 @@ PAGE_COLOURS |= {colour: f"--{part}" for part, (_, colour) in time_plots.PARTS.i
 
 @dataclass(frozen=True)
 class Picture:
-    """One panel within the page: what it shows in words, the drawing, and the file of the sheet that it was cut from."""
+    """One panel within the page: what it shows in words, the drawing, and the file of the sheet that has it."""
 
     caption: str
     svg: str

@@ -74,7 +74,11 @@ def findings(group: Group, scalings: Sequence[Scaling] | None = None) -> list[st
 
     `scalings`: what `scaling.studies` says of the group, where that is already known.
     """
-    return [*_scaling_findings(group, studies(group) if scalings is None else scalings), *_speed_findings(group), *_loss_findings(group)]
+    return [
+        *_scaling_findings(group, studies(group) if scalings is None else scalings),
+        *_speed_findings(group),
+        *_loss_findings(group),
+    ]
 
 
 def excluded(group: Group) -> str:

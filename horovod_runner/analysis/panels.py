@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas
 
-from horovod_runner.analysis import plots, scaling_plots, time_plots
+from horovod_runner.analysis import plots, scaling_plots, time_plots, words
 from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.scaling import THRESHOLD, Scaling
 from horovod_runner.analysis.summary import Group, bounds, cell_rows
@@ -84,28 +85,35 @@ def _timing(group: Group) -> Iterator[Panel]:
     """Yield how step times scatter, and every worker's own at the largest number of workers."""
     most = max((cell.workers for cell in group.cells if cell.completed), default=0)
     silent = [run for cell in group.cells if cell.ceiling and cell.workers == most for run in cell.ceiling.completed]
+    chosen = _first(group.completed)
     steps: dict[tuple[str, int], list[Any]] = defaultdict(list)
     means: list[dict[str, Any]] = []
-    for run, seconds in clocks(_first(group.completed)):
+    for run, seconds in clocks(chosen):
         steps[run.result.framework, run.result.workers].append(seconds.max(axis=1))
         means += _rank_means(run, seconds, False) if run.result.workers == most else []
     if not steps:
         return
-    told = "Seconds of steps without warm-up, of all runs: the median, the quartiles (bar), the 95th percentile (tick)."
+    told = (
+        f"Seconds of the steps of {words.count(len(chosen), 'run')}, without warm-up: the median, the quartiles (bar),"
+    )
+    told += " the 95th percentile (tick)."
     yield told, partial(time_plots.step_times, {cell: np.concatenate(parts) for cell, parts in sorted(steps.items())})
-    if most > 1:
-        for run, seconds in clocks(_first(silent)):
-            means += _rank_means(run, seconds, True)
+    for run, seconds in clocks(_first(silent)):
+        means += _rank_means(run, seconds, True)
+    if most > 1 and means:
         told = f"Mean step of each of {most} workers by its own clock, and how far the slowest lies above their median."
         told += " Workers that reduce wait for each other: a slow one shows best among silent workers."
         yield told, partial(time_plots.ranks, pandas.DataFrame(means))
 
 
 def _first(runs: Sequence[Run]) -> list[Run]:
-    """Return the runs, or of long ones the first repeats and seeds: as many as keep reading their steps short."""
-    ordered = sorted(runs, key=lambda run: (run.result.repeat, run.result.seed))
-    lines = np.cumsum([run.result.steps // (run.config.get("record_every") or 1) for run in ordered])
-    return ordered[: max(1, int((lines <= MOST_STEPS_READ).sum()))]
+    """Return the runs, or the first ones of every cell: as many as keep reading their steps short, at least one."""
+    cells: dict[tuple[str, int], list[Run]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: (run.result.repeat, run.result.seed)):
+        cells[run.result.framework, run.result.workers].append(run)
+    rounds = [[run for run in turn if run] for turn in zip_longest(*cells.values())]
+    lines = np.cumsum([sum(run.result.steps // run.config.get("record_every", 1) for run in turn) for turn in rounds])
+    return [run for turn in rounds[: max(1, int((lines <= MOST_STEPS_READ).sum()))] for run in turn]
 
 
 def _rank_means(run: Run, seconds: Any, silent: bool) -> list[dict[str, Any]]:

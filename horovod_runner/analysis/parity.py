@@ -52,7 +52,10 @@ def draw(table: Table, folder: Path) -> list[figures.Picture]:
     write_bytes(folder / "parity.svg", drawing)
     write_bytes(folder / "parity.png", figures.rendered(figure, "png"))
     captions = [caption for caption, _ in panels]
-    return [figures.Picture(*pair, "parity.svg") for pair in zip(captions, figures.cut(drawing, captions, MARK), strict=True)]
+    return [
+        figures.Picture(*pair, "parity.svg")
+        for pair in zip(captions, figures.cut(drawing, captions, MARK), strict=True)
+    ]
 
 
 def _panels(table: Table) -> Iterator[tuple[str, Callable[[Axes], Axes]]]:

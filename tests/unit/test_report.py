@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import html as html_lib
 import io
+import math
 import re
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
+import pandas
 import pytest
 from rich.console import Console
 
 from horovod_runner import record
-from horovod_runner.analysis import page, tables, terminal, words
+from horovod_runner.analysis import page, panels, tables, terminal, words
 from horovod_runner.analysis.report import write_report
 from horovod_runner.analysis.summary import Cell, Group, groups
 from horovod_runner.errors import UserError
-from tests.made_results import add_failure, add_run, make_results
+from tests.made_results import add_failure, add_run, add_timed, make_results
 
 TORCH = {"workload": "unet", "framework": "torch", "workers": 2}
 
@@ -160,11 +164,12 @@ def test_the_page_names_failures_escaped_and_without_paths(html: str, results: P
 
 
 def test_the_page_has_both_jobs_all_figures_and_provenance(html: str, results: Path) -> None:
-    assert html.count("<figure>") == 12
+    assert html.count("<figure>") == 20
     for text in ("ResNet-50, weak scaling", "U-Net, weak scaling", "Open MPI 4.1.8", "Some CPU", "0123456789ab"):
         assert text in html
     files = {file.name for file in (results / "bench" / "figures").iterdir()}
-    assert files == {f"{job}.{kind}" for job in ("resnet50-weak16", "unet-weak8") for kind in ("png", "svg")}
+    names = [f"{job}{sheet}" for job in ("resnet50-weak16", "unet-weak8") for sheet in ("", "-scaling")]
+    assert files == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
 
 
 def test_the_same_results_make_the_same_page(tmp_path: Path) -> None:
@@ -214,3 +219,59 @@ heavy = {"pandas", "matplotlib", "scipy", "pyarrow", "torch", "tensorflow", "hor
 print(sorted(heavy & set(sys.modules)))
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_study_has_figures_of_scaling_and_of_times_and_tables(tmp_path: Path) -> None:
+    """Silent workers make the ceiling and the parts of a step; both lie in a sheet of their own, and in CSV files."""
+    made = {"workload": "unet", "framework": "torch", "experiment": "study"}
+    for repeat in range(3):
+        for workers, seconds in ((1, 1.0), (2, 1.2), (4, 1.6)):
+            fast = 1 + repeat / 100
+            add_timed(tmp_path, made | {"workers": workers, "repeat": repeat}, [seconds * fast] * workers)
+            silent = made | {"workers": workers, "repeat": repeat, "strategy": "none"}
+            add_timed(tmp_path, silent, [1.02 * fast] * workers)
+    shown = write_report(tmp_path, console=Console(file=io.StringIO())).read_text()
+    for title in ("Speedup", "Efficiency", "Where a step's time goes", "Step times", "Each of 4 workers"):
+        assert f">{title}</text>" in shown
+    assert "PyTorch, silent" in shown and "4 workers are bound by communication" in shown
+    study = tmp_path / "study"
+    assert {file.name for file in (study / "figures").glob("*.png")} == {"unet-weak8.png", "unet-weak8-scaling.png"}
+    told = html_lib.unescape(re.sub(r"<[^>]*>", "", shown))
+    for file in ("study/figures/unet-weak8-scaling.svg", "study/tables/cells.csv", "study/tables/scaling.csv"):
+        assert file in told and (tmp_path / file).is_file()
+    cells_table = pandas.read_csv(study / "tables" / "cells.csv").set_index("workers")
+    assert cells_table["speedup"][4] == pytest.approx(4 / 1.6)
+    assert cells_table["ceiling_speedup"][4] == pytest.approx(4 / 1.02)
+    assert list(pandas.read_csv(study / "tables" / "scaling.csv")["workers"]) == [1, 2, 4]
+
+
+def test_long_runs_are_drawn_from_the_first_of_every_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for repeat in range(3):
+        for workers in (1, 2):
+            add_run(tmp_path, TORCH | {"workers": workers, "repeat": repeat})
+    (group,) = groups(tables.read(tmp_path))
+    steps = 60
+    for most, drawn in ((6 * steps, 6), (6 * steps - 1, 4), (1, 2)):
+        monkeypatch.setattr(panels, "MOST_STEPS_READ", most)
+        (told,) = (caption for caption, _ in panels.sheets(group, [])[""] if caption.startswith("Seconds of the steps"))
+        assert f"of {drawn} runs" in told
+
+
+def test_steps_read_as_columns_are_those_of_records(tmp_path: Path) -> None:
+    """Missing figures and those that are not finite come back as numbers; a damaged line is named, not passed over."""
+    folder = add_run(tmp_path, TORCH)
+    last = folder.read_steps()[-1]
+    folder.append_steps([last.model_copy(update={"step": 61, "train_loss": math.nan, "val_loss": math.inf})])
+    table, recorded = tables.steps(tmp_path), folder.read_steps()
+    for name in type(last).model_fields:
+        expected = [getattr(step, name) for step in recorded]
+        if name in ("val_loss", "val_metric", "train_loss"):
+            np.testing.assert_array_equal(table[name], np.array(expected, dtype=float))
+        else:
+            assert list(table[name]) == expected
+    ((_, seconds),) = tables.clocks(tables.read(tmp_path))
+    assert seconds.tolist() == [list(step.worker_seconds) for step in recorded[5:]]
+    with folder.steps_file.open("a") as file:
+        file.write('{"step": 62, "epoch": 4}\n')
+    with pytest.raises(UserError, match="holds a damaged line"):
+        tables.steps(tmp_path)
