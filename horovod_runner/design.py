@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from horovod_runner.config import data_from_word
+from horovod_runner.defaults import data_from_word
 from horovod_runner.errors import UserError
 from horovod_runner.mistakes import Origins
 from horovod_runner.plain import Place

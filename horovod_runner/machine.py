@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from horovod_runner.errors import UserError
 from horovod_runner.plain import load_yaml
+from horovod_runner.sentences import unknown_key, wrong_value
 
 VARIABLE = "HOROVOD_RUNNER_MACHINE"
 
@@ -76,10 +77,8 @@ def load_machine(file: Path | None) -> Machine:
         raise UserError(f"{named}: {'; '.join(_sentence(item) for item in error.errors())}") from None
 
 
-def _sentence(item: object) -> str:
-    assert isinstance(item, dict)
+def _sentence(item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"] if part != "[key]")
     if item["type"] == "extra_forbidden":
-        return f"{key} is not a key of a machine file; the known ones are {', '.join(Machine.model_fields)}"
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{key}: {message[0].lower()}{message[1:]}" if key else message
+        return unknown_key(key, Machine.model_fields, "key of a machine file")
+    return wrong_value(key, item) if key else item["msg"].removeprefix("Value error, ")

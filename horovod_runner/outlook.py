@@ -45,14 +45,16 @@ class Outlook:
         self._seconds, self._unknown = self._judge()
 
     def words(self) -> str:
-        """Return about how long the rest takes, or for how many runs nothing can be said; empty where for none."""
+        """Return how many runs are left and about how long they take; of those like none so far, only how many."""
+        if not self._left:
+            return "all runs are done"
+        left = f"{self.left:,} run{'s'[: self.left > 1]} left"
         if self._seconds is None:
-            return ""
+            return left
         spent = 0.0 if self._began is None else time.monotonic() - self._began
-        about = f"about {duration(max(0.0, self._seconds - spent))}"
-        if not self._unknown:
-            return about
-        return f"{about} for those like runs that were done, and {self._unknown} unlike any so far"
+        about = duration(max(0.0, self._seconds - spent))
+        others = f" and {self._unknown:,} like none so far" if self._unknown else ""
+        return f"{left}: about {about}{others}"
 
     def _judge(self) -> tuple[float | None, int]:
         """Return the seconds of the runs that are left and like some that were done, and how many are like none."""

@@ -86,8 +86,7 @@ class Lines:
     def ended(self, config: RunConfig, result: RunResult) -> None:
         """Say how the run ended and what is left."""
         self._outlook.ended(config, result)
-        time_left = self._outlook.words()
-        rest = f"; {time_left} left" if self._outlook.left and time_left else ""
+        rest = f"; {self._outlook.words()}" if self._outlook.left else ""
         say(self._console, f"      {outcome(result)}{rest}")
 
 
@@ -114,7 +113,7 @@ class LiveTable:
 
     def redraw(self) -> None:
         """Draw the picture as it is now."""
-        self.live.update(Group(self._table(), Text(self._left(), style="dim")))
+        self.live.update(Group(self._table(), Text(self._outlook.words(), style="dim")))
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)
@@ -141,14 +140,6 @@ class LiveTable:
         if not planned:
             return "[cyan]starts", f"{time.monotonic() - self._current.began:.0f} s"
         return ProgressBar(total=planned, completed=done, width=24), f"step {done} of {planned}  {loss}"
-
-    def _left(self) -> str:
-        """Say how many runs are left, and how long they will take."""
-        if not self._outlook.left:
-            return "all runs are done"
-        left = f"{self._outlook.left} run{'s'[: self._outlook.left > 1]} left"
-        time_left = self._outlook.words()
-        return f"{left}, {time_left}" if time_left else left
 
 
 def outcome(result: RunResult) -> str:

@@ -80,6 +80,7 @@ def random_region(rng: np.random.Generator, scale: tuple[float, float]) -> Choos
     """
 
     def choose(width: int, height: int) -> Box:
+        """Choose one of them."""
         for _ in range(TRIES):
             area = width * height * rng.uniform(*scale)
             ratio = math.exp(rng.uniform(math.log(RATIO[0]), math.log(RATIO[1])))

@@ -100,12 +100,12 @@ def test_a_machine_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("launcher: ssh", "launcher: input should be 'auto', 'mpirun', 'horovodrun' or 'srun'"),
-        ("host: {a: 1}", "host is not a key of a machine file; the known ones are launcher, hosts"),
-        ("hosts: {a: 0}", "hosts.a: input should be greater than or equal to 1"),
-        ("hosts: [a, b]", "hosts: input should be a valid dictionary"),
+        ("launcher: ssh", "launcher: should be 'auto', 'mpirun', 'horovodrun' or 'srun', but it is \"ssh\""),
+        ("host: {a: 1}", "host: is no key of a machine file; write hosts"),
+        ("hosts: {a: 0}", "hosts.a: should be greater than or equal to 1"),
+        ("hosts: [a, b]", "hosts: should be a group of settings"),
         ("options: [-v]", "name it: launcher: mpirun"),
-        ("silence_minutes: 0", "silence_minutes: input should be greater than 0"),
+        ("silence_minutes: 0", "silence_minutes: should be greater than 0"),
         ("- a", "valid dictionary"),
         ("{", "is not valid YAML"),
     ],

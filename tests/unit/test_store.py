@@ -48,7 +48,17 @@ def test_result_and_steps_come_back_as_they_went(folder: RunFolder) -> None:
     assert folder.done and folder.read_result() == result and folder.read_config() == CONFIG
     assert result.train_loss == pytest.approx([np.mean([1 / n for n in range(a, a + 10)]) for a in (1, 11, 21, 31)])
     assert result.images_per_second is not None
-    assert result.images_per_second.mean == pytest.approx(160) and result.timed_steps == 35
+    assert result.images_per_second.mean == pytest.approx(160) and result.timed_steps == 39
+
+
+def test_slow_first_steps_are_kept_out_of_the_throughput(tmp_path: Path) -> None:
+    """Found from their times, or as many as the settings say; all of them stay recorded."""
+    steps = [step(n, seconds=1.0 if n <= 8 else 0.1 + 0.001 * (n % 3)) for n in range(1, 41)]
+    found = summarise(CONFIG, "completed", steps=steps)
+    assert found.discarded_steps == 10 and found.timed_steps == 30
+    assert found.step_seconds is not None and found.step_seconds.max < 0.2
+    told = summarise(decode({"framework": "torch", "steps": 40, "discard_steps": 3}, "test"), "completed", steps=steps)
+    assert told.discarded_steps == 3 and told.step_seconds is not None and told.step_seconds.max == 1.0
 
 
 def test_not_finite_losses_survive(folder: RunFolder) -> None:

@@ -1,0 +1,84 @@
+"""What a run's description leaves out, filled in before it is validated, so that equal runs have equal descriptions.
+
+Plain data in, plain data out: what is wrong in it is left for the checks to name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.data import SOURCES
+from benchmarks.workloads import WORKLOADS, Workload
+
+
+def with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what depends on the workload and the data."""
+    if isinstance(raw.get("data"), str):
+        raw["data"] = data_from_word(raw["data"])
+    name = raw.get("workload", "resnet50")
+    job = WORKLOADS.get(name) if isinstance(name, str) else None
+    if job is None:
+        return raw  # refused by its own field, beside whatever else is wrong
+    raw["data"] = _data_defaults(raw.get("data") or {}, job)
+    if raw.get("width") is None:
+        raw["width"] = job.width
+    raw |= _option_defaults(raw, job)
+    if raw.get("epochs") is None and raw.get("steps") is None:
+        raw["epochs"] = job.epochs
+    raw["optimizer"] = _optimizer_defaults(raw.get("optimizer") or {}, job)
+    return _batch_defaults(raw, job)
+
+
+def data_from_word(word: str) -> dict[str, str]:
+    """Return the settings that `data` given as one word stands for: a source's name, or else a folder."""
+    return {"name": word} if word in SOURCES else {"path": word}
+
+
+def _optimizer_defaults(optimizer: Any, job: Workload) -> Any:
+    """Take the workload's optimizer, and its base rate for the optimizer that is used."""
+    if not isinstance(optimizer, Mapping):
+        return optimizer
+    optimizer = {"name": job.optimizer, **optimizer}
+    if optimizer.get("learning_rate") is None and str(optimizer["name"]) in job.learning_rates:
+        optimizer["learning_rate"] = job.learning_rates[optimizer["name"]]
+    return optimizer
+
+
+def _data_defaults(data: Any, job: Workload) -> Any:
+    """Choose the source and what follows from it."""
+    if not isinstance(data, Mapping):
+        return data
+    data = dict(data)
+    if data.get("name") is None:
+        folder = "mask_folder" if job.task == "segmentation" else "image_folder"
+        data["name"] = folder if data.get("path") is not None else job.data
+    source = SOURCES.get(str(data["name"]))
+    if source is not None and data.get("image_size") is None:
+        data["image_size"] = source.image_size
+    if data.get("channels") is None:
+        data["channels"] = 3 if data.get("path") is not None else job.channels
+    return data
+
+
+def _option_defaults(raw: dict[str, Any], job: Workload) -> dict[str, str]:
+    """Choose by the size of the images what is not given of the workload's own settings."""
+    image_size = raw["data"].get("image_size") if isinstance(raw["data"], Mapping) else None
+    if type(image_size) is not int:
+        return {}
+    return {name: job.default_option(name, image_size) for name in job.options if raw.get(name) is None}
+
+
+def _batch_defaults(raw: dict[str, Any], job: Workload) -> dict[str, Any]:
+    """Derive the batch that is not given from the one that is; what does not divide is left for the check to name."""
+    workers = raw.get("workers", 1)
+    virtual = raw.get("virtual_workers", 1)
+    shards = workers * virtual if type(workers) is int and type(virtual) is int else 0
+    if raw.get("local_batch") is None and raw.get("global_batch") is None:
+        raw["local_batch"] = job.local_batch
+    local, whole = raw.get("local_batch"), raw.get("global_batch")
+    if whole is None and type(local) is int:
+        raw["global_batch"] = local * shards if shards > 0 else local
+    if local is None and type(whole) is int and shards > 0 and whole % shards == 0:
+        raw["local_batch"] = whole // shards
+    return raw
