@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from horovod_runner.analysis import laws
+from horovod_runner.analysis.causes import verdict
 from horovod_runner.analysis.parts import Parts, split
 from horovod_runner.analysis.repeats import percentiles, repeats_for
 from horovod_runner.analysis.stats import FEWEST_SAMPLES, Bounded, Interval
 from horovod_runner.analysis.summary import Cell, Group
-from horovod_runner.analysis.verdict import verdict
 
 THRESHOLD = 0.8
 FURTHEST = 1_000_000  # workers up to which a prediction is one
@@ -94,7 +94,7 @@ class Scaling:
     """What the runs of one framework in a group say about scaling.
 
     `points` by workers, the baseline first. Points that are `oversubscribed` take no part in `fits`, `knee` and
-    `verdict`, unless there are no others (`sharing_cores`). `parts`: by workers. `verdict`: one or two sentences.
+    `verdict`, unless there are no others (`sharing_cores`). `parts`: by workers. `verdict`: a sentence.
     `repeats_needed`: runs of each number of workers until the 95 % interval of the mean is +-1 %; None below three.
     """
 

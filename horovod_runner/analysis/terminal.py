@@ -46,7 +46,7 @@ def show(groups: Sequence[Group], to: Console) -> None:
                 reason = words.without_paths(run.result.error or "no reason was recorded")
                 to.print(f" {run.result.status}: {escape(run.result.run_id)}: {escape(reason)}")
         for made in studies(group):
-            to.print(escape(f" {made.framework}: {' '.join(words.scaling_told(made))}"))
+            to.print(f" {escape(words.scaling_line(made))}")
     to.print(f"[dim]{escape(' '.join(words.MEANS.values()))}[/dim]")
 
 

@@ -12,6 +12,7 @@ from horovod_runner.analysis.stats import Bounded
 from horovod_runner.analysis.summary import Cell, Group
 
 if TYPE_CHECKING:
+    from horovod_runner.analysis.parts import Parts
     from horovod_runner.analysis.scaling import Knee, Scaling
 
 NOTHING = "–"
@@ -78,24 +79,36 @@ def workers(cell: Cell) -> str:
 
 def scaling_told(made: Scaling) -> list[str]:
     """Return what a scaling study says in sentences: the knee, what bounds the workers, and the repeats it needs."""
-    caution = ["No number of workers had a core for every thread: all this tells of sharing cores, and not of scaling."]
-    repeats = f"For +-1 % of the mean, {made.repeats_needed} runs of each number of workers are needed."
+    caution = "No number of workers had a core for every thread: all this tells of sharing cores, and not of scaling."
+    repeats = f"For ±1 % of every mean, {made.repeats_needed} runs of each number of workers are needed."
     return [
-        *(caution if made.sharing_cores else []),
+        *([caution] if made.sharing_cores else []),
         f"{_measured_knee(made)}{_predicted_knee(made.knee, made)}.",
         made.verdict,
+        *_parts(made.parts[made.trusted[-1].workers]),
         *([repeats] if made.repeats_needed else []),
     ]
+
+
+def scaling_line(made: Scaling) -> str:
+    """Return the same in short: how far efficiency reaches, what bounds the workers, and the repeats needed."""
+    knee, needed = made.knee, made.repeats_needed
+    shared = "on shared cores, " if made.sharing_cores else ""
+    most = None if knee.measured is None else count(knee.measured, "worker")
+    reach = f"efficiency above {knee.threshold:g} up to {most}. " if most else ""
+    repeats = "" if needed is None else f" ±1 % takes {needed} runs of each."
+    return f"{made.framework}: {shared}{reach}{made.verdict}{repeats}"
 
 
 def _measured_knee(made: Scaling) -> str:
     threshold = f"{made.scaling}-scaling efficiency is above {made.knee.threshold:g}"
     if made.knee.measured is None:
         return f"Fewer than three runs of a number of workers cannot tell up to where {threshold}"
-    most = made.trusted[-1].workers
-    if made.knee.measured == most:
-        return f"With 95 % confidence, {threshold} on up to {count(most, 'worker')}, the most that were measured"
-    return f"With 95 % confidence, {threshold} on up to {count(made.knee.measured, 'worker')}"
+    most = ""
+    if made.knee.measured == made.trusted[-1].workers:
+        own = "" if len(made.trusted) == len(made.points) else " on cores of their own"
+        most = f", the most that were measured{own}"
+    return f"With 95 % confidence, {threshold} on up to {count(made.knee.measured, 'worker')}{most}"
 
 
 def _predicted_knee(knee: Knee, made: Scaling) -> str:
@@ -104,7 +117,19 @@ def _predicted_knee(knee: Knee, made: Scaling) -> str:
     start = f"; by {LAWS[fit.law]}{doubt} it"
     if knee.predicted is None:
         return f"{start} does not fall to that below a million workers"
-    return f"{start} falls to that on {with_bounds(knee.predicted)} workers"
+    beyond = ", beyond what was measured" if knee.predicted.mean > made.trusted[-1].workers else ""
+    return f"{start} falls to that on {with_bounds(knee.predicted)} workers{beyond}"
+
+
+def _parts(parts: Parts) -> list[str]:
+    """Return a sentence about where a step goes, if silent workers tell it."""
+    if parts.computing is None or parts.imbalance is None or parts.communication is None:
+        return []
+    names = {"waiting for data": parts.input, "computing": parts.computing}
+    names |= {"a slow worker": parts.imbalance, "communication": parts.communication}
+    told = ", ".join(f"{name} {percent(seconds / parts.step)} %" for name, seconds in names.items())
+    noise = " (less than nothing: noise)" if parts.communication < 0 else ""
+    return [f"Of a step of {milliseconds(parts.step)} ms: {told}{noise}."]
 
 
 def job(workload: str) -> str:

@@ -65,8 +65,12 @@ def made_small(command: str, results: Path, imagenet: Path) -> list[str]:
         length = [] if "--epochs" in words or "--steps" in words else ["--steps", "4"]
         few = ["--set", "data.examples=32"] if "unet" in words else []
         return [*words, *length, *shlex.split(SMALL), *few, "--results", str(results)]
+    if "submit" in words:
+        return [*words, "--out", str(results.parent / "job.sh")]
     if "run" in words:
-        return [*words, "--results", str(results), "--set", "workers=1", "--set", "framework=torch"]
+        smoke = [] if "--smoke" in words else ["--smoke"]
+        few = ["framework=torch", *(["workers=1"] if "bench.yaml" in command else ["workload=unet", "strategy=none"])]
+        return [*words, *smoke, "--results", str(results), *(word for setting in few for word in ("--set", setting))]
     return words
 
 
@@ -74,7 +78,7 @@ def made_small(command: str, results: Path, imagenet: Path) -> list[str]:
 def test_command(command: str, tmp_path: Path, imagenet: Path) -> None:
     done = run(made_small(command, tmp_path / "r", imagenet), tmp_path / "r", env=plain_environment(), timeout=400)
     assert done.code == 0, done.out + done.err
-    if "bench" in command and "plan" not in command and "throughput" not in command and "report" not in command:
+    if not {"plan", "submit", "compare", "report", "doctor", "parity"} & set(command.split()) and "thr" not in command:
         assert done.folders
         assert all(folder.read_result().status == "completed" for folder in done.folders)
     if command == "make bench" or "report" in command:

@@ -8,13 +8,13 @@ workers are bound by computing, as they should be. It is named where 95 % of the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from horovod_runner.analysis import words
-from horovod_runner.analysis.parts import NAMES, Parts, Split
+from horovod_runner.analysis.parts import NAMES, Split
 from horovod_runner.analysis.repeats import percentiles
 from horovod_runner.analysis.stats import Interval
 
@@ -23,10 +23,8 @@ AGREEMENT = 0.95
 NOTHING_LOST, REST = "nothing lost", "rest"
 CAUSES = {
     "input": "by input: waiting for data takes {share} of a step",
-    "computing": "by computing: a step computes longer than the baseline's by {share} of a step, even where nothing is"
-    " sent (workers share memory and caches, or have too few images each)",
-    "imbalance": "by a slow worker: without communication, the slowest one takes longer than the mean one by {share} of"
-    " a step",
+    "computing": "by computing: even silent workers take longer than the baseline, by {share} of a step",
+    "imbalance": "by a slow worker: the slowest silent one takes longer than the mean one, by {share} of a step",
     "communication": "by communication: {share} of a step is communication that no computing hides",
     NOTHING_LOST: "by computing, as it should be: nothing else takes 5 % of a step",
 }
@@ -34,15 +32,14 @@ Array = NDArray[np.float64]
 
 
 def verdict(workers: int, own: Split, baseline: Split, images: float) -> str:
-    """Return one or two sentences about this number of workers.
+    """Return a sentence about this number of workers.
 
     `own` and `baseline`: where their steps go; `images`: a worker's images in a step over those of the baseline's.
     """
     start = f"What bounds {words.count(workers, 'worker')} cannot be told"
     told_apart = own.told_apart and baseline.told_apart
-    parts = _spelled(own.values()) if own.told_apart else ""
     if own.drawn is None or baseline.drawn is None:
-        return f"{start} from fewer than three runs of each kind.{parts}"
+        return f"{start} from fewer than three runs of each kind."
     names, losses = (NAMES, _losses) if told_apart else (("input", REST), _rough_losses)
     means, drawn = losses(own.mean, baseline.mean, images), losses(own.drawn, baseline.drawn, images)
     columns = zip(names, means[0], drawn.T, strict=True)
@@ -50,11 +47,11 @@ def verdict(workers: int, own: Split, baseline: Split, images: float) -> str:
     likely = _likely(drawn, names)
     if REST in likely:
         lost = f"{shares[REST]} of a step is lost beside the {shares['input']} of waiting for data"
-        return f"{start}: {lost}, and only silent workers (strategy: none) would tell to what.{parts}"
+        return f"{start}: {lost}, and only silent workers (strategy: none) would tell to what."
     causes = " or ".join(CAUSES[name].format(share=shares.get(name)) for name in likely)
     if len(likely) > 1:
-        return f"{start}: they are bound {causes}.{parts}"
-    return f"{words.count(workers, 'worker')} {'is' if workers == 1 else 'are'} bound {causes}.{parts}"
+        return f"{start}: they are bound {causes}."
+    return f"{words.count(workers, 'worker')} {'is' if workers == 1 else 'are'} bound {causes}."
 
 
 def _losses(own: Array, baseline: Array, images: float) -> Array:
@@ -81,15 +78,6 @@ def _likely(drawn: Array, names: Sequence[str]) -> list[str]:
             likely.append(name)
         named += times
     return likely
-
-
-def _spelled(parts: Parts) -> str:
-    """Return the parts of a step in a sentence of their own."""
-    known: Mapping[str, float | None] = {name: getattr(parts, name) for name in NAMES}
-    shares = {name: seconds / parts.step for name, seconds in known.items() if seconds is not None}
-    noise = " (less than nothing: noise)" if shares["communication"] < 0 else ""
-    told = ", ".join(f"{name} {words.percent(share)} %" for name, share in shares.items())
-    return f" Of a step of {words.milliseconds(parts.step)} ms: {told}{noise}."
 
 
 def _share(interval: Interval) -> str:
