@@ -67,8 +67,8 @@ class Experience:
         """Sort the runs by what a step's time depends on."""
         telling = [run for run in finished if run.telling]
         self._jobs = {_job(run.config) for run in telling}
-        self._same = _grouped(telling, _all_costs)
-        self._similar = _grouped(telling, _costs_but_batch)
+        self._same = _told(telling, _all_costs)
+        self._similar = _told(telling, _costs_but_batch)
 
     def seconds_of(self, config: RunConfig) -> float | None:
         """Return the seconds of a run from its launch to its end; None if nothing like it was done.
@@ -78,13 +78,28 @@ class Experience:
         """
         if _job(config) not in self._jobs:
             return None
-        like = self._same.get(_all_costs(config)) or self._similar.get(_costs_but_batch(config))
-        steps = planned_steps(config) or (_steps_by_epoch(config, like) if like else None)
-        if not like or steps is None:
+        told = self._same.get(_all_costs(config)) or self._similar.get(_costs_but_batch(config))
+        if told is None:
             return None
-        images = float(config.local_batch or 1)
-        step = statistics.median(run.step_seconds * images / (run.config.local_batch or 1) for run in like)
-        return statistics.median(run.other_seconds for run in like) + steps * step
+        steps = planned_steps(config) or told.steps(config)
+        if steps is None:
+            return None
+        return told.other_seconds + steps * told.image_seconds * (config.local_batch or 1)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What runs that are alike tell together: medians. `examples` is None where they did not count by epochs."""
+
+    image_seconds: float  # of a step, for each image of a worker
+    other_seconds: float
+    examples: float | None
+
+    def steps(self, config: RunConfig) -> int | None:
+        """Return the steps of a run on a folder of so many examples, by whole epochs."""
+        if self.examples is None or config.epochs is None:
+            return None
+        return config.epochs * int(self.examples // (config.global_batch or 1))
 
 
 def seconds_of(config: RunConfig, finished: Sequence[Finished]) -> float | None:
@@ -101,19 +116,22 @@ def planned_steps(config: RunConfig) -> int | None:
     return (config.epochs or 0) * (config.examples // (config.global_batch or 1))
 
 
-def _steps_by_epoch(config: RunConfig, like: Sequence[Finished]) -> int | None:
-    """Return the steps of a run on a folder whose size a run like it has found out, by whole epochs."""
-    examples = [run.result.steps * run.result.global_batch / run.result.epochs for run in like if run.config.epochs]
-    if not examples or config.epochs is None:
-        return None
-    return int(config.epochs * statistics.median(examples) // (config.global_batch or 1))
-
-
-def _grouped(runs: Sequence[Finished], key: Callable[[RunConfig], str]) -> dict[str, list[Finished]]:
+def _told(runs: Sequence[Finished], key: Callable[[RunConfig], str]) -> dict[str, _Told]:
     groups: dict[str, list[Finished]] = {}
     for run in runs:
         groups.setdefault(key(run.config), []).append(run)
-    return groups
+    return {name: _summary(group) for name, group in groups.items()}
+
+
+def _summary(runs: Sequence[Finished]) -> _Told:
+    examples = [
+        r.result.steps * r.result.global_batch / r.result.epochs for r in runs if r.config.epochs and r.result.epochs
+    ]
+    return _Told(
+        image_seconds=statistics.median(run.step_seconds / (run.config.local_batch or 1) for run in runs),
+        other_seconds=statistics.median(run.other_seconds for run in runs),
+        examples=statistics.median(examples) if examples else None,
+    )
 
 
 def _job(config: RunConfig) -> tuple[str, str, int]:

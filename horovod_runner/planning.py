@@ -32,9 +32,9 @@ def show(experiment: Experiment, configs: Sequence[RunConfig], store: Store, con
         counts = ", ".join(f"{count:,} {state}" for state, count in Counter(states).items())
         console.print(f"… {len(configs) - MOST_ROWS:,} more; by state, of all: {counts}", highlight=False)
     for because, count in experiment.left_out():
-        console.print(f"left out: {count} points: {because}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"left out: {_counted(count, 'point')}: {because}", highlight=False, markup=False, soft_wrap=True)
     left = [config for config, state in zip(configs, states, strict=True) if state not in _STANDING]
-    console.print(f"{len(configs):,} runs, {len(left):,} to do", highlight=False)
+    console.print(f"{_counted(len(configs), 'run')}, {len(left):,} to do", highlight=False)
     if left:
         known = [*finished.values(), *_read_like(left, store, set(finished))]
         console.print(_estimate(left, known), highlight=False, soft_wrap=True)
@@ -80,11 +80,16 @@ def _table(experiment: Experiment, configs: Sequence[RunConfig], states: Sequenc
     counted = ["repeat"] if experiment.repeats > 1 else []
     paths = list(dict.fromkeys([*_ALWAYS, *experiment.axes, *counted]))
     table = Table(box=None, pad_edge=False)
-    for title in (*paths, "steps", "state"):
-        table.add_column(title)
+    for title in (*map(_title, paths), "steps", "state"):
+        table.add_column(title, overflow="fold", vertical="bottom")
     for config, state in list(zip(configs, states, strict=True))[:MOST_ROWS]:
         table.add_row(*(str(look_up(config, path)) for path in paths), _length(config), state)
     return table
+
+
+def _title(path: str) -> str:
+    """Return the name that a path ends in, a word a line: whole paths make tables wider than terminals."""
+    return path.rpartition(".")[2].replace("_", "\n")
 
 
 def _length(config: RunConfig) -> str:
@@ -100,8 +105,12 @@ def _estimate(left: Sequence[RunConfig], known: Sequence[Finished]) -> str:
         return "no estimate yet: nothing like these runs was done here"
     unknown = len(seconds) - len(sure)
     rest = f"; no estimate for the other {unknown:,}: nothing like them was done here" if unknown else ""
-    what = f"the {len(sure):,} runs to do" if not unknown else f"{len(sure):,} of the runs to do"
+    what = f"{len(sure):,} of the runs to do" if unknown else f"the {_counted(len(sure), 'run')} to do"
     return f"about {duration(sum(sure))} for {what}, by runs like them that were done here{rest}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s'[: count != 1]}"
 
 
 def duration(seconds: float) -> str:

@@ -12,8 +12,10 @@ import yaml
 from horovod_runner.config import RunConfig
 from horovod_runner.design import Experiment, put
 from horovod_runner.errors import UserError
+from horovod_runner.estimate import planned_steps
 from horovod_runner.experiment import load_experiment, runs
 from horovod_runner.plain import load_yaml
+from horovod_runner.schedule import scaling_factor
 from tests.conftest import ROOT
 
 WHOLE: dict[str, Any] = {
@@ -229,13 +231,56 @@ def test_what_is_no_experiment(tmp_path: Path, text: str) -> None:
     refusal(tmp_path, text)
 
 
-def test_every_shipped_file_is_valid_and_so_is_its_smoke_variant() -> None:
-    files = sorted((ROOT / "benchmarks" / "experiments").glob("*.yaml"))
-    assert files
-    for file in files:
-        experiment = load_experiment(file)
-        assert runs(experiment, file) and runs(experiment.smoked(), file)
-        assert experiment.smoke != Experiment(description="x").smoke, f"{file.name} has no smoke variant"
+EXPERIMENTS = sorted((ROOT / "benchmarks" / "experiments").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
+def test_every_shipped_file_is_valid_and_its_smoke_variant_is_small(file: Path) -> None:
+    """Nothing is opened: the folders that some of them name are not here."""
+    experiment = load_experiment(file)
+    assert runs(experiment, file)
+    smoke = runs(experiment.smoked(), file)
+    assert experiment.smoke != Experiment(description="x").smoke, "it has no smoke variant"
+    assert {c.framework for c in smoke} == {"tensorflow", "torch"} and {c.workers for c in smoke} <= {1, 2}
+    assert len(smoke) <= 12 and all((planned_steps(c) or 1000) <= 24 for c in smoke), "it takes minutes on two cores"
+    assert "smoke variant takes" in experiment.description or file.stem == "bench"
+
+
+@pytest.mark.parametrize(
+    ("name", "workers", "local_batches", "global_batches"),
+    [
+        ("talk-strong", [1, 2, 4, 8], [128, 256, 512, 1024], [1024]),
+        ("talk-weak", [1, 2, 4, 8], [128], [128, 256, 512, 1024]),
+        ("talk-unet-weak", [1, 2, 4, 8], [16], [16, 32, 64, 128]),
+        ("talk-unet-strong", [1, 2, 4, 8], [2, 4, 8, 16], [16]),
+        ("goyal", [2**i for i in range(3, 12)], [32], [2**i for i in range(8, 17)]),
+        ("mccord", [60, 240], [128], [7680, 30720]),
+        ("lee", [2**i for i in range(9)], [2**i for i in range(11)], [256, 512, 1024]),
+        ("horovod-512", [1, 4, 16, 64, 128, 256, 512], [64], [64, 256, 1024, 4096, 8192, 16384, 32768]),
+    ],
+)
+def test_presets_have_the_batches_of_their_papers(
+    name: str, workers: list[int], local_batches: list[int], global_batches: list[int]
+) -> None:
+    file = ROOT / "benchmarks" / "experiments" / f"{name}.yaml"
+    configs = runs(load_experiment(file), file)
+    assert sorted({c.workers for c in configs}) == workers
+    assert sorted({c.local_batch or 0 for c in configs}) == local_batches
+    assert sorted({c.global_batch or 0 for c in configs}) == global_batches
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "peak"),
+    [("goyal", 256, 0.1), ("goyal", 8192, 3.2), ("mccord", 7680, 0.75), ("mccord", 30720, 3.0)],
+)
+def test_presets_reach_the_rates_of_their_papers(name: str, batch: int, peak: float) -> None:
+    """Goyal et al., section 2.1: 0.1 x batch / 256; McCord and Dash: 0.0125 x workers, of 60 and of 240."""
+    file = ROOT / "benchmarks" / "experiments" / f"{name}.yaml"
+    scaled = [c for c in runs(load_experiment(file), file) if c.global_batch == batch and c.schedule.scaling != "none"]
+    for config in scaled:
+        factor = scaling_factor(config.schedule, workers=config.workers, global_batch=batch)
+        assert (config.optimizer.learning_rate or 0) * factor == pytest.approx(peak)
+    assert scaled
 
 
 def test_numbers_are_read_as_people_write_them() -> None:
