@@ -32,10 +32,7 @@ def sheets(group: Group, scalings: Sequence[Scaling]) -> dict[str, list[Panel]]:
     Where several numbers of workers were measured, scaling and times have a sheet of their own.
     """
     learning, timing = list(_learning(group)), list(_timing(group))
-    if scalings:
-        made = {"-scaling": [*_scaling(scalings), *timing], "": learning}
-    else:
-        made = {"": learning + timing}
+    made = {"-scaling": [*_scaling(scalings), *timing], "": learning} if scalings else {"": learning + timing}
     return {kind: drawn for kind, drawn in made.items() if drawn}
 
 

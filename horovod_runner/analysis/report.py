@@ -32,8 +32,8 @@ def write_report(root: Path, out: Path | None = None, console: Console | None = 
     """Print the tables of the results below `root`, write figures and page, and return the path of the page.
 
     The page is `<root>/report.html`, figures lie in `<experiment>/figures/` and CSV files in `<experiment>/tables/`;
-    with `out`, the page is that file and these lie in `figures/<experiment>/` and `tables/<experiment>/` beside it. UserError when there is nothing to report, a result is
-    damaged, or a place cannot be written.
+    with `out`, the page is that file and these lie in `figures/<experiment>/` and `tables/<experiment>/` beside it.
+    UserError when there is nothing to report, a result is damaged, or a place cannot be written.
     """
     proven = find_table(root)
     chosen = [] if proven == root else groups(tables.read(root))

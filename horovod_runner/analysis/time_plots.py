@@ -95,7 +95,8 @@ def ranks(table: pandas.DataFrame, axes: Axes) -> Axes:
         axes.fill_between(over.index, over["min"], over["max"], color=colour(framework), alpha=0.15, linewidth=0)
         ring: dict[str, Any] = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "linestyle": "none"}
         axes.plot([mean.idxmax()], [mean.max()], color=colour(framework), **ring)
-        name = f"{framework_name(framework)}{', silent' if silent else ''}: {100 * (mean.max() / mean.median() - 1):+.1f} %"
+        more = 100 * (mean.max() / mean.median() - 1)
+        name = f"{framework_name(framework)}{', silent' if silent else ''}: {more:+.1f} %"
         ends.append(End(over.index[-1], mean.iloc[-1], name, colour(framework), line, shape))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.margins(x=0.08, y=0.12)
