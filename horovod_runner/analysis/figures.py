@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from xml.etree.ElementTree import Element, SubElement
 import matplotlib
 
 from horovod_runner.analysis import panels, plots, time_plots, words
-from horovod_runner.analysis.scaling import Scaling
+from horovod_runner.analysis.scaling import Scaling, studies
 from horovod_runner.analysis.summary import Group
 from horovod_runner.store import full_disk_named, write_bytes
 
@@ -52,13 +52,17 @@ def draw(group: Group, scalings: Sequence[Scaling], folder: Path) -> list[Pictur
     return [picture for kind, drawn in sheets.items() for picture in _sheet(group, kind, drawn, folder)]
 
 
+def of_scaling(chosen: Iterable[Group]) -> Iterator[Figure]:
+    """Yield the sheet about scaling and times of every group that has one, for notebooks."""
+    for group in chosen:
+        for kind, drawn in panels.sheets(group, studies(group)).items():
+            if kind == panels.OF_SCALING:
+                yield _composed(group, drawn)
+
+
 def _sheet(group: Group, kind: str, drawn: Sequence[panels.Panel], folder: Path) -> Iterator[Picture]:
     """Write one sheet; `kind` is what is appended to its file's name."""
-    figure, axes = plots.sheet(len(drawn), COLUMNS)
-    for place, (_, panel) in zip(axes, drawn, strict=True):
-        panel(place)
-    name = f"{group.experiment}: {words.job(group.workload)}, {words.scaling(group)} {words.settings(group.distinct)}"
-    figure.text(0.995, 0.005, name.strip(), ha="right", va="bottom", fontsize=8, color=plots.FAINT)
+    figure = _composed(group, drawn)
     file = f"{file_name(group)}{kind}"
     with full_disk_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,6 +73,15 @@ def _sheet(group: Group, kind: str, drawn: Sequence[panels.Panel], folder: Path)
     mark = hashlib.sha256(json.dumps([group.experiment, file]).encode()).hexdigest()[:8]
     for caption, svg in zip(captions, cut(drawing, captions, mark), strict=True):
         yield Picture(caption, svg, f"{file}.svg")
+
+
+def _composed(group: Group, drawn: Sequence[panels.Panel]) -> Figure:
+    figure, axes = plots.sheet(len(drawn), COLUMNS)
+    for place, (_, panel) in zip(axes, drawn, strict=True):
+        panel(place)
+    name = f"{group.experiment}: {words.job(group.workload)}, {words.scaling(group)} {words.settings(group.distinct)}"
+    figure.text(0.995, 0.005, name.strip(), ha="right", va="bottom", fontsize=8, color=plots.FAINT)
+    return figure
 
 
 def file_name(group: Group) -> str:

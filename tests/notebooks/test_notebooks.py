@@ -42,6 +42,15 @@ def test_loss_curves_of_both_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert text in tables
 
 
+def test_scaling_of_both_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the studies that the repository ships: both ways of scaling, four groups, each with its figures."""
+    done = execute(NOTEBOOKS / "scaling.ipynb", NOTEBOOKS.parent / "results", monkeypatch)
+    assert len(shown(done, "image/png")) == 4
+    tables = " ".join(shown(done, "text/html"))
+    for text in ("strong", "weak", "resnet50", "unet", "tensorflow", "torch", "speedup", "communication ms", "verdict"):
+        assert text in tables
+
+
 def test_the_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the study that the repository ships: it is there, and its figures and tables are drawn from it."""
     done = execute(NOTEBOOKS / "parity.ipynb", NOTEBOOKS.parent / "results", monkeypatch)

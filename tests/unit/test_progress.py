@@ -80,7 +80,10 @@ def test_the_time_that_is_left_is_that_of_runs_like_those(tmp_path: Path) -> Non
     assert outlook.words() == "50 runs left: about 80 s and 30 like none so far"
     outlook.ended(runs["tensorflow"][0], summarise(runs["tensorflow"][0], "completed", steps=steps, wall_seconds=10))
     assert outlook.words() == "49 runs left: about 6 min", "29 of 10 seconds beside 20 of 4"
-    assert Outlook(runs["torch"][:10], store).words() == "all runs are done" and Outlook(runs["torch"][:10], store).left == 0
+    assert (
+        Outlook(runs["torch"][:10], store).words() == "all runs are done"
+        and Outlook(runs["torch"][:10], store).left == 0
+    )
 
 
 def test_lines_count_what_was_done_before(tmp_path: Path) -> None:
