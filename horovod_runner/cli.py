@@ -191,20 +191,20 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from horovod_runner.matrix import plan
+    from horovod_runner.matrix.verbs import plan
 
     return plan(arguments.file, _settings(arguments.set), arguments.results, smoke=arguments.smoke)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from horovod_runner.matrix import run
+    from horovod_runner.matrix.verbs import run
 
     settings = _settings(arguments.set)
     return run(arguments.file, settings, arguments.results, arguments.machine, smoke=arguments.smoke)
 
 
 def _submit(arguments: argparse.Namespace) -> int:
-    from horovod_runner.submit import Request, submit
+    from horovod_runner.launching.submit import Request, submit
 
     options = {name: value for name, value in vars(arguments).items() if name != "verb"}
     return submit(Request(**options), _settings(arguments.set))
@@ -225,7 +225,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from horovod_runner.analysis.compare import compare
+    from horovod_runner.analysis.comparison.report import compare
 
     return compare(
         arguments.older,

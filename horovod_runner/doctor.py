@@ -20,8 +20,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from horovod_runner.launch import environment
-from horovod_runner.launchers import find
+from horovod_runner.launching.launch import environment
+from horovod_runner.launching.launchers import find
 from horovod_runner.world import detect, threads_for
 
 SETUP = "run `make setup`"

@@ -20,7 +20,7 @@ import psutil
 from horovod_runner.allreduce.settings import needs_horovod
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_USER_ERROR, SharedError, UserError
-from horovod_runner.launch import LOGGED, require_installed
+from horovod_runner.launching.launch import LOGGED, require_installed
 from horovod_runner.record import RunResult
 from horovod_runner.store import RunFolder, Store, full_disk_named
 from horovod_runner.world import World, complain, detect, launcher_process, refuse_strangers, threads_for

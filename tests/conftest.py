@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from horovod_runner.launchers import find
+from horovod_runner.launching.launchers import find
 from horovod_runner.store import RunFolder, Store
 
 ROOT = Path(__file__).parent.parent

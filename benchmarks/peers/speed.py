@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from horovod_runner.launch import environment
+from horovod_runner.launching.launch import environment
 from horovod_runner.store import Store
 
 DISCARD = 5

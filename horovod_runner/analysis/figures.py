@@ -16,7 +16,7 @@ from xml.etree.ElementTree import Element, SubElement
 import matplotlib
 
 from horovod_runner.analysis import panels, plots, time_plots, words
-from horovod_runner.analysis.scaling import Scaling, studies
+from horovod_runner.analysis.scaling.study import Scaling, studies
 from horovod_runner.analysis.summary import Group
 from horovod_runner.store import full_disk_named, write_bytes
 

@@ -12,7 +12,7 @@ from horovod_runner.analysis import words
 from horovod_runner.analysis.figures import Picture
 from horovod_runner.analysis.plots import FRAMEWORKS
 from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.scaling import Scaling, studies
+from horovod_runner.analysis.scaling.study import Scaling, studies
 from horovod_runner.analysis.stats import Bounded, ratio
 from horovod_runner.analysis.summary import Cell, Group, all_runs
 

@@ -13,7 +13,7 @@ import pandas
 
 from horovod_runner.analysis import plots, scaling_plots, time_plots, words
 from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.scaling import THRESHOLD, Scaling
+from horovod_runner.analysis.scaling.study import THRESHOLD, Scaling
 from horovod_runner.analysis.summary import Group, bounds, cell_rows
 from horovod_runner.analysis.tables import clocks, epoch_table, step_table
 

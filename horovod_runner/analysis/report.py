@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from horovod_runner.analysis import tables, terminal, words
 from horovod_runner.analysis.pack import is_packed
 from horovod_runner.analysis.runs import unfinished
-from horovod_runner.analysis.scaling import studies
+from horovod_runner.analysis.scaling.study import studies
 from horovod_runner.analysis.summary import Group, all_runs, cell_rows, groups
 from horovod_runner.parity.rows import find_table
 from horovod_runner.store import full_disk_named, write_text

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas
     from numpy.typing import NDArray
 
-    from horovod_runner.analysis.scaling import Scaling
+    from horovod_runner.analysis.scaling.study import Scaling
     from horovod_runner.analysis.summary import Group
 
 FIELDS = list(StepRecord.model_fields)
@@ -103,7 +103,7 @@ def scaling(root: Path, packed: bool = False) -> pandas.DataFrame:
     """
     import pandas
 
-    from horovod_runner.analysis.scaling import studies
+    from horovod_runner.analysis.scaling.study import studies
     from horovod_runner.analysis.summary import groups
 
     chosen = groups(read(Path(root), packed))
@@ -112,7 +112,7 @@ def scaling(root: Path, packed: bool = False) -> pandas.DataFrame:
 
 def scaling_rows(group: Group, made: Scaling) -> Iterator[dict[str, Any]]:
     """Yield one flat row a number of workers of a study."""
-    from horovod_runner.analysis.parts import NAMES
+    from horovod_runner.analysis.scaling.parts import NAMES
     from horovod_runner.analysis.summary import bounds
 
     place = {name: getattr(group, name) for name in ("experiment", "workload", "scaling", "fixed_batch", "machine")}

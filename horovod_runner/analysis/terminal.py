@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from horovod_runner.analysis import words
-from horovod_runner.analysis.scaling import studies
+from horovod_runner.analysis.scaling.study import studies
 from horovod_runner.analysis.summary import Cell, Group
 
 WIDE = 132  # columns of a terminal in which every figure has a column of its own

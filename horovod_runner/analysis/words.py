@@ -12,8 +12,8 @@ from horovod_runner.analysis.stats import Bounded
 from horovod_runner.analysis.summary import Cell, Group
 
 if TYPE_CHECKING:
-    from horovod_runner.analysis.parts import Parts
-    from horovod_runner.analysis.scaling import Knee, Scaling
+    from horovod_runner.analysis.scaling.parts import Parts
+    from horovod_runner.analysis.scaling.study import Knee, Scaling
 
 NOTHING = "–"
 SHARED = "*"

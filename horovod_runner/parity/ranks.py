@@ -12,7 +12,7 @@ from typing import Any
 
 from horovod_runner.checkpoint import Checkpoints, expected_shapes
 from horovod_runner.config import decode
-from horovod_runner.launch import launch
+from horovod_runner.launching.launch import launch
 from horovod_runner.parity.compare import same_batches
 from horovod_runner.parity.rows import Claim, Row, worst, worst_step
 from horovod_runner.parity.settings import plain

@@ -12,8 +12,8 @@ import pytest
 from benchmarks.data import SOURCES, open_dataset
 from horovod_runner.config import DataConfig, RunConfig, decode
 from horovod_runner.errors import UserError
-from horovod_runner.estimate import Finished, planned_steps, seconds_of
-from horovod_runner.matrix import plan
+from horovod_runner.matrix.estimate import Finished, planned_steps, seconds_of
+from horovod_runner.matrix.verbs import plan
 from horovod_runner.record import RunResult, Seconds
 from tests.made_results import add_failure, add_run
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from horovod_runner.errors import UserError
-from horovod_runner.experiment import load_experiment, runs
+from horovod_runner.matrix.experiment import load_experiment, runs
 from tests.conftest import ROOT, run
 
 FILES = sorted((ROOT / "benchmarks" / "experiments").glob("*.yaml"))

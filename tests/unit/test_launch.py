@@ -9,9 +9,9 @@ import pytest
 
 from horovod_runner.config import RunConfig, decode
 from horovod_runner.errors import UserError
-from horovod_runner.launch import Patience
-from horovod_runner.launchers import Start, command, find
-from horovod_runner.machine import Machine, load_machine
+from horovod_runner.launching.launch import Patience
+from horovod_runner.launching.launchers import Start, command, find
+from horovod_runner.launching.machine import Machine, load_machine
 from horovod_runner.store import RunFolder, Store
 
 WORKER = ["python", "-m", "worker"]

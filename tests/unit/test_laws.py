@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
-from horovod_runner.analysis import laws
-from horovod_runner.analysis.repeats import percentiles, repeats_for, resampled
+from horovod_runner.analysis.scaling import laws
+from horovod_runner.analysis.scaling.repeats import percentiles, repeats_for, resampled
 from horovod_runner.analysis.stats import over_runs
 
 UNITS = np.array([1.0, 2.0, 4.0, 8.0, 16.0])

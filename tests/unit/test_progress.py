@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.live import Live
 
 from horovod_runner.config import decode
-from horovod_runner.outlook import Outlook
-from horovod_runner.progress import Lines, LiveTable
+from horovod_runner.matrix.outlook import Outlook
+from horovod_runner.matrix.progress import Lines, LiveTable
 from horovod_runner.record import StepRecord
 from horovod_runner.store import Store, write_json
 from horovod_runner.summary import summarise

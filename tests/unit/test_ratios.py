@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from horovod_runner.analysis import ratios
+from horovod_runner.analysis.comparison import ratios
 from horovod_runner.analysis.stats import Interval
 
 

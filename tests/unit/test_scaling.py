@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from horovod_runner.analysis import laws, tables, terminal, words
-from horovod_runner.analysis.scaling import Scaling, study
+from horovod_runner.analysis import tables, terminal, words
+from horovod_runner.analysis.scaling import laws
+from horovod_runner.analysis.scaling.study import Scaling, study
 from horovod_runner.analysis.summary import Group, groups
 from tests.made_results import add_run, add_timed
 

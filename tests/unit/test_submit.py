@@ -22,10 +22,10 @@ import yaml
 
 from horovod_runner.cli import main
 from horovod_runner.errors import EXIT_USER_ERROR
-from horovod_runner.experiment import load_experiment, runs
-from horovod_runner.schedulers import SCHEDULERS
+from horovod_runner.launching.schedulers import SCHEDULERS
+from horovod_runner.launching.submit import is_sealed, parse_time, seal
+from horovod_runner.matrix.experiment import load_experiment, runs
 from horovod_runner.store import Store
-from horovod_runner.submit import is_sealed, parse_time, seal
 from horovod_runner.summary import summarise
 from tests.conftest import ROOT, plain_environment
 

@@ -15,15 +15,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from horovod_runner.analysis import ratios, tables, terminal, words
-from horovod_runner.analysis.pairs import Pair, differences, framework, paired
+from horovod_runner.analysis import tables, terminal, words
+from horovod_runner.analysis.comparison import ratios
+from horovod_runner.analysis.comparison.pairs import Pair, differences, framework, paired
+from horovod_runner.analysis.comparison.verdicts import LOST, SAME, UNTOLD, Verdict, judge, mean
 from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.stats import Interval
-from horovod_runner.analysis.verdicts import LOST, SAME, UNTOLD, Verdict, judge, mean
 from horovod_runner.errors import UserError
 
 if TYPE_CHECKING:
-    from horovod_runner.analysis.pairs import Paired
+    from horovod_runner.analysis.comparison.pairs import Paired
 
 EXIT_REGRESSION = 1
 COLUMNS = ("framework", "workers", "figure", "A", "B", "B/A", "[95 % CI]", "p", "samples", "verdict")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import UserError
-from horovod_runner.machine import Machine
+from horovod_runner.launching.machine import Machine
 
 Argv = list[str]
 

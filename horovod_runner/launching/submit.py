@@ -1,6 +1,6 @@
 """Writes the job script with which a cluster does an experiment, in as many jobs as it takes. It submits nothing.
 
-The script is horovod_runner/templates/job.sh.j2; schedulers.py has the words that differ between schedulers.
+The script is templates/job.sh.j2; schedulers.py has the words that differ between schedulers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import UserError
-from horovod_runner.schedulers import SCHEDULERS, Resources, Scheduler
+from horovod_runner.launching.schedulers import SCHEDULERS, Resources, Scheduler
 
 # The warning comes a minute before the end, up to a minute early with Slurm; what is left must be worth starting.
 SHORTEST_SECONDS = 300
@@ -47,7 +47,7 @@ class Request:
 
 def submit(request: Request, settings: Mapping[str, Any]) -> int:
     """Write the job script of an experiment and print the command that submits it, last; UserError if it cannot be."""
-    from horovod_runner.matrix import read
+    from horovod_runner.matrix.verbs import read
 
     resources = _resources(request)
     _, configs = read(request.file, settings, smoke=request.smoke)

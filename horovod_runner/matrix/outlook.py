@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 
 from horovod_runner.config import RunConfig
-from horovod_runner.estimate import Experience, Finished
-from horovod_runner.planning import duration, read_finished
+from horovod_runner.matrix.estimate import Experience, Finished
+from horovod_runner.matrix.planning import duration, read_finished
 from horovod_runner.record import RunResult
 from horovod_runner.store import Store
 

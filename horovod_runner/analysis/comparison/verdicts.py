@@ -21,8 +21,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from horovod_runner import record
-from horovod_runner.analysis import ratios, stats
-from horovod_runner.analysis.pairs import Pair
+from horovod_runner.analysis import stats
+from horovod_runner.analysis.comparison import ratios
+from horovod_runner.analysis.comparison.pairs import Pair
 from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.stats import Interval
 

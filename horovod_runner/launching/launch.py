@@ -23,8 +23,8 @@ from typing import IO
 from horovod_runner.allreduce.settings import needs_horovod
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import UserError
-from horovod_runner.launchers import Start, command
-from horovod_runner.machine import Machine
+from horovod_runner.launching.launchers import Start, command
+from horovod_runner.launching.machine import Machine
 from horovod_runner.store import RunFolder
 from horovod_runner.timing import Clock
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from horovod_runner.defaults import data_from_word
 from horovod_runner.errors import UserError
-from horovod_runner.mistakes import Origins
+from horovod_runner.matrix.mistakes import Origins
 from horovod_runner.plain import Place
 
 Point = dict[str, Any]

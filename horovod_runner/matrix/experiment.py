@@ -12,9 +12,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from horovod_runner.config import RunConfig, decode
-from horovod_runner.design import Exclusion, Experiment, Point, Smoke
 from horovod_runner.errors import UserError
-from horovod_runner.mistakes import Mistakes
+from horovod_runner.matrix.design import Exclusion, Experiment, Point, Smoke
+from horovod_runner.matrix.mistakes import Mistakes
 from horovod_runner.plain import Document, Unreadable, read_document
 from horovod_runner.sentences import WrongSettings, shown, unknown_key, wrong_value
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from horovod_runner import lastwords
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import EXIT_DIVERGED, EXIT_USER_ERROR, UserError
-from horovod_runner.launch import THIS_MACHINE, Ended, launch
-from horovod_runner.machine import Machine
+from horovod_runner.launching.launch import THIS_MACHINE, Ended, launch
+from horovod_runner.launching.machine import Machine
+from horovod_runner.matrix import lastwords
 from horovod_runner.record import RunResult, Status
 from horovod_runner.store import RunFolder, Store, claimed, full_disk_named
 from horovod_runner.summary import summarise

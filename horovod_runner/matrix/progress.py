@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from horovod_runner.config import RunConfig
-from horovod_runner.outlook import Outlook
+from horovod_runner.matrix.outlook import Outlook
 from horovod_runner.record import RunResult
 from horovod_runner.store import RunFolder, Store
 

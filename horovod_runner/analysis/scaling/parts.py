@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from horovod_runner.analysis.repeats import percentiles, resampled
 from horovod_runner.analysis.runs import Run
+from horovod_runner.analysis.scaling.repeats import percentiles, resampled
 from horovod_runner.analysis.stats import FEWEST_SAMPLES, Interval
 from horovod_runner.analysis.summary import Cell
 

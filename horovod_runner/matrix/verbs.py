@@ -11,14 +11,14 @@ from typing import Any
 from rich.console import Console
 
 from horovod_runner.config import RunConfig
-from horovod_runner.design import Experiment
-from horovod_runner.experiment import load_experiment, runs
+from horovod_runner.matrix.design import Experiment
+from horovod_runner.matrix.experiment import load_experiment, runs
 from horovod_runner.store import Store
 
 
 def plan(file: Path, settings: Mapping[str, Any], results: Path, *, smoke: bool) -> int:
     """Print what an experiment asks, which runs it has, and how long they will take; nothing is started."""
-    from horovod_runner.planning import show
+    from horovod_runner.matrix.planning import show
 
     experiment, configs = read(file, settings, smoke=smoke)
     show(experiment, configs, Store(results), Console())
@@ -29,11 +29,11 @@ def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | 
     """Do what is missing, then report; return 1 if a run failed. The page's path is the last line."""
     # Imported here, so that a plan need not wait for what only runs use.
     from horovod_runner.analysis.report import write_report
-    from horovod_runner.launch import require_installed
-    from horovod_runner.machine import load_machine
-    from horovod_runner.progress import say, watching
+    from horovod_runner.launching.launch import require_installed
+    from horovod_runner.launching.machine import load_machine
+    from horovod_runner.matrix.progress import say, watching
+    from horovod_runner.matrix.runner import run_all
     from horovod_runner.provenance import remember_command
-    from horovod_runner.runner import run_all
 
     experiment, configs = read(file, settings, smoke=smoke)
     here = load_machine(machine)

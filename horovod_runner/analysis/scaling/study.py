@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from horovod_runner.analysis import laws
-from horovod_runner.analysis.causes import verdict
-from horovod_runner.analysis.parts import Parts, split
-from horovod_runner.analysis.repeats import percentiles, repeats_for
+from horovod_runner.analysis.scaling import laws
+from horovod_runner.analysis.scaling.causes import verdict
+from horovod_runner.analysis.scaling.parts import Parts, split
+from horovod_runner.analysis.scaling.repeats import percentiles, repeats_for
 from horovod_runner.analysis.stats import FEWEST_SAMPLES, Bounded, Interval
 from horovod_runner.analysis.summary import Cell, Group
 

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from horovod_runner.config import RunConfig
-from horovod_runner.design import Experiment
 from horovod_runner.errors import UserError
-from horovod_runner.estimate import Experience, Finished, planned_steps
+from horovod_runner.matrix.design import Experiment
+from horovod_runner.matrix.estimate import Experience, Finished, planned_steps
 from horovod_runner.store import RunFolder, Store
 
 MOST_ROWS = 40

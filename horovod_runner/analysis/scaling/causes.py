@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from horovod_runner.analysis import words
-from horovod_runner.analysis.parts import NAMES, Split
-from horovod_runner.analysis.repeats import percentiles
+from horovod_runner.analysis.scaling.parts import NAMES, Split
+from horovod_runner.analysis.scaling.repeats import percentiles
 from horovod_runner.analysis.stats import Interval
 
 NEGLIGIBLE = 0.05

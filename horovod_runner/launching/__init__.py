@@ -1,0 +1,1 @@
+"""How the ranks of a run get started: on which machine, by which launcher, in which scheduler's job."""
