@@ -16,7 +16,7 @@ from xml.etree.ElementTree import Element, SubElement
 import matplotlib
 
 from horovod_runner.analysis import panels, plots, time_plots, words
-from horovod_runner.analysis.scaling import Scaling
+from horovod_runner.analysis.scaling import Scaling, studies
 from horovod_runner.analysis.summary import Group
 from horovod_runner.store import full_disk_named, write_bytes
 
@@ -54,11 +54,7 @@ def draw(group: Group, scalings: Sequence[Scaling], folder: Path) -> list[Pictur
 
 def _sheet(group: Group, kind: str, drawn: Sequence[panels.Panel], folder: Path) -> Iterator[Picture]:
     """Write one sheet; `kind` is what is appended to its file's name."""
-    figure, axes = plots.sheet(len(drawn), COLUMNS)
-    for place, (_, panel) in zip(axes, drawn, strict=True):
-        panel(place)
-    name = f"{group.experiment}: {words.job(group.workload)}, {words.scaling(group)} {words.settings(group.distinct)}"
-    figure.text(0.995, 0.005, name.strip(), ha="right", va="bottom", fontsize=8, color=plots.FAINT)
+    figure = _figure(group, drawn)
     file = f"{file_name(group)}{kind}"
     with full_disk_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,6 +65,21 @@ def _sheet(group: Group, kind: str, drawn: Sequence[panels.Panel], folder: Path)
     mark = hashlib.sha256(json.dumps([group.experiment, file]).encode()).hexdigest()[:8]
     for caption, svg in zip(captions, cut(drawing, captions, mark), strict=True):
         yield Picture(caption, svg, f"{file}.svg")
+
+
+def scaling_sheet(group: Group) -> Figure:
+    """Return the figure of the group's scaling and step times, for a notebook; the group has a study of scaling."""
+    return _figure(group, panels.sheets(group, studies(group))[panels.SCALING])
+
+
+def _figure(group: Group, drawn: Sequence[panels.Panel]) -> Figure:
+    """Return a sheet with its panels, named in a corner."""
+    figure, axes = plots.sheet(len(drawn), COLUMNS)
+    for place, (_, panel) in zip(axes, drawn, strict=True):
+        panel(place)
+    name = f"{group.experiment}: {words.job(group.workload)}, {words.scaling(group)} {words.settings(group.distinct)}"
+    figure.text(0.995, 0.005, name.strip(), ha="right", va="bottom", fontsize=8, color=plots.FAINT)
+    return figure
 
 
 def file_name(group: Group) -> str:

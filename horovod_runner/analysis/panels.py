@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MOST_WITH_STEPS = 16  # completed runs of a group whose every step is drawn; of more, the means of epochs
 MOST_STEPS_READ = 300_000  # of a group, about a second: beyond that the first repeats stand for all
 LAWS = {"usl": "USL", "amdahl": "Amdahl", "gustafson": "Gustafson"}  # short names, beside curves
+SCALING = "-scaling"  # appended to the name of a group's second sheet
 Panel = tuple[str, Callable[["Axes"], "Axes"]]
 
 
@@ -32,7 +33,7 @@ def sheets(group: Group, scalings: Sequence[Scaling]) -> dict[str, list[Panel]]:
     Where several numbers of workers were measured, scaling and times have a sheet of their own.
     """
     learning, timing = list(_learning(group)), list(_timing(group))
-    made = {"-scaling": [*_scaling(scalings), *timing], "": learning} if scalings else {"": learning + timing}
+    made = {SCALING: [*_scaling(scalings), *timing], "": learning} if scalings else {"": learning + timing}
     return {kind: drawn for kind, drawn in made.items() if drawn}
 
 
