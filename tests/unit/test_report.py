@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from horovod_runner import record
-from horovod_runner.analysis import page, panels, tables, terminal, words
+from horovod_runner.analysis import figures, page, panels, tables, terminal, words
 from horovod_runner.analysis.report import write_report
 from horovod_runner.analysis.summary import Cell, Group, groups
 from horovod_runner.errors import UserError
@@ -243,6 +243,12 @@ def test_a_study_has_figures_of_scaling_and_of_times_and_tables(tmp_path: Path) 
     assert cells_table["speedup"][4] == pytest.approx(4 / 1.6)
     assert cells_table["ceiling_speedup"][4] == pytest.approx(4 / 1.02)
     assert list(pandas.read_csv(study / "tables" / "scaling.csv")["workers"]) == [1, 2, 4]
+
+
+def test_a_notebook_gets_the_sheet_of_scaling_as_a_figure(results: Path) -> None:
+    figure = figures.scaling_sheet(only_group(results, "unet"))
+    titles = ["Speedup", "Efficiency", "Step times", "Each of 2 workers"]
+    assert [panel.get_title(loc="left") for panel in figure.axes] == titles
 
 
 def test_long_runs_are_drawn_from_the_first_of_every_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
