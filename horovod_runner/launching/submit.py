@@ -67,7 +67,7 @@ def script(request: Request, resources: Resources, configs: Sequence[RunConfig],
 
     scheduler: Scheduler = SCHEDULERS[request.scheduler]
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("horovod_runner"),
+        loader=jinja2.PackageLoader("horovod_runner.launching"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
