@@ -48,7 +48,7 @@ def reason(code: int, lines: Sequence[Line], oom_kills: int = 0) -> str:
         return f"out of memory: {ended}; lower local_batch, or raise accumulate"
     rank = failing_rank(lines)
     telling = [text.strip() for who, text in lines if who == rank and _TELLING.search(text)]
-    last = (telling or [text.strip() for _, text in _of_ranks(lines)] or ["nothing was said"])[-1]
+    last = telling[-1] if telling else _last(lines)
     who = "" if rank is None else f"rank {rank}, "
     return f"{who}{_code(code)}: {last.removeprefix(_OURS)[:LONGEST_REASON]}"
 
@@ -65,6 +65,14 @@ def failing_rank(lines: Sequence[Line]) -> int | None:
     spoke = (rank for rank, text in lines if rank is not None and _TELLING.search(text))
     killed = (int(page[1]) for rank, text in lines if rank is None and (page := _ENDED.search(text)))
     return next(spoke, next(killed, None))
+
+
+def _last(lines: Sequence[Line]) -> str:
+    """Return the ranks' last line; where no rank came to speak, the first of what the launcher says of itself."""
+    if not lines:
+        return "nothing was said"
+    ranks, pages = _of_ranks(lines), any(text.startswith("-----") for _, text in lines)
+    return (lines[0] if pages and ranks is lines else ranks[-1])[1].strip()
 
 
 def _of_ranks(lines: Sequence[Line]) -> Sequence[Line]:

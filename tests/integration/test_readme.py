@@ -43,6 +43,7 @@ def made_small(command: str, results: Path, imagenet: Path) -> list[str]:
     command = command.replace("/path/to/imagenet", str(imagenet)).replace("LOCAL_BATCH=32", "LOCAL_BATCH=16")
     # A machine that runs tests has no Slurm: another launcher that starts ranks directly takes its place.
     command = command.replace("srun --mpi=pmix --ntasks 2", ".venv/bin/mpirun --oversubscribe -np 2")
+    command = command.replace("$PWD", str(ROOT))
     if "mpirun" in command and os.geteuid() == 0:
         command = command.replace("-np", "--allow-run-as-root -np")
     words = shlex.split(command)

@@ -80,6 +80,12 @@ def test_the_launcher_says_who_was_killed(tmp_path: Path) -> None:
     assert reason(137, silent) == "rank 1, ended by SIGKILL: epoch 2" and tail(silent) == ["epoch 2"]
 
 
+def test_a_launcher_that_reached_no_host_is_quoted_from_its_beginning(tmp_path: Path) -> None:
+    page = f"bash: line 1: orted: command not found\n{'-' * 70}\nORTE was unable to start\n{'-' * 70}\n"
+    assert reason(127, lines(page, tmp_path)) == "exit code 127: bash: line 1: orted: command not found"
+    assert reason(1, lines("a worker of one\nits last line\n", tmp_path)) == "exit code 1: its last line"
+
+
 def test_a_complaint_is_found_among_other_lines(tmp_path: Path) -> None:
     spoken = lines("[1,0]<stderr>:noise\n[1,0]<stderr>:horovod-runner: the disk is full\n", tmp_path)
     assert complaint(spoken) == "the disk is full"
