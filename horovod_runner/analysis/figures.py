@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,12 +52,9 @@ def draw(group: Group, scalings: Sequence[Scaling], folder: Path) -> list[Pictur
     return [picture for kind, drawn in sheets.items() for picture in _sheet(group, kind, drawn, folder)]
 
 
-def of_scaling(chosen: Iterable[Group]) -> Iterator[Figure]:
-    """Yield the sheet about scaling and times of every group that has one, for notebooks."""
-    for group in chosen:
-        for kind, drawn in panels.sheets(group, studies(group)).items():
-            if kind == panels.OF_SCALING:
-                yield _composed(group, drawn)
+def scaling_sheet(group: Group) -> Figure:
+    """Return the figure of the group's scaling and step times, for a notebook; the group has a study of scaling."""
+    return _composed(group, panels.sheets(group, studies(group))[panels.OF_SCALING])
 
 
 def _sheet(group: Group, kind: str, drawn: Sequence[panels.Panel], folder: Path) -> Iterator[Picture]:

@@ -44,14 +44,16 @@ def _learning(group: Group) -> Iterator[Panel]:
     if few:
         every = step_table(group.completed, ["step", "epoch", "train_loss"])
         yield "Training loss of every step, as a running mean.", partial(plots.steps, every)
-    for value in ("val_loss",) if few else ("train_loss", "val_loss"):
-        if epochs[value].notna().any():
+    # The mean loss of a single epoch is a number, and stands in the table.
+    lines = [value for value in ("train_loss", "val_loss") if epochs.dropna(subset=[value])["epoch"].nunique() > 1]
+    for value in lines:
+        if value == "val_loss" or not few:
             yield f"{plots.TITLES[value]} after each epoch.", partial(plots.curves, epochs, value=value)
-    for value in ("train_loss", "val_loss"):
+    for value in lines:
         if len(plots.pair(epochs, value)):
             told = f"{plots.TITLES[value]} of TensorFlow less PyTorch's, same seed and workers; at zero they agree."
             yield told, partial(plots.difference, epochs, value=value)
-    if epochs["val_metric"].notna().any():
+    if "val_loss" in lines:
         yield f"Validation metric ({group.metric}) after each epoch.", partial(plots.curves, epochs, value="val_metric")
     if cells["images_per_second"].notna().any():
         told = "Images a second of all workers, with 95 % intervals; dotted: N times the framework's own 1 worker."

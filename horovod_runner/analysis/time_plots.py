@@ -48,7 +48,10 @@ def parts(table: pandas.DataFrame, axes: Axes) -> Axes:
             above, below = (above + height, below) if height >= 0 else (above, below + height)
         axes.plot([x], [above], marker=marker(framework), color=colour(framework), markersize=5, linestyle="none")
     titled(axes, "Where a step's time goes", "workers", "ms a step")
+    axes.use_sticky_edges = False  # a bar's edge would take the margin away, and cut a marker on it in half
     axes.margins(y=0.1)
+    if not (table[drawn] < 0).any(axis=None):
+        axes.set_ylim(bottom=0)
     _worker_groups(axes, table)
     _key(axes, [(PARTS[part][0], PARTS[part][1], "s") for part in reversed(drawn)] + _frameworks(table))
     return axes
