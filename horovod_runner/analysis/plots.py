@@ -29,7 +29,7 @@ DASHED: Any = (0, (5, 2))
 LINES: tuple[Any, ...] = ("-", DASHED, (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
 TITLES = {"train_loss": "Training loss", "val_loss": "Validation loss", "val_metric": "Validation metric"}
 PANEL_INCHES = (5.0, 3.1)
-MARGINS = {"left": 0.115, "right": 0.41, "bottom": 0.16, "top": 0.11}  # of a panel; names stand on the right
+MARGINS = {"left": 0.132, "right": 0.4, "bottom": 0.16, "top": 0.11}  # of a panel; names stand on the right
 NAME_GAP = 0.085  # of the axes' height, between names at the ends of curves
 
 STYLE: dict[str, Any] = {

@@ -120,7 +120,7 @@ def test_ranks_that_disagree_are_told_about_what(results: Path) -> None:
         (["--workers", "many"], "workers"),
         (["--seed", "-1"], "seed"),
         (["--local-batch", "99999999999"], "local_batch"),
-        (["--local-batch", "5000"], "global_batch"),
+        (["--local-batch", "5000"], "the global batch of 5000"),
         (["--set", "optimizer.name=rmsprop"], "optimizer.name"),
         (["--set", "nonsense"], "path=value"),
         (["--results", "/proc/nowhere"], "--results"),
