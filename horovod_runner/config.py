@@ -22,7 +22,7 @@ from horovod_runner.defaults import with_defaults
 from horovod_runner.sentences import Inconsistent, WrongSettings, unknown_key, wrong_value
 
 FRAMEWORKS = ("tensorflow", "torch")
-STRATEGIES = ("none", "fused")
+Strategy = Literal["none", "blocking", "unfused", "fused", "grouped", "multistep", "lag1"]
 
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
@@ -109,13 +109,23 @@ class LossConfig(Settings):
 
 
 class AllreduceConfig(Settings):
-    """How the shared layer reduces gradients, beside its strategy; None leaves Horovod's own value."""
+    """How the shared layer reduces gradients, beside its strategy; None leaves Horovod's own value.
+
+    Strategies that do without Horovod (none, blocking) pass over what is Horovod's.
+    """
 
     controller: Literal["auto", "mpi", "gloo"] = Field(
         "auto", description="who coordinates, where we start the ranks; auto: MPI if there is an mpirun"
     )
-    fusion_mb: NonNegative | None = None
-    cycle_ms: Positive | None = None
+    fusion_mb: NonNegative | None = Field(None, description="most that Horovod fuses into one message, MiB")
+    cycle_ms: Positive | None = Field(None, description="between two rounds of Horovod's coordination")
+    cache: bool = Field(True, description="Horovod remembers what was agreed on, and negotiates in bits")
+    hierarchical: bool = Field(False, description="within a host first, then between hosts; NCCL alone can do it")
+    compression: Literal["none", "fp16", "bf16"] = Field("none", description="what gradients travel as")
+    operation: Literal["average", "sum", "adasum"] = Field(
+        "average", description="what becomes of all workers' gradients; adasum: Maleki et al. 2021"
+    )
+    timeline: bool = Field(False, description="rank 0 writes Horovod's timeline into the run's folder")
     yield_when_idle: bool = Field(
         True, description="Open MPI yields the core it waits on: right wherever cores are shared"
     )
@@ -167,7 +177,9 @@ class RunConfig(Settings):
     ghost_batch: Annotated[int, Field(ge=1, le=1_048_576)] | None = Field(
         None, description="examples normalised together with batch_norm: ghost (Hoffer et al. 2017, algorithm 1)"
     )
-    strategy: Literal["none", "fused"] = "fused"
+    strategy: Strategy = Field(
+        "fused", description="how gradients are reduced: horovod_runner/allreduce/__init__.py says what each one does"
+    )
     measure: Literal["training", "loading"] = Field(
         "training", description="loading: batches are taken and thrown away, to see what the input alone delivers"
     )

@@ -156,6 +156,38 @@ def _check_batch_norm(c: RunConfig) -> list[str]:
     return []
 
 
+def _check_strategy(c: RunConfig) -> list[str]:
+    """Refuse what a strategy cannot do; what it merely passes over may stay, for strategies are varied in studies."""
+    problems, strategy, how = [], c.strategy, c.allreduce
+    if strategy == "blocking" and how.controller == "gloo":
+        problems.append(
+            "allreduce.controller: strategy blocking is MPI's own allreduce; choose mpi, or grouped for gloo"
+        )
+    whole = _needs_whole_arrays(c)
+    if strategy == "multistep" and whole:
+        problems.append(f"strategy: multistep updates shards, and {whole} needs whole parameters; choose fused")
+    for key, given, usual in (
+        ("compression", how.compression, "none"),
+        ("operation", how.operation, "average"),
+    ):
+        if strategy in ("blocking", "multistep") and given not in (usual, "sum"):
+            problems.append(f"allreduce.{key}: {strategy} cannot do {given}; choose strategy fused, or {usual}")
+    if how.operation == "adasum" and c.workers & (c.workers - 1):
+        problems.append(
+            f"allreduce.operation: adasum combines workers in pairs of pairs, and {c.workers} is no power of two;"
+            " change workers or choose average"
+        )
+    if strategy == "unfused" and how.fusion_mb:
+        problems.append("allreduce.fusion_mb: unfused sends each tensor by itself; remove it or choose strategy fused")
+    return problems
+
+
+def _needs_whole_arrays(c: RunConfig) -> str | None:
+    if c.optimizer.name in ("lars", "lamb"):
+        return f"{c.optimizer.name}'s trust ratio"
+    return "optimizer.clip_norm" if c.optimizer.clip_norm is not None else None
+
+
 _CHECKS = (
     _check_data,
     _check_options,
@@ -165,5 +197,6 @@ _CHECKS = (
     _check_examples,
     _check_parts,
     _check_batch_norm,
+    _check_strategy,
     _check_architecture,
 )

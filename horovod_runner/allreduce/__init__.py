@@ -1,5 +1,17 @@
 """The shared reduction layer: how gradients are averaged over workers, when, and in what pieces.
 
-settings.py is neutral; torch.py and tensorflow.py hold the same strategies in each framework. With the two backends
-this is the only code that imports Horovod.
+The strategies, in both frameworks:
+
+- `none`: no reduction, and no Horovod in the process: workers compute as much and stay silent, the ceiling.
+- `blocking`: one MPI allreduce of all gradients after the backward pass, by mpi4py, the traditional way; no Horovod.
+- `unfused`: Horovod, a message for each tensor, started as soon as its gradient exists.
+- `fused`: the same, and Horovod fuses what waits (Sergeev and Del Balso 2018).
+- `grouped`: Horovod, all gradients as one group after the backward pass.
+- `multistep`: gradients are reduce-scattered as they appear, each worker updates its own shard, and the parameters are
+  all-gathered while the next forward pass waits for them layer by layer (Lee et al., SC18).
+- `lag1`: the gradients of the step before are applied while this step's travel (Kurth et al., SC18); before the first
+  step they are zero.
+
+All but `none` and `lag1` are the same arithmetic. settings.py and groups.py are neutral; torch.py and tensorflow.py
+hold the strategies of each framework. With the two backends this is the only code that imports Horovod.
 """
