@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,7 @@ def _bandwidths(report: Report, axes: Axes) -> Axes:
     ends = []
     for way in (way for way in report.measured if way.messages):
         sizes, _ = _columns(way.messages)
-        rates = [row.busbw_gb_per_second or 0.0 for row in way.messages]
+        rates = [row.busbw_gb_per_second or math.nan for row in way.messages]
         axes.plot(sizes, rates, **_look(way, line="-"))
         ends.append(plots.End(sizes[-1], rates[-1], way.title, LOOKS[way.name][0], "-"))
     shown = {row.bytes for way in report.measured for row in way.messages}
@@ -90,7 +91,8 @@ def _bandwidths(report: Report, axes: Axes) -> Axes:
         axes.plot(*zip(*copied, strict=True), color=plots.FAINT, linewidth=1.2)
         ends.append(plots.End(*copied[-1], COPY_NAME, plots.FAINT, "-"))
     _by_bytes(axes)
-    axes.set_ylim(bottom=0)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     plots.titled(axes, "Bus bandwidth: bytes / time × 2 (N − 1) / N", "bytes", "GB/s")
     return plots.name_ends(axes, ends)
 

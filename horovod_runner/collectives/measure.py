@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -52,20 +52,30 @@ def allreduce(request: Request, console: Console) -> int:
     if detect().launched:
         raise SharedError("allreduce starts its ranks itself; give the command without a launcher, and --workers N")
     launches = _launches(request)
-    provenance.remember_command()
     folder = request.results / "allreduce"
     with full_disk_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with exclusive(folder), tempfile.TemporaryDirectory(dir=folder, prefix=".ranks-") as ranks:
+    provenance.remember_command()
+    with exclusive(folder), _emptied(folder / ".ranks") as ranks:
         began = time.perf_counter()
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        results = list(_results(launches, Path(ranks), console))
+        results = list(_results(launches, ranks, console))
         report = _report(request, now, time.perf_counter() - began, results)
-        _keep_samples(launches, Path(ranks), folder)
+        _keep_samples(ranks, folder)
         file = _write(report, folder)
     for path in (folder / "allreduce.png", file):
         console.print(str(path), markup=False, soft_wrap=True)
     return 0 if report.passed else 1
+
+
+@contextlib.contextmanager
+def _emptied(folder: Path) -> Iterator[Path]:
+    """Give a folder to write to, without what a measurement left there that was killed; remove it in the end."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _launches(request: Request) -> list[Launch]:
@@ -184,7 +194,7 @@ def _report(request: Request, now: str, seconds: float, results: Sequence[WayRes
     )
 
 
-def _keep_samples(launches: Sequence[Launch], ranks: Path, folder: Path) -> None:
+def _keep_samples(ranks: Path, folder: Path) -> None:
     """Put every way's raw times beside the summary, and drop those of an earlier measurement."""
     for way in (COPY, *WAYS.values()):
         kept, new = folder / f"{way.name}.samples.jsonl", Folder(ranks / way.name).samples_file
