@@ -187,7 +187,7 @@ def test_the_record_comes_back_as_it_was_written(report: Report, tmp_path: Path)
     assert read_report(tmp_path) == report
     assert '"schema": 1' in file.read_text()
     file.write_text(file.read_text()[:-100])
-    with pytest.raises(UserError, match="allreduce.json cannot be read"):
+    with pytest.raises(UserError, match=r"allreduce\.json cannot be read"):
         read_report(tmp_path)
 
 
