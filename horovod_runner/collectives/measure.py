@@ -107,7 +107,7 @@ def _results(launches: Sequence[Launch], ranks: Path, console: Console) -> Itera
                 result = _measured(launch, Folder(ranks / launch.way.name))
         if launch.way is COPY:
             copied = {row.bytes: row.median_seconds for row in result.rows}
-        else:
+        if launch.way is not COPY or result.status != "measured":
             table.show(result, launch.plan.workers, copied, console)
         yield result
 
