@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ LOOKS = {  # colour, marker; none of a framework's
     "horovod-gloo": ("#56b4e9", "^"),
     "horovod-nccl": ("#e69f00", "D"),
 }
+FOOT_LETTERS = 36  # of a line in the sheet's lower right corner, beside the last panel's axis
 COPY_NAME = "memory copy"
 
 
@@ -31,7 +33,7 @@ def draw(report: Report, folder: Path) -> None:
     for place, panel in zip(axes, panels, strict=False):
         panel(report, place)
     machine = report.origin["machine"]
-    words = f"allreduce of float32, {report.workers} ranks; {machine['cpu']}, {machine['cores']} cores"
+    words = textwrap.fill(f"{report.workers} ranks; {machine['cpu']}, {machine['cores']} cores", FOOT_LETTERS)
     figure.text(0.995, 0.005, words, ha="right", va="bottom", fontsize=8, color=plots.FAINT)
     for kind in ("svg", "png"):
         write_bytes(folder / f"allreduce.{kind}", figures.rendered(figure, kind))
@@ -92,8 +94,8 @@ def _bandwidths(report: Report, axes: Axes) -> Axes:
         ends.append(plots.End(*copied[-1], COPY_NAME, plots.FAINT, "-"))
     _by_bytes(axes)
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    plots.titled(axes, "Bus bandwidth: bytes / time × 2 (N − 1) / N", "bytes", "GB/s")
+    axes.yaxis.set_major_formatter(lambda value, _: _rate_words(value))
+    plots.titled(axes, "Bus bandwidth: bytes / time × 2 (N − 1) / N", "bytes")
     return plots.name_ends(axes, ends)
 
 
@@ -146,6 +148,13 @@ def _by_bytes(axes: Axes) -> None:
 
 def _time_words(seconds: float) -> str:
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
+        if seconds >= size * (1 - 1e-9):
             return f"{seconds / size:g} {unit}"
     return f"{seconds * 1e9:g} ns"
+
+
+def _rate_words(gb_per_second: float) -> str:
+    for unit, size in (("GB/s", 1.0), ("MB/s", 1e-3)):
+        if gb_per_second >= size * (1 - 1e-9):
+            return f"{gb_per_second / size:g} {unit}"
+    return f"{gb_per_second * 1e6:g} kB/s"
