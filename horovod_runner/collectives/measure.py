@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import TimeoutExpired
 
@@ -81,20 +81,27 @@ def _emptied(folder: Path) -> Iterator[Path]:
 def _launches(request: Request) -> list[Launch]:
     """Return what will be started, checked as far as that is possible before it is."""
     machine = load_machine(request.machine)
+    machine.require_room(request.workers)
     ways = [COPY, *chosen(request)]
-    ranks_here = max(machine.hosts.values(), default=request.workers)
-    made = []
-    for way, plan in zip(ways, plans(request, ways, min(ranks_here, request.workers)), strict=True):
-        missing = way.missing(request.framework)
-        if missing is not None and request.through is not None and way is not COPY:
-            raise UserError(f"--through {way.name}: {missing}; leave it out")
-        launch = Launch(way, plan, machine, missing)
-        if missing is None:
-            _argv(launch, [], tagged=True)  # refuses what this machine's launcher cannot start
-        made.append(launch)
-    if all(launch.missing for launch in made):
+    ranks_here = min(request.workers, max(machine.hosts.values(), default=request.workers))
+    launches = [_checked(Launch(w, p, machine)) for w, p in zip(ways, plans(request, ways, ranks_here), strict=True)]
+    for launch in launches[1:]:
+        if launch.missing is not None and request.through is not None:
+            raise UserError(f"--through {launch.way.name}: {launch.missing}; leave it out")
+    if all(launch.missing for launch in launches):
         raise UserError("there is nothing here to reduce with; run `make setup`")
-    return made
+    return launches
+
+
+def _checked(launch: Launch) -> Launch:
+    """Return the launch with the reason why it cannot be started here, if there is one."""
+    missing = launch.way.missing(launch.plan.framework)
+    if missing is None:
+        try:
+            _argv(launch, [])
+        except UserError as error:
+            missing = str(error)
+    return replace(launch, missing=missing)
 
 
 def _results(launches: Sequence[Launch], ranks: Path, console: Console) -> Iterator[WayResult]:
@@ -143,7 +150,7 @@ def _run(launch: Launch, folder: Folder) -> Ended:
     variables = environment(launch.machine) | {LOGGED: "1"}
     ranks = [sys.executable, "-m", "horovod_runner.collectives.rank", str(folder.path)]
     limit = _silence(launch.machine)
-    with folder.log_file.open("wb") as log, started(_argv(launch, ranks, tagged=True), variables, log) as process:
+    with folder.log_file.open("wb") as log, started(_argv(launch, ranks), variables, log) as process:
         while True:
             try:
                 return Ended(process.wait(LOOK_SECONDS))
@@ -152,9 +159,9 @@ def _run(launch: Launch, folder: Folder) -> Ended:
                     return Ended(1, given_up=f"the ranks showed no sign of life for {limit:g} seconds")
 
 
-def _argv(launch: Launch, ranks: Sequence[str], *, tagged: bool) -> list[str]:
+def _argv(launch: Launch, ranks: Sequence[str]) -> list[str]:
     passed_on = passed_to_hosts(environment(launch.machine), launch.machine)
-    start = Start(launch.plan.workers, launch.machine, passed_on, tagged=tagged)
+    start = Start(launch.plan.workers, launch.machine, passed_on, tagged=True)
     return command(_as_run(launch.plan), ranks, start)
 
 

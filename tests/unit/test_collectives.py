@@ -121,6 +121,18 @@ def test_without_a_choice_every_way_is_tried_once() -> None:
     assert [way.name for way in chosen(Request(through=("mpi4py", "mpi4py")))] == ["mpi4py"]
 
 
+def test_what_a_machines_launcher_cannot_start_is_refused_where_it_was_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = tmp_path / "machine.yaml"
+    machine.write_text("launcher: mpirun\nhosts: {a1: 2, a2: 2}\n")
+    options = ["allreduce", "--machine", str(machine), "--models", "--results", str(tmp_path)]
+    assert cli.main([*options, "--through", "horovod-gloo"]) == 2
+    assert "--through horovod-gloo: " in (said := capsys.readouterr().err) and "gloo" in said
+    assert cli.main([*options, "--workers", "5"]) == 2
+    assert "the machine's hosts take 4" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
