@@ -21,7 +21,6 @@ from horovod_runner.collectives.plan import Plan, Request, chosen, plans
 from horovod_runner.collectives.record import Report, WayResult, line, row, write_report
 from horovod_runner.collectives.samples import Folder
 from horovod_runner.collectives.ways import COPY, WAYS, Way
-from horovod_runner.config import RunConfig, decode
 from horovod_runner.errors import EXIT_USER_ERROR, SharedError, UserError
 from horovod_runner.launching.launch import LOGGED, Ended, environment, passed_to_hosts, started
 from horovod_runner.launching.launchers import Start, command
@@ -162,13 +161,7 @@ def _run(launch: Launch, folder: Folder) -> Ended:
 def _argv(launch: Launch, ranks: Sequence[str]) -> list[str]:
     passed_on = passed_to_hosts(environment(launch.machine), launch.machine)
     start = Start(launch.plan.workers, launch.machine, passed_on, tagged=True)
-    return command(_as_run(launch.plan), ranks, start)
-
-
-def _as_run(plan: Plan) -> RunConfig:
-    """Return a run that is launched as these ranks are."""
-    allreduce = plan.allreduce.model_dump()
-    return decode({"framework": plan.framework, "workers": plan.workers, "allreduce": allreduce}, "allreduce")
+    return command(launch.plan.as_run(), ranks, start)
 
 
 def _silence(machine: Machine) -> float:

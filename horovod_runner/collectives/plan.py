@@ -15,7 +15,7 @@ import psutil
 
 from benchmarks.workloads import WORKLOADS
 from horovod_runner.collectives.ways import WAYS, Way
-from horovod_runner.config import FRAMEWORKS, AllreduceConfig, Settings, decode
+from horovod_runner.config import FRAMEWORKS, AllreduceConfig, RunConfig, Settings, decode
 from horovod_runner.errors import UserError
 
 FLOAT_BYTES = 4  # of the float32 that is reduced
@@ -77,6 +77,11 @@ class Plan(Settings):
     seconds: float
     iterations: int | None
     allreduce: AllreduceConfig
+
+    def as_run(self) -> RunConfig:
+        """Return a run that is launched as these ranks are, and whose libraries read the same variables."""
+        plain = {"framework": self.framework, "workers": self.workers, "allreduce": self.allreduce.model_dump()}
+        return decode(plain, "allreduce")
 
 
 def plans(request: Request, ways: Sequence[Way], ranks_here: int) -> list[Plan]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from horovod_runner import provenance
-from horovod_runner.allreduce.settings import horovod_environment
+from horovod_runner.allreduce.settings import library_environment
 from horovod_runner.collectives.plan import Case, Plan
 from horovod_runner.collectives.samples import Folder, Sample
 from horovod_runner.collectives.ways import COPY, WAYS, Reducer
@@ -58,7 +58,7 @@ def _measure_all(folder: Folder, world: World) -> None:
     refuse_strangers(world)
     follow_launcher()
     quieten_pmix()
-    os.environ.update(horovod_environment(plan.allreduce))
+    os.environ.update(library_environment(plan.as_run()))
     reducer = ({**WAYS, COPY.name: COPY}[plan.way]).join(plan.framework)
     if reducer.size != plan.workers:
         raise SharedError(f"{plan.workers} ranks were started, but each finds {reducer.size}; use .venv/bin/mpirun")
