@@ -58,10 +58,10 @@ def bare(framework: str, processes: int, steps: int) -> Sample:
 
 
 def ddp(workload: str, workers: int, steps: int) -> Sample:
-    """Run torch's DistributedDataParallel over Gloo."""
+    """Run torch's DistributedDataParallel over Gloo, in the suite's layout of memory."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "0.json"
-        argv = script("ddp_torch", out, steps, workload)
+        argv = [*script("ddp_torch", out, steps, workload), "--channels-last"]
         meeting = {"WORLD_SIZE": str(workers), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
         together([argv] * workers, [{**meeting, "RANK": str(rank)} for rank in range(workers)])
         return of_steps(_read(out), workers * WORKLOADS[workload].local_batch)
@@ -98,7 +98,7 @@ def of_steps(seconds: Sequence[float], images: int) -> Sample:
 
 
 def together(argvs: Sequence[Sequence[str]], variables: Sequence[Mapping[str, str]] | None = None) -> None:
-    """Run commands at the same time to their end; Failed if one of them fails, with the last that it said."""
+    """Run commands at the same time to their end; Failed if one of them fails, with the first error that it told of."""
     variables = variables or [{}] * len(argvs)
     plain = {name: value for name, value in environment().items() if name != YIELDING}
     with tempfile.TemporaryFile() as said, _ended_together() as running:
@@ -141,8 +141,8 @@ def _wait(running: Sequence[subprocess.Popen[bytes]]) -> None:
 
 def _last_words(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    telling = [line for line in lines if "Error" in line or "horovod-runner:" in line]
-    return (telling or lines or ["it said nothing"])[-1][:300]
+    errors = [line for line in lines if "Error: " in line]
+    return [*errors[:1], *lines[-1:], "it said nothing"][0][:300]
 
 
 def _read(out: Path) -> list[float]:

@@ -21,6 +21,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, help="a worker's; the workload's own unless given")
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--channels-last", action="store_true", help="PyTorch's layout as the suite and TensorFlow have it"
+    )
     given = parser.parse_args()
     given.batch = given.batch or WORKLOADS[given.workload].local_batch
     os.environ.update({"OMP_NUM_THREADS": str(given.threads), "TF_CPP_MIN_LOG_LEVEL": "3"})
