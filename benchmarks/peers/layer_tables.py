@@ -13,13 +13,13 @@ NOTES = """\
 Two workers of one thread on two cores, synthetic 64x64 images; a value is taken within a round, where all arms of a job
 run one after the other in random order. {choice} `lag1` is measured and never chosen: its gradients are a step late.
 *Silent* workers compute as much and reduce nothing, without Horovod. DistributedDataParallel and minimal Horovod are
-scripts written by hand (benchmarks/peers), Horovod in its default settings. They train on
-cross-entropy alone, where the suite's U-Net adds Dice. DistributedDataParallel is given the suite's layout of memory,
-channels last. Horovod's optimizer refuses gradients in it, so its script has PyTorch's usual one, in which ResNet-50
-alone takes 1.15 times as long: that much of its row is no merit of the layer. With one worker nothing is reduced whatever
-the strategy is, and no Horovod runs: the row compares two runs of one and the same code, and shows that nothing is left
-of the layer, as far as the noise lets one see. Memory is the peak of the largest worker's process less that of the
-silent ones, so it includes what Horovod's and MPI's libraries take, over the size of the gradients in float32."""
+scripts written by hand (benchmarks/peers), Horovod in its default settings, and train on cross-entropy alone, where the
+suite's U-Net adds Dice. DistributedDataParallel is given the suite's layout of memory, channels last. Horovod
+refuses tensors in it, so its script has PyTorch's usual one, in which ResNet-50 alone takes 1.15 times as
+long: that much of its row is no merit of the layer. With one worker nothing is reduced whatever the strategy is, and no
+Horovod runs: the row compares two runs of one and the same code, and shows that nothing is left of the layer, as far as
+the noise lets one see. Memory is the peak of the largest worker's process less that of the silent ones, so it includes
+what Horovod's and MPI's libraries take, over the size of the gradients in float32."""
 
 
 def page(jobs: Sequence[Job], rows: Sequence[Row], strategies: Sequence[str], told: Mapping[str, Any]) -> str:
