@@ -1,0 +1,130 @@
+"""The course of a search: stages of rounds that drop candidates, then fresh rounds that judge the one that is left.
+
+Nothing is started here: whoever measures a round is passed in, and a search of the same rounds takes the same course.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from horovod_runner.analysis.stats import FEWEST_SAMPLES, Interval
+from horovod_runner.tuning.elimination import LOOKS, is_win, losers, standing, verdict
+from horovod_runner.tuning.space import DEFAULT, Candidate, Space
+
+MOST_ROUNDS = 6
+"""Of a stage: what is not told apart by then is too close to matter."""
+SHARES = {"ways": 0.4, "refinements": 0.75, "threads": 0.8}
+"""The part of the time after which a stage begins no further round; the rest belongs to the verdict."""
+TITLES = {
+    "ways": "strategies and controllers",
+    "refinements": "fusion, cycle time, yielding",
+    "threads": "threads",
+    "verdict": "fresh rounds",
+}
+
+Row = Mapping[Candidate, float]
+"""Images per second of a round; a candidate that failed in it is missing."""
+
+
+class Contest(Protocol):
+    """Whoever measures candidates, and shows what is done."""
+
+    def admits(self, candidate: Candidate) -> bool:
+        """Say whether a candidate can be run at all, and if not, show why."""
+        ...
+
+    def measure(self, stage: str, candidates: Sequence[Candidate]) -> Row:
+        """Measure each candidate once, in random order; UserError if the default fails."""
+        ...
+
+    def share_spent(self) -> float:
+        """Return the part of the time that is spent: above 1 there is none left."""
+        ...
+
+    def drop(self, candidate: Candidate, why: str) -> None:
+        """Show why a candidate is measured no more."""
+        ...
+
+    def tell(self, sentence: str) -> None:
+        """Show what was decided."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a search ended: `winner` is DEFAULT where nothing is better; `ratio` is of the candidate that was judged."""
+
+    winner: Candidate
+    judged: Candidate | None
+    ratio: Interval | None
+    sentence: str
+
+
+def search(space: Space, contest: Contest) -> Outcome:
+    """Return the best candidate of a space, or the default where nothing is better beyond the noise."""
+    order = [DEFAULT]
+    for stage in SHARES:
+        candidates = [candidate for candidate in _candidates(space, stage, order) if contest.admits(candidate)]
+        if not candidates:
+            continue
+        if order != [DEFAULT] and contest.share_spent() >= SHARES[stage]:
+            contest.tell(f"{TITLES[stage]}: no time is left for them; give more --minutes")
+            continue
+        order = _race(stage, candidates, contest)
+    return _judge(order[0], contest)
+
+
+def _candidates(space: Space, stage: str, order: Sequence[Candidate]) -> list[Candidate]:
+    if stage == "ways":
+        return space.ways()
+    return space.refinements(order) if stage == "refinements" else space.placements(order[0])
+
+
+def _race(stage: str, candidates: Sequence[Candidate], contest: Contest) -> list[Candidate]:
+    """Return what a stage leaves, the default among it, from the fastest to the slowest."""
+    alive, rows = [DEFAULT, *candidates], list[Row]()
+    contest.tell(f"{TITLES[stage]}: {len(candidates)} candidates beside the default")
+    while True:
+        row = contest.measure(stage, alive)
+        alive = [candidate for candidate in alive if candidate in row]
+        rows.append(row)
+        slow = losers(rows, alive)
+        if slow:
+            best = standing(rows, alive)[0]
+            for candidate, drop in slow.items():
+                if candidate != DEFAULT:
+                    why = f"{drop.ratio:.2f} times as fast as {best.name}, at most {drop.high:.2f}"
+                    contest.drop(candidate, why)
+            alive = [candidate for candidate in alive if candidate == DEFAULT or candidate not in slow]
+        if len(alive) == 1 or (len(rows) >= FEWEST_SAMPLES and _over(stage, len(rows), len(alive), contest)):
+            return standing(rows, alive)
+
+
+def _over(stage: str, rounds: int, alive: int, contest: Contest) -> bool:
+    """Say whether a stage ends: one is left beside the default, which the verdict compares better, or it took long."""
+    return alive == 2 or rounds >= MOST_ROUNDS or contest.share_spent() >= SHARES[stage]
+
+
+def _judge(leader: Candidate, contest: Contest) -> Outcome:
+    """Compare the leader with the default in rounds of their own: being chosen as the fastest flatters the chosen."""
+    if leader == DEFAULT:
+        return Outcome(DEFAULT, None, None, "nothing was faster than the default settings: they stay")
+    contest.tell(f"{TITLES['verdict']}: {leader.name} against the default")
+    rows = list[Row]()
+    for look in LOOKS:
+        while len(rows) < look:
+            rows.append(contest.measure("verdict", [DEFAULT, leader]))
+            if leader not in rows[-1]:
+                return Outcome(DEFAULT, leader, None, f"{leader.name} failed in the end: the default settings stay")
+        ratio = verdict(rows, leader, DEFAULT)
+        said = f"{ratio.mean:.3f} [{ratio.ci95_low:.3f}, {ratio.ci95_high:.3f}] times as fast as the default settings"
+        if is_win(ratio):
+            return Outcome(leader, leader, ratio, f"{leader.name} is {said}, in {len(rows)} fresh rounds")
+        if ratio.mean <= 1 or contest.share_spent() >= 1:
+            break
+        contest.tell(f"{leader.name}: {said}: not yet told from noise")
+    return Outcome(
+        DEFAULT, leader, ratio, f"nothing is better than the default within the noise: {leader.name} is {said}"
+    )
