@@ -62,6 +62,12 @@ def made_small(command: str, results: Path, imagenet: Path) -> list[str]:
         return [*words, *length, f"RESULTS={results}", f"ARGS={SMALL}{few}"]
     if "parity" in words:
         return [*words, *([] if "--workload" in words else ["--workload", "unet", "--optimizer", "sgd"])]
+    if "tune" in words:  # one choice is left: to yield or not
+        few = ["width=4", "data.examples=64", "threads=1", "steps=8", "local_batch=4", "allreduce.controller=mpi"]
+        few += ["allreduce.cycle_ms=1", "allreduce.fusion_mb=64"]
+        few = [word for setting in few for word in ("--set", setting)]
+        places = ["--results", str(results), "--machine", str(results.parent / "machine.yaml")]
+        return [*words, "--candidates", "fused", "--minutes", "0.2", *places, *few]
     if "bench" in words:
         length = [] if "--epochs" in words or "--steps" in words else ["--steps", "4"]
         few = ["--set", "data.examples=32"] if "unet" in words else []
@@ -79,7 +85,10 @@ def made_small(command: str, results: Path, imagenet: Path) -> list[str]:
 def test_command(command: str, tmp_path: Path, imagenet: Path) -> None:
     done = run(made_small(command, tmp_path / "r", imagenet), tmp_path / "r", env=plain_environment(), timeout=400)
     assert done.code == 0, done.out + done.err
-    if not {"plan", "submit", "compare", "report", "doctor", "parity"} & set(command.split()) and "thr" not in command:
+    if (
+        not {"plan", "submit", "compare", "report", "doctor", "parity", "tune"} & set(command.split())
+        and "thr" not in command
+    ):
         assert done.folders
         assert all(folder.read_result().status == "completed" for folder in done.folders)
     if command == "make bench" or "report" in command:
