@@ -83,7 +83,7 @@ def _candidates(space: Space, stage: str, order: Sequence[Candidate]) -> list[Ca
 
 
 def _race(stage: str, candidates: Sequence[Candidate], contest: Contest) -> list[Candidate]:
-    """Return what a stage leaves, the default among it, from the fastest to the slowest."""
+    """Return what a stage leaves, the default among it: the leader, then the others from the fastest to the slowest."""
     alive, rows = [DEFAULT, *candidates], list[Row]()
     contest.tell(f"{TITLES[stage]}: {len(candidates)} candidates beside the default")
     while True:
@@ -99,7 +99,16 @@ def _race(stage: str, candidates: Sequence[Candidate], contest: Contest) -> list
                     contest.drop(candidate, why)
             alive = [candidate for candidate in alive if candidate == DEFAULT or candidate not in slow]
         if len(alive) == 1 or (len(rows) >= FEWEST_SAMPLES and _over(stage, len(rows), len(alive), contest)):
-            return standing(rows, alive)
+            return _leader_first(standing(rows, alive))
+
+
+def _leader_first(order: Sequence[Candidate]) -> list[Candidate]:
+    """Return candidates that were not told apart with the leader in front: the fastest, less what was not shown to help.
+
+    A setting is changed only if runs without it were dropped; so the default leads until it is slower with confidence.
+    """
+    leader = min((c for c in order if set(c.settings) <= set(order[0].settings)), key=lambda c: len(c.settings))
+    return [leader, *(candidate for candidate in order if candidate != leader)]
 
 
 def _over(stage: str, rounds: int, alive: int, contest: Contest) -> bool:

@@ -20,6 +20,7 @@ COMMANDS = [
     for line in block.splitlines()
 ]
 SMALL = "--set width=4 --set threads=1"
+WITHOUT_RUNS = {"plan", "submit", "compare", "report", "doctor", "parity", "tune"}
 THIS_TEST = "make test"  # the command that is running
 
 

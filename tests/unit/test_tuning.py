@@ -26,7 +26,7 @@ from horovod_runner.tuning.machine_file import add_settings
 from horovod_runner.tuning.search import MOST_ROUNDS, Outcome, Row, search
 from horovod_runner.tuning.space import DEFAULT, Candidate, Space
 
-NOISE = 0.05  # of a run, as a fraction: two to five per cent is what short runs on shared cores show
+NOISE = 0.05  # of a run, as a fraction: what short runs on shared cores show
 DRIFT = 0.2  # of the whole machine, from round to round
 SIMULATIONS = 300
 SPACE = Space("fused", "mpi", threads=(2, 1))
@@ -89,9 +89,8 @@ def test_two_gains_of_different_stages_are_both_found() -> None:
         grouped = 1.2 if candidate.get("strategy", "fused") == "grouped" else 1.0
         return grouped * (1.2 if candidate.get("allreduce.cycle_ms", 1) == 5 else 1.0)
 
-    winner = search(SPACE, Simulated(speed, 1)).winner
-    assert dict(winner.settings) == {"strategy": "grouped", "allreduce.cycle_ms": 5}
-    assert winner.name == "grouped, cycle 5 ms"
+    winners = [outcome.winner.name for outcome in outcomes(speed)]
+    assert winners.count("grouped, cycle 5 ms") >= 0.9 * SIMULATIONS, "and nothing that does not help beside them"
 
 
 def test_the_slow_are_measured_no_more_and_the_default_always() -> None:
@@ -101,7 +100,8 @@ def test_the_slow_are_measured_no_more_and_the_default_always() -> None:
     gloo = [[c.get("allreduce.controller", "mpi") for c in candidates].count("gloo") for candidates in rounds]
     assert len(rounds) <= MOST_ROUNDS and gloo[:3] == [4, 4, 4] and not any(gloo[3:])
     assert all(DEFAULT in candidates for _, candidates in contest.measured)
-    assert re.fullmatch(r"0\.\d\d times as fast as .+, at most 0\.\d\d", contest.dropped[rounds[0][2]])
+    gloo_alone = Candidate((("allreduce.controller", "gloo"),))
+    assert re.fullmatch(r"0\.\d\d times as fast as .+, at most 0\.\d\d", contest.dropped[gloo_alone])
 
 
 def test_what_fails_is_left_out_and_a_leader_that_fails_wins_nothing() -> None:
