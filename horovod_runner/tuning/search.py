@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from horovod_runner.analysis.stats import FEWEST_SAMPLES, Interval
-from horovod_runner.tuning.elimination import LOOKS, is_win, losers, standing, verdict
+from horovod_runner.tuning.elimination import LOOKS, Drop, is_win, losers, standing, verdict
 from horovod_runner.tuning.space import DEFAULT, Candidate, Space
 
 MOST_ROUNDS = 6
@@ -83,27 +83,35 @@ def _candidates(space: Space, stage: str, order: Sequence[Candidate]) -> list[Ca
 
 
 def _race(stage: str, candidates: Sequence[Candidate], contest: Contest) -> list[Candidate]:
-    """Return what a stage leaves, the default among it: the leader, then the others from the fastest to the slowest."""
+    """Return what a stage leaves: the leader, then the others from the fastest to the slowest.
+
+    The default is measured to the end; if it was beaten, it is not among them.
+    """
     alive, rows = [DEFAULT, *candidates], list[Row]()
-    contest.tell(f"{TITLES[stage]}: {len(candidates)} candidates beside the default")
-    while True:
-        row = contest.measure(stage, alive)
-        alive = [candidate for candidate in alive if candidate in row]
-        rows.append(row)
-        slow = losers(rows, alive)
-        if slow:
-            best = standing(rows, alive)[0]
-            for candidate, drop in slow.items():
-                if candidate != DEFAULT:
-                    why = f"{drop.ratio:.2f} times as fast as {best.name}, at most {drop.high:.2f}"
-                    contest.drop(candidate, why)
-            alive = [candidate for candidate in alive if candidate == DEFAULT or candidate not in slow]
-        if len(alive) == 1 or (len(rows) >= FEWEST_SAMPLES and _over(stage, len(rows), len(alive), contest)):
-            return _leader_first(standing(rows, alive))
+    contest.tell(f"{TITLES[stage]}: {len(candidates)} beside the default")
+    while alive:
+        measured = alive if DEFAULT in alive else [DEFAULT, *alive]
+        rows.append(contest.measure(stage, measured))
+        completed = [candidate for candidate in measured if candidate in rows[-1]]
+        slow = losers(rows, completed)
+        best = standing(rows, completed)[0]
+        for candidate, drop in slow.items():
+            if candidate in alive:
+                why = f"{drop.ratio:.2f} times as fast as {best.name}, at most {drop.high:.2f}"
+                contest.drop(candidate, why)
+        alive = [candidate for candidate in alive if candidate in completed and candidate not in slow]
+        if alive == [DEFAULT] or (len(rows) >= FEWEST_SAMPLES and _over(stage, len(rows), len(alive), contest)):
+            break
+    return _leader_first(standing(rows, alive or [DEFAULT]))
+
+
+def _over(stage: str, rounds: int, alive: int, contest: Contest) -> bool:
+    """Say whether a stage ends: one is left, or it took long enough."""
+    return alive == 1 or rounds >= MOST_ROUNDS or contest.share_spent() >= SHARES[stage]
 
 
 def _leader_first(order: Sequence[Candidate]) -> list[Candidate]:
-    """Return candidates that were not told apart with the leader in front: the fastest, less what was not shown to help.
+    """Return candidates that were not told apart, led by the fastest less what was not shown to help.
 
     A setting is changed only if runs without it were dropped; so the default leads until it is slower with confidence.
     """
@@ -111,15 +119,10 @@ def _leader_first(order: Sequence[Candidate]) -> list[Candidate]:
     return [leader, *(candidate for candidate in order if candidate != leader)]
 
 
-def _over(stage: str, rounds: int, alive: int, contest: Contest) -> bool:
-    """Say whether a stage ends: one is left beside the default, which the verdict compares better, or it took long."""
-    return alive == 2 or rounds >= MOST_ROUNDS or contest.share_spent() >= SHARES[stage]
-
-
 def _judge(leader: Candidate, contest: Contest) -> Outcome:
     """Compare the leader with the default in rounds of their own: being chosen as the fastest flatters the chosen."""
     if leader == DEFAULT:
-        return Outcome(DEFAULT, None, None, "nothing was faster than the default settings: they stay")
+        return Outcome(DEFAULT, None, None, "nothing was told from the default settings, or it was slower: they stay")
     contest.tell(f"{TITLES['verdict']}: {leader.name} against the default")
     rows = list[Row]()
     for look in LOOKS:
@@ -134,6 +137,5 @@ def _judge(leader: Candidate, contest: Contest) -> Outcome:
         if ratio.mean <= 1 or contest.share_spent() >= 1:
             break
         contest.tell(f"{leader.name}: {said}: not yet told from noise")
-    return Outcome(
-        DEFAULT, leader, ratio, f"nothing is better than the default within the noise: {leader.name} is {said}"
-    )
+    sentence = f"nothing is better than the default within the noise: {leader.name} is {said}"
+    return Outcome(DEFAULT, leader, ratio, sentence)

@@ -114,6 +114,13 @@ def test_what_fails_is_left_out_and_a_leader_that_fails_wins_nothing() -> None:
     assert any(failing(candidate) is None for candidate in tried[0])
     assert not any(failing(candidate) is None for candidates in tried[1:] for candidate in candidates)
 
+    class Last(Simulated):
+        def measure(self, stage: str, candidates: Sequence[Candidate]) -> Row:
+            row = super().measure(stage, candidates)
+            return row if len(candidates) > 2 else {DEFAULT: row[DEFAULT]}
+
+    assert search(SPACE, Last(lambda c: 1.5 if c.name == "blocking" else 1.0, 0)).winner == DEFAULT
+
     class Late(Simulated):
         def measure(self, stage: str, candidates: Sequence[Candidate]) -> Row:
             row = super().measure(stage, candidates)
