@@ -67,6 +67,7 @@ class Ledger(Record):
     strategies: tuple[str, ...]
     machine: dict[str, Any]
     versions: dict[str, str | None]
+    commit: str | None
     command: tuple[str, ...]
     started: str
     rounds: tuple[Round, ...] = ()
@@ -75,7 +76,7 @@ class Ledger(Record):
     @property
     def subject(self) -> tuple[Any, ...]:
         """What has to be equal for a search to go on."""
-        return self.job, self.strategies, self.machine["id"], self.versions
+        return self.job, self.strategies, self.machine["id"], self.versions, self.commit
 
 
 def read_ledger(file: Path) -> Ledger | None:

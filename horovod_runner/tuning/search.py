@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from horovod_runner.analysis.stats import FEWEST_SAMPLES, Interval
-from horovod_runner.tuning.elimination import LOOKS, Drop, is_win, losers, standing, verdict
+from horovod_runner.tuning.elimination import LOOKS, is_win, losers, standing, verdict
 from horovod_runner.tuning.space import DEFAULT, Candidate, Space
 
 MOST_ROUNDS = 6

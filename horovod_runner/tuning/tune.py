@@ -71,6 +71,7 @@ def _ledger(job: Job, choices: Space, file: Path) -> Ledger:
         strategies=tuple(choices.strategies),
         machine=provenance.machine(),
         versions=provenance.versions(),
+        commit=provenance.commit()["commit"],
         command=tuple(provenance.command()),
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
@@ -79,8 +80,8 @@ def _ledger(job: Job, choices: Space, file: Path) -> Ledger:
         return new
     if kept.subject != new.subject:
         raise UserError(
-            f"{file} has measurements of other settings, candidates, versions or another machine; move it away, or"
-            " choose another folder with --results"
+            f"{file} has measurements of other settings, candidates, versions or another machine; remove it, or choose"
+            " another folder with --results"
         )
     return kept
 
