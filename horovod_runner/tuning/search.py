@@ -15,7 +15,7 @@ from horovod_runner.tuning.space import DEFAULT, Candidate, Space
 
 MOST_ROUNDS = 6
 """Of a stage: what is not told apart by then is too close to matter."""
-SHARES = {"ways": 0.4, "refinements": 0.75, "threads": 0.8}
+SHARES = {"ways": 0.35, "refinements": 0.65, "threads": 0.85}
 """The part of the time after which a stage begins no further round; the rest belongs to the verdict."""
 TITLES = {
     "ways": "strategies and controllers",

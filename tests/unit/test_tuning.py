@@ -215,15 +215,8 @@ def test_what_was_measured_is_kept(tmp_path: Path) -> None:
     good = Measurement(candidate={}, status="completed", **common)
     bad = Measurement(candidate={"strategy": "lost"}, status="failed", error="why", **common)
     rounds = tuple(Round(number=n, stage="ways", whole=n == 1, runs=(good, bad)) for n in (1, 2))
-    about: dict[str, Any] = {
-        "job": {},
-        "strategies": (),
-        "machine": {"id": "x"},
-        "versions": {},
-        "commit": None,
-        "command": (),
-    }
-    ledger = Ledger(**about, started="2026-01-02", rounds=rounds)
+    about: dict[str, Any] = {"job": {}, "strategies": (), "machine": {"id": "x"}, "versions": {}, "command": ()}
+    ledger = Ledger(**about, commit=None, started="2026-01-02", rounds=rounds)
     write_ledger(tmp_path / "a.json", ledger)
     again = read_ledger(tmp_path / "a.json")
     assert again == ledger and again.rounds[0].rates() == {DEFAULT: 10.0}
