@@ -89,8 +89,10 @@ def test_two_gains_of_different_stages_are_both_found() -> None:
         grouped = 1.2 if candidate.get("strategy", "fused") == "grouped" else 1.0
         return grouped * (1.2 if candidate.get("allreduce.cycle_ms", 1) == 5 else 1.0)
 
-    winners = [outcome.winner.name for outcome in outcomes(speed)]
-    assert winners.count("grouped, cycle 5 ms") >= 0.9 * SIMULATIONS, "and nothing that does not help beside them"
+    winners = [outcome.winner for outcome in outcomes(speed)]
+    assert sum(speed(winner) > 1.4 for winner in winners) >= 0.9 * SIMULATIONS
+    alone = sum(winner.name == "grouped, cycle 5 ms" for winner in winners)
+    assert alone >= 0.8 * SIMULATIONS, "what does not help stays as it was"
 
 
 def test_the_slow_are_measured_no_more_and_the_default_always() -> None:
