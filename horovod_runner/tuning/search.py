@@ -79,7 +79,7 @@ def search(space: Space, contest: Contest) -> Outcome:
 def _candidates(space: Space, stage: str, order: Sequence[Candidate]) -> list[Candidate]:
     if stage == "ways":
         return space.ways()
-    return space.refinements(order) if stage == "refinements" else space.placements(order[0])
+    return space.refinements(order) if stage == "refinements" else space.placements(order)
 
 
 def _race(stage: str, candidates: Sequence[Candidate], contest: Contest) -> list[Candidate]:

@@ -13,6 +13,7 @@ WITHOUT_HOROVOD = ("blocking",)  # MPI's own allreduce: no cycle, nothing fused,
 FUSING = ("fused",)  # whose messages have a size to choose
 CYCLES_MS = (5, 20)  # Horovod's own is 1
 FUSIONS_MB = (8, 32)  # Horovod's own is 128
+KEPT = 2  # the leader of a stage and the fastest other meet the next stage's candidates
 BASES = 2  # so many ways of reducing are refined
 
 _SAID: dict[str, Callable[[Any], str]] = {
@@ -82,18 +83,19 @@ class Space:
         """Return the second stage, from candidates in order of their speed: what they could be with Horovod tuned.
 
         The default and the fastest other that runs Horovod meet every cycle time, `fused` every fusion size as well
-        (what fuses is what a cycle has gathered), and under MPI there is not to yield. The fastest stays in the race.
+        (what fuses is what a cycle has gathered), and under MPI there is not to yield. The first two stay in the race.
         """
         with_horovod = [way for way in (DEFAULT, *standing) if self._strategy(way) not in WITHOUT_HOROVOD]
         bases = list(dict.fromkeys(with_horovod))[:BASES]
         made = [variant for base in bases for variant in self._grid(base)]
-        return _unique([*standing[:1], *bases, *made])
+        return _unique([*standing[:KEPT], *bases, *made])
 
-    def placements(self, leader: Candidate) -> list[Candidate]:
-        """Return the third stage: the leader with other numbers of threads a worker."""
+    def placements(self, standing: Sequence[Candidate]) -> list[Candidate]:
+        """Return the third stage: the leader with other numbers of threads a worker; the first two stay in the race."""
         if "threads" in self.fixed or not self.threads:
             return []
-        return _unique([leader, *(leader.with_setting("threads", count) for count in self.threads)])
+        others = [standing[0].with_setting("threads", count) for count in self.threads]
+        return _unique([*standing[:KEPT], *others])
 
     def _way(self, strategy: str, controller: str) -> Candidate:
         way = DEFAULT

@@ -195,13 +195,13 @@ def test_the_candidates_are_those_of_equal_arithmetic() -> None:
     refined = names(SPACE.refinements([blocking, DEFAULT]))
     assert {"blocking", "cycle 5 ms, fusion 8 MiB", "not yielding", "fusion 32 MiB"} <= refined
     assert not any(name.startswith("blocking,") for name in refined), "it has no cycle and no fusion"
-    assert names(SPACE.placements(blocking)) == {"blocking", "blocking, 2 threads", "blocking, 1 thread"}
+    assert names(SPACE.placements([blocking, DEFAULT])) == {"blocking", "blocking, 2 threads", "blocking, 1 thread"}
 
 
 def test_what_the_user_has_decided_is_not_varied() -> None:
     fixed = ("strategy", "allreduce.controller", "allreduce.cycle_ms", "threads")
     space = Space("fused", "mpi", threads=(1,), fixed=fixed)
-    assert space.ways() == [] and space.placements(DEFAULT) == []
+    assert space.ways() == [] and space.placements([DEFAULT]) == []
     assert names(space.refinements([DEFAULT])) == {"fusion 8 MiB", "fusion 32 MiB", "not yielding"}
 
 
