@@ -50,7 +50,7 @@ def tune(request: Request, settings: Mapping[str, Any]) -> int:
     table(runs.ledger, outcome, runs.dropped, console())
     runs.tell(outcome.sentence)
     add_settings(out, job.when, dict(outcome.winner.settings), fingerprint())
-    runs.tell(f"every measurement: {place.file}")
+    runs.tell(f"every measurement: {place.file}; later runs take the settings with --machine {out}")
     print(out)
     return 0
 

@@ -19,6 +19,8 @@ from horovod_runner.launching.job_settings import decode_with
 from horovod_runner.launching.machine import Machine, fingerprint, load_machine, read_machine
 from horovod_runner.matrix.experiment import load_experiment, runs
 from horovod_runner.record import Interval
+from horovod_runner.store import Store
+from horovod_runner.summary import summarise
 from horovod_runner.tuning.elimination import losers, paired_ratio, standing, verdict
 from horovod_runner.tuning.job import thread_numbers
 from horovod_runner.tuning.ledger import Ledger, Measurement, Round, read_ledger, write_ledger
@@ -278,11 +280,15 @@ def test_an_experiment_gets_them_where_it_says_nothing(tmp_path: Path) -> None:
     assert [c.strategy for c in runs(load_experiment(file), file, settings)] == axes["strategy"]
 
 
-def test_plan_shows_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_looks_for_the_runs_with_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "small.yaml"
     file.write_text(json.dumps({"description": "d", "base": JOB, "axes": {"seed": [0, 1]}}))
     machine = machine_file(tmp_path, "settings:\n" + UNET + "{strategy: multistep, threads: 2}\n")
-    assert main(["plan", str(file), "--machine", str(machine), "--results", str(tmp_path)]) == 0
+    config = runs(load_experiment(file), file, load_machine(machine).settings)[0]
+    Store(tmp_path).open_run(config).write_result(summarise(config, "completed"))
+    for options, left in (["--machine", str(machine)], 1), ([], 2):
+        assert main(["plan", str(file), "--results", str(tmp_path), *options]) == 0
+        assert f"2 runs, {left} to do" in capsys.readouterr().out
     assert main(["plan", str(file), "--machine", str(tmp_path / "none.yaml")]) == 2
     assert "none.yaml cannot be read" in capsys.readouterr().err
 
