@@ -16,7 +16,7 @@ from horovod_runner.launching.machine import Machine
 from horovod_runner.matrix.design import put
 from horovod_runner.tuning.space import CHOSEN, STRATEGIES, Space
 
-STEPS = 24
+STEPS = 32
 FEWEST_STEPS = 8
 WARM_UP_SHARE = 4  # the first quarter of a run is not timed: of all candidates alike
 
