@@ -82,6 +82,13 @@ class Backend(Protocol):
         """Wait until the device has done all it was given."""
         ...
 
+    def ready_at(self) -> float | None:
+        """Return the time.perf_counter() at which this worker handed the last step's first gradient to the reduction.
+
+        None where nothing is reduced.
+        """
+        ...
+
     def mean_over_ranks(self, values: np.ndarray) -> np.ndarray:
         """Return the element-wise mean of a float64 vector over all workers; every worker must call it."""
         ...

@@ -47,5 +47,9 @@ class LoadingBackend(Member):
     def load_state(self, arrays: Arrays) -> None:
         """Nothing is trained."""
 
+    def ready_at(self) -> float | None:
+        """Nothing is reduced."""
+        return None
+
     def synchronize(self) -> None:
         """Nothing is left to wait for."""

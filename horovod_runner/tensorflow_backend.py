@@ -165,3 +165,7 @@ class TensorFlowBackend(Member):
 
     def synchronize(self) -> None:
         """Nothing to wait for: a step's loss was read, and with it the graph is over."""
+
+    def ready_at(self) -> float | None:
+        """Not noted yet."""
+        return None

@@ -122,3 +122,7 @@ class TorchBackend(Member):
         """Wait for the device; on CPUs a step is over when it returns."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
+
+    def ready_at(self) -> float | None:
+        """Not noted yet."""
+        return None

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from horovod_runner.analysis.summary import Group
 
 FIELDS = list(StepRecord.model_fields)
-REAL = set(FIELDS) - {"step", "epoch", "worker_seconds", "batch"}
+OF_WORKERS = ("worker_seconds", "ready_seconds")
+REAL = set(FIELDS) - {"step", "epoch", "batch", *OF_WORKERS}
 IDENTITY = ["experiment", "run_id", "status", "framework", "workload", "workers", "local_batch", "global_batch"]
 IDENTITY += ["scaling", "seed", "repeat"]
 
@@ -169,8 +170,8 @@ def _loose_steps(chosen: Sequence[Run], fields: Sequence[str]) -> Iterator[panda
         if not run.packed:
             read = _recorded(run)
             columns = {name: _numbers(read[name]) if name in REAL else read[name] for name in fields}
-            if "worker_seconds" in columns:
-                columns["worker_seconds"] = [tuple(seconds) for seconds in read["worker_seconds"]]
+            for name in set(OF_WORKERS) & set(columns):
+                columns[name] = [tuple(seconds or ()) for seconds in read[name]]
             yield pandas.DataFrame({"experiment": run.experiment, "run_id": run.result.run_id, **columns})
 
 
@@ -191,6 +192,6 @@ def _packed_steps(chosen: Sequence[Run], fields: Sequence[str]) -> Iterator[pand
         ids = [run.result.run_id for run in stored if run.folder.parent == folder]
         table = packed_steps(folder, ids).select(["run_id", *fields])
         steps = table.to_pandas().assign(experiment=experiment)
-        if "worker_seconds" in fields:
-            steps["worker_seconds"] = [tuple(row) for row in table["worker_seconds"].to_pylist()]
+        for name in set(OF_WORKERS) & set(fields):
+            steps[name] = [tuple(row or ()) for row in table[name].to_pylist()]
         yield steps
