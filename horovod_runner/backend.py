@@ -67,26 +67,30 @@ class Backend(Protocol):
         ...
 
     def state(self) -> Arrays:
-        """Return copies of weights, running statistics and optimizer state (`<slot>/<name>`)."""
+        """Return copies of weights, running statistics and optimizer state (`<slot>/<name>`); every worker calls it."""
         ...
 
     def state_of(self, names: Sequence[str]) -> Arrays:
-        """Return copies of these arrays only."""
+        """Return copies of these arrays only; every worker must ask for the same."""
         ...
 
     def load_state(self, arrays: Arrays) -> None:
         """Replace what is named; what is not named stays."""
         ...
 
-    def synchronize(self) -> None:
-        """Wait until the device has done all it was given."""
+    def settle(self) -> None:
+        """Finish what the last step left under way between workers; every worker must call it before state is read."""
         ...
 
     def ready_at(self) -> float | None:
-        """Return the time.perf_counter() at which this worker handed the last step's first gradient to the reduction.
+        """Return the time.perf_counter() at which the last step's first gradient was ready to be reduced.
 
         None where nothing is reduced.
         """
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all it was given."""
         ...
 
     def mean_over_ranks(self, values: np.ndarray) -> np.ndarray:

@@ -11,7 +11,8 @@ import numpy as np
 
 from benchmarks.architecture import Arrays
 from benchmarks.data.batch import Batch
-from horovod_runner.allreduce.settings import Group, Member, join
+from horovod_runner.allreduce.groups import Group, Member
+from horovod_runner.allreduce.settings import join
 from horovod_runner.backend import Job
 
 
@@ -47,8 +48,11 @@ class LoadingBackend(Member):
     def load_state(self, arrays: Arrays) -> None:
         """Nothing is trained."""
 
+    def settle(self) -> None:
+        """Nothing is under way."""
+
     def ready_at(self) -> float | None:
-        """Nothing is reduced."""
+        """There is no gradient."""
         return None
 
     def synchronize(self) -> None:

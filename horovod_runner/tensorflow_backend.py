@@ -7,6 +7,7 @@ are taken with respect to the `tf.Variable`s under Keras' own, which Horovod und
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable, Sequence
 
 import keras
@@ -17,14 +18,14 @@ from benchmarks import tf_layers, tf_other_norms
 from benchmarks.architecture import Arrays
 from benchmarks.data.batch import Batch
 from benchmarks.objectives.tf_objectives import loss as objective
-from horovod_runner.allreduce.settings import Group, Member, join, needs_horovod
+from horovod_runner.allreduce.groups import Group, Member
+from horovod_runner.allreduce.settings import carrier, join
+from horovod_runner.allreduce.tensorflow_reducer import Reducer
 from horovod_runner.backend import Job, normalisation
 from horovod_runner.optimizers.rules import decayed_names
 from horovod_runner.optimizers.tf_optimizers import Optimizer
 
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float64": "float64"}
-
-Reduce = Callable[[Sequence[tf.Tensor], Sequence[str]], list[tf.Tensor]]
 
 
 def create(job: Job) -> TensorFlowBackend:
@@ -32,7 +33,7 @@ def create(job: Job) -> TensorFlowBackend:
     tf.config.threading.set_intra_op_parallelism_threads(job.threads)
     # Horovod's operations wait for other workers, and with one thread they would block the only one that computes.
     # Without Horovod a second one would compute, and a worker of one thread would take two cores.
-    tf.config.threading.set_inter_op_parallelism_threads(2 if needs_horovod(job.config) else 1)
+    tf.config.threading.set_inter_op_parallelism_threads(2 if carrier(job.config) == "horovod" else 1)
     _claim_gpu(job.world.local_rank)
     group, strategy = join(job.config, job.world, job.meeting)
     return TensorFlowBackend(job, group, strategy)
@@ -49,9 +50,8 @@ def _claim_gpu(local_rank: int) -> None:
 class TensorFlowBackend(Member):
     """One worker's model, optimizer and reduction."""
 
-    def __init__(self, job: Job, group: Group, reduce: Reduce | None) -> None:
+    def __init__(self, job: Job, group: Group, strategy: Callable[..., Reducer] | None) -> None:
         super().__init__(group)
-        self._reduce = reduce
         self._loss = objective(job.config.job.task, job.config.loss)
         self._parts = job.config.parts
         self._part = tf.Variable(0, trainable=False, name="part")
@@ -60,9 +60,14 @@ class TensorFlowBackend(Member):
         self._names = [array.name for array in job.architecture.trainable]
         self._model_variables = tf_layers.variables_by_name(self._model)
         self._trainable = {name: self._model_variables[name] for name in self._names}
+        self._reducer = (
+            Reducer(self._trainable) if strategy is None else strategy(self._trainable, group, job.config.allreduce)
+        )
+        self._reduces = strategy is not None
+        self._ready_at: float | None = None
         self._optimizer = self._optimize(job)
         self.load_state(job.initial)
-        self._train = tf.function(self._train_graph)
+        self._train, self._begin = tf.function(self._train_graph), tf.function(self._reducer.begin, autograph=False)
         self._add_part, self._finish = tf.function(self._part_graph), tf.function(self._finish_graph)
         self._sums = self._zeros() if self._parts > 1 else []
         self._predict = tf.function(lambda images, training: self._model(images, training=training))
@@ -77,14 +82,15 @@ class TensorFlowBackend(Member):
 
     def _optimize(self, job: Job) -> Optimizer:
         decayed = decayed_names(job.architecture.trainable, job.config.optimizer)
-        return Optimizer(job.config.optimizer, self._trainable, decayed)
+        return Optimizer(job.config.optimizer, self._reducer.updated, decayed)
 
     def _train_graph(
         self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, learning_rate: tf.Tensor
-    ) -> tf.Tensor:
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the loss, and when the first gradient was there."""
+        self._reducer.begin()
         loss, gradients = self._differentiate(images, targets, weights)
-        self._update(gradients, learning_rate)
-        return loss
+        return loss, self._update(gradients, learning_rate)
 
     def _part_graph(self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """Add one part's gradients to the step's."""
@@ -94,12 +100,13 @@ class TensorFlowBackend(Member):
         self._part.assign_add(1)
         return loss
 
-    def _finish_graph(self, learning_rate: tf.Tensor) -> None:
+    def _finish_graph(self, learning_rate: tf.Tensor) -> tf.Tensor:
         """Update by the mean over parts, and clear it for the next step."""
-        self._update([total / self._parts for total in self._sums], learning_rate)
+        ready_at = self._update([total / self._parts for total in self._sums], learning_rate)
         for total in self._sums:
             total.assign(tf.zeros_like(total))
         self._part.assign(0)
+        return ready_at
 
     def _differentiate(
         self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor
@@ -110,10 +117,12 @@ class TensorFlowBackend(Member):
             loss = self._loss(self._model(images, training=True), targets, weights)
         return loss, tape.gradient(loss, variables)
 
-    def _update(self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor) -> None:
-        if self._reduce is not None:
-            gradients = self._reduce(gradients, self._names)
-        self._optimizer.apply(gradients, learning_rate)
+    def _update(self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor) -> tf.Tensor:
+        """Reduce and apply; return the wall clock's time when the first gradient, the last layer's, was there."""
+        with tf.control_dependencies([gradients[-1]]):
+            ready_at = tf.timestamp() if self._reduces else tf.zeros((), tf.float64)
+        self._optimizer.apply(self._reducer.reduce(gradients), learning_rate)
+        return ready_at
 
     def _zeros(self) -> list[tf.Variable]:
         trainable = (self._trainable[name] for name in self._names)
@@ -123,10 +132,15 @@ class TensorFlowBackend(Member):
         """Train on one batch; return its mean loss before the update."""
         rate = tf.constant(learning_rate, tf.float64)
         if self._parts == 1:
-            return float(self._train(*self._tensors(batch), rate))
-        losses = [self._add_part(*self._tensors(part)) for part in batch.split(self._parts)]
-        self._finish(rate)
-        return sum(float(loss) for loss in losses) / self._parts
+            loss, ready_at = self._train(*self._tensors(batch), rate)
+            losses = [loss]
+        else:
+            self._begin()
+            losses = [self._add_part(*self._tensors(part)) for part in batch.split(self._parts)]
+            ready_at = self._finish(rate)
+        mean = sum(float(loss) for loss in losses) / self._parts
+        self._ready_at = time.perf_counter() - (time.time() - float(ready_at)) if self._reduces else None
+        return mean
 
     def _tensors(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         images = tf.constant(batch.images, self._dtype)
@@ -145,7 +159,9 @@ class TensorFlowBackend(Member):
         """Return copies of these arrays, in canonical layouts."""
         variables = self._variables()
         return {
-            name: np.array(tf_layers.to_canonical(self._kind(name), variables[name].numpy()), order="C")
+            name: np.array(
+                tf_layers.to_canonical(self._kind(name), self._reducer.whole(name, variables[name])), order="C"
+            )
             for name in names
         }
 
@@ -154,18 +170,22 @@ class TensorFlowBackend(Member):
         variables = self._variables()
         for name, array in arrays.items():
             value = tf_layers.from_canonical(self._kind(name), array)
-            variables[name].assign(np.asarray(value, dtype=variables[name].dtype.as_numpy_dtype))
+            self._reducer.place(name, variables[name], np.asarray(value, dtype=variables[name].dtype.as_numpy_dtype))
 
     def _kind(self, name: str) -> str:
         """Return the kind of an array; an optimizer's slot is laid out as its parameter is."""
         return self._kinds.get(name.split("/", 1)[-1], "bias")
 
     def _variables(self) -> dict[str, tf.Variable]:
-        return {**self._model_variables, **self._optimizer.variables()}
+        return {**self._model_variables, **self._optimizer.variables(), **self._reducer.state()}
+
+    def settle(self) -> None:
+        """Finish what the last step left under way between workers."""
+        self._reducer.settle()
+
+    def ready_at(self) -> float | None:
+        """Return when the last step's first gradient was there, by time.perf_counter."""
+        return self._ready_at
 
     def synchronize(self) -> None:
         """Nothing to wait for: a step's loss was read, and with it the graph is over."""
-
-    def ready_at(self) -> float | None:
-        """Not noted yet."""
-        return None

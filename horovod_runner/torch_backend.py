@@ -14,7 +14,9 @@ from benchmarks import torch_batch_norm
 from benchmarks.architecture import Arrays
 from benchmarks.data.batch import Batch
 from benchmarks.objectives.torch_objectives import loss as objective
-from horovod_runner.allreduce.settings import Group, Member, join
+from horovod_runner.allreduce.groups import Group, Member
+from horovod_runner.allreduce.settings import join
+from horovod_runner.allreduce.torch_reducer import Reducer
 from horovod_runner.backend import Job, normalisation
 from horovod_runner.optimizers.rules import decayed_names
 from horovod_runner.optimizers.torch_optimizers import Optimizer
@@ -44,9 +46,11 @@ class TorchBackend(Member):
         self._segments = job.config.job.task == "segmentation"
         self._model = self._build(job)
         self._parameters = dict(self._model.named_parameters())
+        self._reducer: Reducer = (
+            Reducer(self._model) if strategy is None else strategy(self._model, group, job.config.allreduce)
+        )
         self._optimizer = self._optimize(job)
         self.load_state(job.initial)
-        self._reducer = strategy(self._parameters) if strategy is not None else None
 
     def _build(self, job: Job) -> torch.nn.Module:
         builder = importlib.import_module(job.config.job.builders["torch"])
@@ -58,7 +62,7 @@ class TorchBackend(Member):
 
     def _optimize(self, job: Job) -> Optimizer:
         decayed = decayed_names(job.architecture.trainable, job.config.optimizer)
-        return Optimizer(job.config.optimizer, self._parameters, decayed)
+        return Optimizer(job.config.optimizer, self._reducer.updated, decayed)
 
     def step(self, batch: Batch, learning_rate: float) -> float:
         """Train on one batch; return its mean loss before the update."""
@@ -66,16 +70,15 @@ class TorchBackend(Member):
         for parameter in self._parameters.values():
             parameter.grad = None
         losses = [self._accumulate(number, part) for number, part in enumerate(batch.split(self._parts))]
-        if self._reducer is not None:
-            self._reducer.finish()
+        self._reducer.finish()
         self._optimizer.step(learning_rate)
+        self._reducer.publish()
         return sum(float(loss) for loss in losses)
 
     def _accumulate(self, number: int, part: Batch) -> torch.Tensor:
         """Add one part's gradient, divided by the number of parts; return its loss, divided alike."""
         self._part.number = number
-        if self._reducer is not None:
-            self._reducer.armed = number == self._parts - 1
+        self._reducer.armed = number == self._parts - 1
         targets = torch.from_numpy(part.targets).to(self._device).long()
         weights = torch.from_numpy(part.weights).to(self._device, self._dtype)
         loss = self._loss(self._forward(part), targets, weights) / self._parts
@@ -105,24 +108,29 @@ class TorchBackend(Member):
     def state_of(self, names: Sequence[str]) -> Arrays:
         """Return copies of these arrays."""
         tensors = self._tensors()
-        return {name: tensors[name].detach().cpu().numpy().copy(order="C") for name in names}
+        whole = {name: self._reducer.whole(name, tensors[name]) for name in names}
+        return {name: tensor.detach().cpu().numpy().copy(order="C") for name, tensor in whole.items()}
 
     @torch.no_grad()
     def load_state(self, arrays: Arrays) -> None:
         """Replace what is named; KeyError for a name that the model does not have."""
         tensors = self._tensors()
         for name, array in arrays.items():
-            tensors[name].copy_(torch.from_numpy(np.asarray(array, order="C")))
+            self._reducer.place(name, tensors[name], torch.from_numpy(np.asarray(array, order="C")))
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         buffers = {name: b for name, b in self._model.named_buffers() if not name.endswith("num_batches_tracked")}
-        return {**self._parameters, **buffers, **self._optimizer.state()}
+        return {**self._parameters, **buffers, **self._optimizer.state(), **self._reducer.state()}
+
+    def settle(self) -> None:
+        """Finish what the last step left under way between workers."""
+        self._reducer.settle()
+
+    def ready_at(self) -> float | None:
+        """Return when the last step's first gradient was handed over, by time.perf_counter."""
+        return self._reducer.ready_at
 
     def synchronize(self) -> None:
         """Wait for the device; on CPUs a step is over when it returns."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
-
-    def ready_at(self) -> float | None:
-        """Not noted yet."""
-        return None

@@ -179,6 +179,7 @@ class Training:
 
     def validate(self) -> tuple[float, float]:
         """Validate with statistics that all workers share; return (loss, metric)."""
+        self.backend.settle()
         share_statistics(self.backend, self.architecture, self.world.size)
         batches = validation_batches(
             self.data.validation,
@@ -194,9 +195,11 @@ class Training:
 
     def _save(self, step: int) -> None:
         """Save the state that all workers share; none goes on before it is on the disk."""
+        self.backend.settle()
         share_statistics(self.backend, self.architecture, self.world.size)
+        state = self.backend.state()
         if self.leads:
-            self.checkpoints.save(step, self.backend.state(), self.config)
+            self.checkpoints.save(step, state, self.config)
         self._from_rank_0(0.0)
 
     def _write(self, steps: Sequence[StepRecord]) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from horovod_runner.allreduce.settings import needs_horovod
+from horovod_runner.allreduce.settings import carrier
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_USER_ERROR, SharedError, UserError
 from horovod_runner.launching.launch import LOGGED, require_installed
@@ -50,7 +50,7 @@ def _work(config: RunConfig, folder: RunFolder, world: World, results: Path) -> 
             f"workers is {config.workers}, but {world.size} were started; leave --workers out under a launcher"
         )
     require_installed(config)
-    if needs_horovod(config):
+    if carrier(config) is not None:
         refuse_strangers(world)
     place_threads(threads_for(world, config.threads))
     if world.launched:

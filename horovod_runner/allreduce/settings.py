@@ -1,163 +1,80 @@
-"""What both frameworks' reductions have in common: Horovod's environment, and groups that do without it."""
+"""What both frameworks' reductions have in common: what carries them, and what that reads when it starts."""
 
 from __future__ import annotations
 
 import importlib
-import os
-import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-
-from horovod_runner.config import AllreduceConfig, RunConfig
+from horovod_runner.allreduce.groups import FileGroup, Group, Solo
+from horovod_runner.config import RunConfig
 from horovod_runner.errors import SharedError
 from horovod_runner.world import World
 
+_WITHOUT_HOROVOD = {"none": None, "blocking": "mpi"}
 
-def needs_horovod(config: RunConfig) -> bool:
-    """Say whether a run starts Horovod: not for one worker, which has nobody to reduce with, and not for `none`.
 
-    Horovod's coordination thread costs a core's time even when it is idle, so a baseline is honest only without it.
+def carrier(config: RunConfig) -> str | None:
+    """Return what carries a run's gradients between workers: "horovod", "mpi" (mpi4py), or None for nothing.
+
+    One worker has nobody to reduce with. Horovod's coordination thread costs a core's time even when it is idle, so a
+    baseline is honest only without it.
     """
-    return config.workers > 1 and config.strategy != "none" and config.measure == "training"
+    if config.workers == 1 or config.measure != "training":
+        return None
+    return _WITHOUT_HOROVOD.get(config.strategy, "horovod")
 
 
-class Group(Protocol):
-    """The workers of a run, as they exchange float64 vectors between steps; every worker must make the same calls."""
+def join(config: RunConfig, world: World, meeting: Path) -> tuple[Group, Callable[..., Any] | None]:
+    """Return the group of workers, and what makes the framework's reducer of the run's strategy.
 
-    def mean(self, values: np.ndarray) -> np.ndarray:
-        """Return the element-wise mean over workers."""
-        ...
-
-    def gather(self, values: np.ndarray) -> np.ndarray:
-        """Return (workers, length)."""
-        ...
-
-    def mean_in_step(self, vector: Any, name: str) -> Any:
-        """Return the element-wise mean of a framework's small tensor over workers, amid a step; names are unique."""
-        ...
-
-    def close(self) -> None:
-        """Leave the group."""
-        ...
-
-
-class Member:
-    """The part of a backend that is the same in every framework: it belongs to a group."""
-
-    def __init__(self, group: Group) -> None:
-        self._group = group
-
-    def mean_over_ranks(self, values: np.ndarray) -> np.ndarray:
-        """Return the element-wise mean of a float64 vector over all workers."""
-        return self._group.mean(values)
-
-    def gather_over_ranks(self, values: np.ndarray) -> np.ndarray:
-        """Return (workers, length): every worker's float64 vector."""
-        return self._group.gather(values)
-
-    def close(self) -> None:
-        """Leave the group of workers."""
-        self._group.close()
-
-
-def join(config: RunConfig, world: World, meeting: Path) -> tuple[Group, Any]:
-    """Return the group of workers, and the framework's reduction by the run's strategy; None where nothing is reduced.
-
-    Each framework's module holds a `HorovodGroup` and a table `STRATEGIES`; it is imported only if Horovod is to run.
+    None where nothing is reduced. A module of a framework and a carrier holds a `JoinedGroup` and a table `STRATEGIES`;
+    it is imported only if it is to run.
     """
-    if not needs_horovod(config):
+    by = carrier(config)
+    if by is None:
         return (FileGroup(world, meeting) if world.size > 1 else Solo()), None
-    module = importlib.import_module(f"horovod_runner.allreduce.{config.framework}")
-    group = module.HorovodGroup(config.allreduce)
+    module = importlib.import_module(f"horovod_runner.allreduce.{config.framework}_{by}")
+    group = module.JoinedGroup(config)
     if group.size != world.size:
         raise SharedError(
-            f"{world.launcher} started {world.size} workers, but Horovod finds {group.size} of them, because this"
-            f" {world.launcher} is not of Horovod's MPI; use .venv/bin/mpirun or .venv/bin/horovodrun"
+            f"{world.launcher} started {world.size} workers, but {'Horovod' if by == 'horovod' else 'MPI'} finds"
+            f" {group.size} of them, because this {world.launcher} is not of the environment's MPI; use"
+            " .venv/bin/mpirun or .venv/bin/horovodrun --mpi"
         )
     return group, module.STRATEGIES[config.strategy]
 
 
-def horovod_environment(settings: AllreduceConfig) -> dict[str, str]:
+def library_environment(config: RunConfig) -> dict[str, str]:
     """Return the variables that Horovod and Open MPI read when they start, for what is set and for nothing else."""
-    variables = {}
-    if settings.fusion_mb is not None:
+    settings, variables = config.allreduce, {}
+    if config.strategy == "unfused":
+        variables["HOROVOD_FUSION_THRESHOLD"] = "0"
+    elif settings.fusion_mb is not None:
         variables["HOROVOD_FUSION_THRESHOLD"] = str(int(settings.fusion_mb * 1024 * 1024))
     if settings.cycle_ms is not None:
         variables["HOROVOD_CYCLE_TIME"] = str(settings.cycle_ms)
+    if not settings.cache:
+        variables["HOROVOD_CACHE_CAPACITY"] = "0"
+    if settings.hierarchical:
+        variables["HOROVOD_HIERARCHICAL_ALLREDUCE"] = "1"
     if settings.yield_when_idle:
         variables["OMPI_MCA_mpi_yield_when_idle"] = "1"
     return variables
 
 
-class Solo:
-    """The group of one worker."""
-
-    def mean(self, values: np.ndarray) -> np.ndarray:
-        """Return the values as they are."""
-        return values
-
-    def gather(self, values: np.ndarray) -> np.ndarray:
-        """Return (1, length)."""
-        return values[None, :]
-
-    def mean_in_step(self, vector: Any, name: str) -> Any:
-        """Return the tensor as it is."""
-        return vector
-
-    def close(self) -> None:
-        """Nothing to leave."""
+def require_hierarchy(config: RunConfig, nccl_built: bool) -> None:
+    """Raise SharedError for two levels of reduction where Horovod has no operation that knows them."""
+    if config.allreduce.hierarchical and not nccl_built:
+        raise SharedError(
+            "allreduce.hierarchical: NCCL alone reduces within a host first, and this Horovod was built without it;"
+            " remove it"
+        )
 
 
-class FileGroup:
-    """A group that meets through a folder, for workers that must not have Horovod running (`strategy: none`).
-
-    Used between steps only, never inside one; a round's files are removed by rank 0 two rounds later, when all have
-    read them.
-    """
-
-    def __init__(self, world: World, folder: Path) -> None:
-        self._world = world
-        self._folder = folder
-        self._round = 0
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def mean(self, values: np.ndarray) -> np.ndarray:
-        """Return the element-wise mean over workers."""
-        return self.gather(values).mean(axis=0)
-
-    def gather(self, values: np.ndarray) -> np.ndarray:
-        """Return (workers, length)."""
-        self._round += 1
-        self._write(values)
-        rows = [self._read(rank) for rank in range(self._world.size)]
-        if self._world.rank == 0:
-            for rank in range(self._world.size):
-                self._file(self._round - 2, rank).unlink(missing_ok=True)
-        return np.stack(rows)
-
-    def mean_in_step(self, vector: Any, name: str) -> Any:
-        """Files are no way to meet amid a step; settings that need it are refused with `strategy: none`."""
-        raise NotImplementedError("workers that do without Horovod cannot meet amid a step")
-
-    def close(self) -> None:
-        """Meet once more, so that nobody misses a file; then remove what is left of one's own."""
-        self.gather(np.zeros(1))
-        self._file(self._round - 1, self._world.rank).unlink(missing_ok=True)
-
-    def _file(self, number: int, rank: int) -> Path:
-        return self._folder / f"{number}-{rank}.npy"
-
-    def _write(self, values: np.ndarray) -> None:
-        target = self._file(self._round, self._world.rank)
-        draft = target.with_suffix(".draft.npy")
-        np.save(draft, values)
-        os.replace(draft, target)
-
-    def _read(self, rank: int) -> np.ndarray:
-        file = self._file(self._round, rank)
-        while not file.exists():
-            time.sleep(0.002)
-        values: np.ndarray = np.load(file)
-        return values
+def shard(size: int, rank: int, workers: int) -> slice:
+    """Return this worker's part of a vector, as Horovod's reduce-scatter divides it: the first ones take the rest."""
+    least, rest = divmod(size, workers)
+    begin = rank * least + min(rank, rest)
+    return slice(begin, begin + least + (rank < rest))

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from horovod_runner.allreduce.settings import needs_horovod
+from horovod_runner.allreduce.settings import carrier
 from horovod_runner.config import RunConfig
 from horovod_runner.record import Division
 
@@ -60,7 +60,7 @@ class Trace:
 
 def timeline_environment(config: RunConfig, file: Path) -> dict[str, str]:
     """Return the variables that have Horovod write its timeline into a file, if the run is to have one."""
-    wanted = config.allreduce.timeline and needs_horovod(config)
+    wanted = config.allreduce.timeline and carrier(config) == "horovod"
     return {"HOROVOD_TIMELINE": str(file.absolute())} if wanted else {}
 
 
@@ -186,8 +186,10 @@ class _Reader:
     def _close(self, pid: int, name: str, begin: float, end: float) -> None:
         if name.startswith("NEGOTIATE_"):
             self._negotiated(pid, begin, end)
-        else:
-            self.rows["queueing" if not self.open[pid] else phase(name)].append((begin, end, pid))
+        elif not self.open[pid]:
+            self.rows["queueing"].append((begin, end, pid))
+        elif phase(name) != "queueing":
+            self.rows[phase(name)].append((begin, end, pid))
 
     def _negotiated(self, pid: int, begin: float, end: float) -> None:
         ticks = sorted(self.ticks.pop(pid, []))

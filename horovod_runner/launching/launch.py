@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from horovod_runner.allreduce.settings import needs_horovod
+from horovod_runner.allreduce.settings import carrier
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import UserError
 from horovod_runner.launching.launchers import Start, command
@@ -107,7 +107,8 @@ def _stat(file: Path) -> os.stat_result | None:
 
 def require_installed(config: RunConfig) -> None:
     """Raise UserError when a run's framework is missing, or Horovod where it is needed; nothing is imported."""
-    for package in (config.framework, *(["horovod"] if needs_horovod(config) else [])):
+    carried_by = {"horovod": "horovod", "mpi": "mpi4py"}.get(carrier(config) or "")
+    for package in (config.framework, *([carried_by] if carried_by else [])):
         if importlib.util.find_spec(package) is None:
             raise UserError(f"{config.framework} cannot be used here: {package} is not installed; run `make setup`")
 

@@ -44,10 +44,11 @@ def run_ranks(framework: str, results: Path, **changes: Any) -> tuple[Trajectory
         ended = launch(config, folder, log=log)
     if ended.code:
         raise RuntimeError(f"a run of the proof ended with exit code {ended.code}; see {folder.log_file}")
-    return _recorded(folder), folder
+    return recorded(folder), folder
 
 
-def _recorded(folder: RunFolder) -> Trajectory:
+def recorded(folder: RunFolder) -> Trajectory:
+    """Return what a finished run recorded and last saved."""
     config, steps = folder.read_config(), folder.read_steps()
     architecture = Training(config, folder, World(size=config.workers), lambda line: None).architecture
     saved = Checkpoints(folder.checkpoints, config.checkpoint.keep)

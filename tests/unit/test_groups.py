@@ -6,13 +6,15 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 
-from horovod_runner.allreduce.settings import FileGroup, Solo, horovod_environment, join
-from horovod_runner.config import AllreduceConfig, decode
+from horovod_runner.allreduce.groups import FileGroup, Solo
+from horovod_runner.allreduce.settings import join, library_environment, shard
+from horovod_runner.config import decode
 from horovod_runner.errors import SharedError, UserError
 from horovod_runner.world import World, complain, detect, refuse_strangers, threads_for
 
@@ -55,14 +57,33 @@ def test_horovod_is_not_even_imported_where_nothing_is_reduced(
     assert done.stdout == "None False\n"
 
 
-def test_what_is_not_set_is_left_to_horovod() -> None:
-    assert horovod_environment(AllreduceConfig(yield_when_idle=False)) == {}
-    settings = AllreduceConfig(fusion_mb=0.5, cycle_ms=3.5)
-    assert horovod_environment(settings) == {
-        "HOROVOD_FUSION_THRESHOLD": "524288",
-        "HOROVOD_CYCLE_TIME": "3.5",
-        "OMPI_MCA_mpi_yield_when_idle": "1",
-    }
+@pytest.mark.parametrize(
+    ("settings", "variables"),
+    [
+        ({}, {}),
+        ({"strategy": "unfused"}, {"HOROVOD_FUSION_THRESHOLD": "0"}),
+        (
+            {"allreduce": {"fusion_mb": 0.5, "cycle_ms": 3.5}},
+            {"HOROVOD_FUSION_THRESHOLD": "524288", "HOROVOD_CYCLE_TIME": "3.5"},
+        ),
+        ({"allreduce": {"cache": False}}, {"HOROVOD_CACHE_CAPACITY": "0"}),
+        ({"allreduce": {"hierarchical": True}}, {"HOROVOD_HIERARCHICAL_ALLREDUCE": "1"}),
+    ],
+)
+def test_what_is_not_set_is_left_to_horovod(settings: dict[str, Any], variables: dict[str, str]) -> None:
+    config = decode({"framework": "torch", **settings}, "test")
+    assert library_environment(config) == {**variables, "OMPI_MCA_mpi_yield_when_idle": "1"}
+    still = decode({"framework": "torch", "allreduce": {"yield_when_idle": False}}, "test")
+    assert library_environment(still) == {}
+
+
+@pytest.mark.parametrize(("size", "workers"), [(7, 3), (6, 3), (1, 4), (0, 2), (1000, 7)])
+def test_shards_are_a_vector_in_order(size: int, workers: int) -> None:
+    """As Horovod divides: nothing is missing, none is longer than another by more than one, the first have the rest."""
+    parts = [list(range(size))[shard(size, rank, workers)] for rank in range(workers)]
+    assert sum(parts, []) == list(range(size))
+    lengths = [len(part) for part in parts]
+    assert lengths == sorted(lengths, reverse=True) and max(lengths) - min(lengths) <= 1
 
 
 def test_joining_alone_needs_no_folder(tmp_path: Path) -> None:

@@ -1,0 +1,67 @@
+"""One launch that does several runs one after another: a framework takes longer to import than a small run does.
+
+`start` launches it; `python -m tests.parity.several_runs FOLDER...` is one of its ranks. MPI starts once in a process,
+so under MPI all runs share one start of Horovod, and with it what Horovod read from the first one's settings.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from horovod_runner.config import RunConfig, decode
+from horovod_runner.launching.launch import environment
+from horovod_runner.launching.launchers import Start, command
+from horovod_runner.launching.machine import Machine
+from horovod_runner.parity.ranks import recorded
+from horovod_runner.parity.sides import Trajectory
+from horovod_runner.store import RunFolder, Store
+
+
+def start(
+    results: Path, settings: Sequence[Mapping[str, Any]], workers: int = 2, controller: str = "mpi"
+) -> list[Trajectory]:
+    """Do all of these runs in one launch; return what each of them recorded and last saved."""
+    configs = [_config(raw, workers, controller) for raw in settings]
+    folders = [Store(results).open_run(config) for config in configs]
+    argv = [sys.executable, "-m", "tests.parity.several_runs", *(str(folder.path) for folder in folders)]
+    done = subprocess.run(
+        command(configs[0], argv, Start(workers, Machine())), env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return [recorded(folder) for folder in folders]
+
+
+def _config(raw: Mapping[str, Any], workers: int, controller: str) -> RunConfig:
+    how = {**raw.get("allreduce", {}), "controller": controller}
+    return decode({**raw, "workers": workers, "allreduce": how}, "test")
+
+
+def main() -> None:
+    """Be one rank of all the runs."""
+    from horovod_runner.training import Training
+    from horovod_runner.worker import place_threads
+    from horovod_runner.world import detect
+
+    place_threads(1)
+    folders = [RunFolder(Path(name)) for name in sys.argv[1:]]
+    for folder in folders:
+        config = folder.read_config()
+        training = Training(config, folder, detect(), lambda line: None)
+        if config.allreduce.controller == "mpi" and folder is not folders[-1]:
+            _keep_horovod(config)
+        training.run()
+
+
+def _keep_horovod(config: RunConfig) -> None:
+    """Let this run's group leave Horovod running for the next."""
+    import horovod.common.basics
+
+    horovod.common.basics.HorovodBasics.shutdown = lambda self: None  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    main()
