@@ -239,12 +239,13 @@ class Training:
 
     def _division(self, timed: Sequence[StepRecord], timer: StepTimer) -> Division | None:
         """Return how the timed steps of this start divide by Horovod's timeline, where the run has one."""
-        if not timed or not timeline.timeline_environment(self.config, self.folder.timeline_file):
+        file = self.folder.timeline_file
+        if not timed or not timeline.timeline_environment(self.config, file) or not file.exists():
             return None
         since_epoch = time.time() - time.perf_counter()
         windows = since_epoch + np.array(timer.spans).reshape(-1, 2)
         steps = timed[-1].step - timed[0].step + 1
-        return timeline.divide(timeline.read(self.folder.timeline_file), windows[-steps:])
+        return timeline.divide(timeline.read(file), windows[-steps:])
 
     def _from_rank_0(self, value: float) -> float:
         """Return rank 0's value on every worker; nobody goes on before all have come."""

@@ -22,11 +22,12 @@ PHASES = {  # from the axis outwards, as allreduce.timeline names them: words, c
     "reducing": ("reducing", "#cc79a7"),
     "copying": ("copying", "#e6c700"),
     "negotiating": ("negotiating", "#009e73"),
-    "waiting": ("waiting for ranks", "#56b4e9"),
+    "waiting": ("waiting", "#56b4e9"),
     "queueing": ("queueing", "#b9bcc1"),
 }
-NAMES_WIDTH = 0.19  # of a panel, that names of ways take from the room on the right
+NAMES_WIDTH = 0.16  # of a panel, that names of ways take from the room on the right
 KEY_AT = 1.06  # of the axes' width
+THICKEST = 0.3  # bar, of the distance between two ways
 
 
 def steps(ways: pandas.DataFrame, workers: int, axes: Axes) -> Axes:
@@ -53,7 +54,7 @@ def division(ways: pandas.DataFrame, workers: int, axes: Axes) -> Axes:
     `ways` has `framework`, `way`, `step` and a column of seconds for each of PHASES.
     """
     places = _places(ways, axes)
-    height = 0.8 * _spacing(places)
+    height = min(THICKEST, 0.8 * _spacing(places))
     for row in ways.to_dict("records"):
         y, left = places[row["framework"], row["way"]], 0.0
         for phase, (_, shade) in PHASES.items():
@@ -85,6 +86,7 @@ def _places(ways: pandas.DataFrame, axes: Axes) -> dict[tuple[str, str], float]:
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x")
     axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_label_coords(0.14, -0.12)  # the sheet's own line stands below on the right
     apart = 0.8 / len(frameworks)
     first = -apart * (len(frameworks) - 1) / 2
     return {(f, name): names.index(name) + first + apart * frameworks.index(f) for f in frameworks for name in names}
