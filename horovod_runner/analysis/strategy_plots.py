@@ -79,14 +79,13 @@ def _places(ways: pandas.DataFrame, axes: Axes) -> dict[tuple[str, str], float]:
     names, frameworks = list(dict.fromkeys(ways["way"])), sorted(set(ways["framework"]))
     box = axes.get_position()
     panel = box.width / (1 - MARGINS["left"] - MARGINS["right"])
-    axes.set_position([box.x0 + NAMES_WIDTH * panel, box.y0, box.width, box.height])
+    axes.set_position((box.x0 + NAMES_WIDTH * panel, box.y0, box.width, box.height))
     axes.yaxis.set_major_locator(FixedLocator(range(len(names))))
     axes.set_yticklabels([name.replace(", ", "\n", 1) for name in names], fontsize=8)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x")
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_label_coords(0.14, -0.12)  # the sheet's own line stands below on the right
     apart = 0.8 / len(frameworks)
     first = -apart * (len(frameworks) - 1) / 2
     return {(f, name): names.index(name) + first + apart * frameworks.index(f) for f in frameworks for name in names}
@@ -103,6 +102,7 @@ def _or(value: float | None, instead: float) -> float:
 
 def _key(axes: Axes, entries: list[tuple[str, str, str]], notes: list[str]) -> Axes:
     """Write what marks mean (text, colour, marker), and notes below, right of the axes."""
+    axes.xaxis.set_label_coords(0.14, -0.12)  # the sheet's own line stands below on the right
     for place, (text, shade, shape) in enumerate(entries):
         y = 0.96 - 0.1 * place
         look: dict[str, Any] = {"color": shade, "linestyle": "none", "transform": axes.transAxes, "clip_on": False}

@@ -27,6 +27,8 @@ PAIRED = (  # in a narrower one, the second stands below the first
     ("step ms", "wait %"),
     ("train loss", "val loss"),
 )
+PAIRED_WAYS = {"framework": "workers", "step ms": "exposed %"}
+PAIRED_PHASES = {"framework": "strategy"}
 INTERVAL = "[95 % CI]"
 WIDE_HEADS = {"efficiency": "{scaling}\neff.", "interval": INTERVAL, "its interval": INTERVAL}
 WIDE_HEADS |= {"step ms": "step\nms", "wait %": "wait\n%", "train loss": "train\nloss", "val loss": "val\nloss"}
@@ -58,9 +60,10 @@ def show(groups: Sequence[Group], to: Console) -> None:
 
 def _show_ways(comparison: Comparison, to: Console) -> None:
     """Print ways of reducing side by side, how their steps divide by the timeline, and which is the fastest."""
-    to.print(_plain_table(_ways_title(comparison), words.way_rows(comparison)), no_wrap=True)
+    pairs = ({}, {}) if to.width >= WIDE else (PAIRED_WAYS, PAIRED_PHASES)
+    to.print(_plain_table(_ways_title(comparison), words.way_rows(comparison), pairs[0]), no_wrap=True)
     if comparison.divided:
-        to.print(_plain_table(words.DIVISION_TITLE, words.division_rows(comparison)), no_wrap=True)
+        to.print(_plain_table(words.DIVISION_TITLE, words.division_rows(comparison), pairs[1]), no_wrap=True)
     for sentence in told(comparison):
         to.print(f" {escape(sentence)}")
 
@@ -71,13 +74,17 @@ def _ways_title(comparison: Comparison) -> str:
     return f"\n{named}{escape(f'; {apart}' if apart else '')}: exposed communication"
 
 
-def _plain_table(title: str, rows: Sequence[Mapping[str, str]]) -> Table:
+def _plain_table(title: str, rows: Sequence[Mapping[str, str]], pairs: Mapping[str, str]) -> Table:
+    """Return a table of texts; of a pair of columns, the second stands below the first, and so do intervals."""
     table = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False)
     table.padding = (0, 0, 0, 1)
-    for name in rows[0]:
-        table.add_column(name.replace(" ", "\n", 1), justify="left" if name in words.LEFT else "right", no_wrap=True)
+    for name in (name for name in rows[0] if name not in pairs.values()):
+        head = f"{name}\n{pairs[name]}" if name in pairs else name.replace(" ", "\n", 1)
+        table.add_column(head, justify="left" if name in words.LEFT else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*(escape(text) for text in row.values()))
+        texts = (f"{text}\n{row[pairs[name]]}" if name in pairs else text for name, text in row.items())
+        shown = (text for name, text in zip(row, texts, strict=True) if name not in pairs.values())
+        table.add_row(*(escape(text.replace(" [", "\n[") if pairs else text) for text in shown))
     return table
 
 

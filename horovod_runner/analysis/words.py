@@ -154,21 +154,20 @@ def way_rows(comparison: Comparison) -> list[dict[str, str]]:
 def _silent_row(silent: Cell, ways: Sequence[Way]) -> dict[str, str]:
     """Return the row of silent workers; their step is the slowest one's, which ways are measured against."""
     step = next((way.step_seconds - way.exposed.mean for way in ways if way.exposed), None)
-    row = {"strategy": "none (silent)", "images/s": with_bounds(silent.images_per_second), "of silent": "1"}
+    row = {"strategy": "none, silent", "images/s": with_bounds(silent.images_per_second), "of silent": "1"}
     row |= {"step ms": milliseconds(step)}
     return row | {"exposed ms": NOTHING, "exposed %": NOTHING, "overlapped %": NOTHING}
 
 
 def _way_row(way: Way) -> dict[str, str]:
     exposed = times(way.exposed, 1000) if way.exposed else None
-    share = times(way.exposed_share, 100) if way.exposed_share else None
     return {
         "strategy": f"{way.name}{TRACED if way.traced else ''}",
         "images/s": with_bounds(way.images_per_second),
         "of silent": with_bounds(way.of_silent),
         "step ms": milliseconds(way.step_seconds),
         "exposed ms": with_bounds(exposed),
-        "exposed %": with_bounds(share),
+        "exposed %": percent(way.exposed_share.mean if way.exposed_share else None),
         "overlapped %": with_bounds(times(way.overlapped, 100) if way.overlapped else None),
     }
 
