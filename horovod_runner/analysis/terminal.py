@@ -27,8 +27,7 @@ PAIRED = (  # in a narrower one, the second stands below the first
     ("step ms", "wait %"),
     ("train loss", "val loss"),
 )
-PAIRED_WAYS = {"framework": "workers", "step ms": "exposed %"}
-PAIRED_PHASES = {"framework": "strategy"}
+STACKED = {"framework": "strategy", "workers": "step ms"}  # in tables of strategies; there "exposed %" is left out
 INTERVAL = "[95 % CI]"
 WIDE_HEADS = {"efficiency": "{scaling}\neff.", "interval": INTERVAL, "its interval": INTERVAL}
 WIDE_HEADS |= {"step ms": "step\nms", "wait %": "wait\n%", "train loss": "train\nloss", "val loss": "val\nloss"}
@@ -60,10 +59,10 @@ def show(groups: Sequence[Group], to: Console) -> None:
 
 def _show_ways(comparison: Comparison, to: Console) -> None:
     """Print ways of reducing side by side, how their steps divide by the timeline, and which is the fastest."""
-    pairs = ({}, {}) if to.width >= WIDE else (PAIRED_WAYS, PAIRED_PHASES)
-    to.print(_plain_table(_ways_title(comparison), words.way_rows(comparison), pairs[0]), no_wrap=True)
+    wide = to.width >= WIDE
+    to.print(_plain_table(_ways_title(comparison), words.way_rows(comparison), wide), no_wrap=True)
     if comparison.divided:
-        to.print(_plain_table(words.DIVISION_TITLE, words.division_rows(comparison), pairs[1]), no_wrap=True)
+        to.print(_plain_table(words.DIVISION_TITLE, words.division_rows(comparison), wide), no_wrap=True)
     for sentence in told(comparison):
         to.print(f" {escape(sentence)}")
 
@@ -74,18 +73,24 @@ def _ways_title(comparison: Comparison) -> str:
     return f"\n{named}{escape(f'; {apart}' if apart else '')}: exposed communication"
 
 
-def _plain_table(title: str, rows: Sequence[Mapping[str, str]], pairs: Mapping[str, str]) -> Table:
-    """Return a table of texts; of a pair of columns, the second stands below the first, and so do intervals."""
+def _plain_table(title: str, rows: Sequence[Mapping[str, str]], wide: bool) -> Table:
+    """Return a table of texts; in a narrow terminal, some columns and all intervals stand below others."""
     table = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False)
     table.padding = (0, 0, 0, 1)
-    for name in (name for name in rows[0] if name not in pairs.values()):
-        head = f"{name}\n{pairs[name]}" if name in pairs else name.replace(" ", "\n", 1)
-        table.add_column(head, justify="left" if name in words.LEFT else "right", no_wrap=True)
+    for name in (rows if wide else [_stacked(row) for row in rows])[0]:
+        justify = "left" if name.split("\n")[0] in words.LEFT else "right"
+        table.add_column(name.replace(" ", "\n", 1) if wide else name, justify=justify, no_wrap=True)
     for row in rows:
-        texts = (f"{text}\n{row[pairs[name]]}" if name in pairs else text for name, text in row.items())
-        shown = (text for name, text in zip(row, texts, strict=True) if name not in pairs.values())
-        table.add_row(*(escape(text.replace(" [", "\n[") if pairs else text) for text in shown))
+        table.add_row(*map(escape, (row if wide else _stacked(row)).values()))
     return table
+
+
+def _stacked(row: Mapping[str, str]) -> dict[str, str]:
+    below = {*STACKED.values(), "exposed %"}
+    single = {name: text.replace(" [", "\n[") for name, text in row.items() if name not in below}
+    pairs = {f"{name}\n{other}": f"{row[name]}\n{row[other]}" for name, other in STACKED.items()}
+    others = {name.replace(" ", "\n", 1): text for name, text in single.items() if name not in STACKED}
+    return pairs | others
 
 
 def _table(group: Group, width: int) -> Table:

@@ -172,6 +172,14 @@ def _way_row(way: Way) -> dict[str, str]:
     }
 
 
+def _last_ready(counts: Sequence[int]) -> str:
+    """Return the rank that came last most often, and to how many of the negotiations that waited for a single one."""
+    if not any(counts):
+        return NOTHING
+    most = max(counts)
+    return f"{counts.index(most)}: {most:,} of {sum(counts):,}"
+
+
 def division_rows(comparison: Comparison) -> list[dict[str, str]]:
     """Return the table of how steps divide by Horovod's timeline, in milliseconds a step."""
     made = []
@@ -181,8 +189,7 @@ def division_rows(comparison: Comparison) -> list[dict[str, str]]:
         row = {"framework": way.framework, "workers": str(way.workers), "strategy": way.name}
         row |= {"step ms": milliseconds(division.step_seconds)}
         row |= {phase: milliseconds(seconds) for phase, seconds in division.seconds.items()}
-        last = ", ".join(f"{rank}: {count:,}" for rank, count in enumerate(division.last_ready))
-        made.append(row | {"last ready": last or NOTHING})
+        made.append(row | {"last ready": _last_ready(division.last_ready)})
     return made
 
 

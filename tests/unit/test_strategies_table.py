@@ -108,7 +108,7 @@ def test_the_report_shows_both_and_packing_keeps_them(tmp_path: Path) -> None:
         add(tmp_path, "fused", 0.2, timeline=DIVISION, allreduce={"timeline": True}, framework=framework)
     said = io.StringIO()
     page = report.write_report(tmp_path, console=Console(file=said, width=132)).read_text()
-    for text in ("blocking", "none, silent", "exposed", "Horovod's timeline", "0: 15, 1: 85"):
+    for text in ("blocking", "none, silent", "exposed", "Horovod's timeline", "1: 85 of 100"):
         assert text in said.getvalue() and text in page, text
     (study,) = [folder for folder in tmp_path.iterdir() if folder.is_dir()]
     assert (study / "tables" / "strategies.csv").exists() and list((study / "figures").glob("*-strategies.png"))
