@@ -10,12 +10,11 @@ those it finds.
 
 from __future__ import annotations
 
-import json
-import random
-import statistics
 import sys
 
-from benchmarks.peers.speed import options, ours
+from benchmarks.peers import arms
+from benchmarks.peers.rounds import Rounds, Sample, parser
+from benchmarks.peers.speed import print_ratios
 
 ARMS = {
     "local-2": (2, ()),
@@ -29,33 +28,16 @@ TARGETS = {("synchronised-2", "local-2"): 1 / 1.20, ("virtual-1", "plain-1"): 1 
 
 def main() -> int:
     """Measure and print; return 1 if a median misses its target."""
-    given = options(__doc__)
-    rounds = json.loads(given.out.read_text()) if given.out and given.out.exists() else []
-    while len(rounds) < given.rounds:
-        rounds.append(_round(given.frameworks, given.steps, len(rounds)))
-        if given.out:
-            given.out.write_text(json.dumps(rounds, indent=1) + "\n")
-    missed = 0
-    for framework in given.frameworks:
-        for (above, below), target in TARGETS.items():
-            ratios = [each[framework][above] / each[framework][below] for each in rounds]
-            median = statistics.median(ratios)
-            missed += median < target
-            told = f"median {median:.3f}  range {min(ratios):.3f} to {max(ratios):.3f}  target {target:.3f}"
-            print(f"{framework}: {above} / {below}  {told}")
-    return int(missed > 0)
+    given = parser(__doc__).parse_args()
 
-
-def _round(frameworks: list[str], steps: int, number: int) -> dict[str, dict[str, float]]:
-    arms = [(framework, arm) for framework in frameworks for arm in ARMS]
-    random.Random(number).shuffle(arms)
-    found: dict[str, dict[str, float]] = {framework: {} for framework in frameworks}
-    for framework, arm in arms:
+    def measure(framework: str, arm: str) -> Sample:
         workers, settings = ARMS[arm]
-        length = max(10, steps // VIRTUAL) if arm == "virtual-1" else steps
-        found[framework][arm] = ours(framework, workers, length, settings)
-        print(f"round {number + 1}: {framework} {arm} {found[framework][arm]:.1f} images/s", flush=True)
-    return found
+        length = max(10, given.steps // VIRTUAL) if arm == "virtual-1" else given.steps
+        return arms.suite(framework, workers, length, settings)
+
+    rounds = Rounds({"steps": given.steps}, given.out)
+    rounds.measure({framework: list(ARMS) for framework in given.frameworks}, measure, given.rounds)
+    return print_ratios(rounds, given.frameworks, TARGETS)
 
 
 if __name__ == "__main__":
