@@ -64,7 +64,7 @@ def made_small(command: str, results: Path, imagenet: Path) -> list[str]:
     if "parity" in words:
         return [*words, *([] if "--workload" in words else ["--workload", "unet", "--optimizer", "sgd"])]
     if "allreduce" in words:
-        return [*words, "--iterations", "3", "--models", "--results", str(results)]
+        return [*words, "--sizes", "4", "4096", "--models", "--iterations", "3", "--results", str(results)]
     if "bench" in words:
         length = [] if "--epochs" in words or "--steps" in words else ["--steps", "4"]
         few = ["--set", "data.examples=32"] if "unet" in words else []
