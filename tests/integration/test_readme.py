@@ -64,7 +64,7 @@ def made_small(command: str, results: Path, imagenet: Path) -> list[str]:
     if "parity" in words:
         return [*words, *([] if "--workload" in words else ["--workload", "unet", "--optimizer", "sgd"])]
     if "allreduce" in words:
-        return [*words, "--iterations", "3", "--models", "--results", str(results)]
+        return [*words, "--sizes", "4", "4096", "--models", "--iterations", "3", "--results", str(results)]
     if "tune" in words:  # one choice is left: to yield or not
         few = ["width=4", "data.examples=64", "threads=1", "steps=8", "local_batch=4", "allreduce.controller=mpi"]
         few += ["allreduce.cycle_ms=1", "allreduce.fusion_mb=64"]
