@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_tune(verbs)
     _add_submit(verbs)
     _add_parity(verbs)
+    _add_allreduce(verbs)
     _add_report(verbs)
     _add_compare(verbs)
     _add_pack(verbs)
@@ -154,6 +155,23 @@ def _add_parity(verbs: Any) -> None:
     verb.add_argument("--optimizer", help="only the trajectories under it")
     _add_results(verb)
     verb.set_defaults(verb=_parity)
+
+
+def _add_allreduce(verbs: Any) -> None:
+    verb = verbs.add_parser("allreduce", help="measure the collective alone, by every way there is here")
+    verb.add_argument("--workers", type=int, default=2, help="ranks that reduce (default: 2)")
+    verb.add_argument("--through", nargs="+", metavar="WAY", help="mpi4py, horovod-mpi, horovod-gloo, horovod-nccl")
+    verb.add_argument("--sizes", nargs="+", type=int, metavar="BYTES", help="default: 4 to 256 MiB, in powers of 4")
+    verb.add_argument("--models", nargs="*", metavar="MODEL", help="whose gradients are reduced as well (default: all)")
+    verb.add_argument("--framework", default="torch", help="whose Horovod binding: torch (default) or tensorflow")
+    length = verb.add_mutually_exclusive_group()
+    length.add_argument("--seconds-per-size", dest="seconds", type=float, help="default: 1")
+    length.add_argument("--iterations", type=int, help="of each size, in place of a time")
+    verb.add_argument("--quick", action="store_true", help="few sizes, one model, a tenth of a second each")
+    verb.add_argument("--no-yield", dest="yields", action="store_false", help="let Open MPI spin while it waits")
+    verb.add_argument("--machine", type=Path, help="a file about this machine: launcher, hosts, patience")
+    _add_results(verb)
+    verb.set_defaults(verb=_allreduce)
 
 
 def _add_report(verbs: Any) -> None:
@@ -244,6 +262,16 @@ def _parity(arguments: argparse.Namespace) -> int:
     from horovod_runner.parity.study import prove
 
     return prove(arguments.workload, arguments.optimizer, arguments.results, console())
+
+
+def _allreduce(arguments: argparse.Namespace) -> int:
+    from horovod_runner.analysis.terminal import console
+    from horovod_runner.collectives.measure import allreduce
+    from horovod_runner.collectives.plan import Request
+
+    given = {name: value for name, value in vars(arguments).items() if name != "verb"}
+    lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    return allreduce(Request(**{**given, **lists}), console())
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -172,6 +172,10 @@ def _check_strategy(c: RunConfig) -> list[str]:
     ):
         if strategy in ("blocking", "multistep") and given not in (usual, "sum"):
             problems.append(f"allreduce.{key}: {strategy} cannot do {given}; choose strategy fused, or {usual}")
+    if how.operation == "adasum" and how.controller == "gloo":
+        problems.append("allreduce.controller: adasum is not done by gloo; choose mpi, or operation average")
+    if how.operation == "adasum" and how.compression == "bf16":
+        problems.append("allreduce.compression: Horovod cannot combine bf16 by adasum; choose fp16 or none")
     if how.operation == "adasum" and c.workers & (c.workers - 1):
         problems.append(
             f"allreduce.operation: adasum combines workers in pairs of pairs, and {c.workers} is no power of two;"

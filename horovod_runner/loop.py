@@ -94,7 +94,9 @@ def train(
         backend.synchronize()
         seconds, waited = timer.stop()
         mark = batch_mark(batch, data.first_row) if plan.mark_batches else 0
-        recorder.add(step + 1, plan.epoch(step) + 1, learning_rate, loss, seconds, waited, mark)
+        ready = backend.ready_at()
+        ready_seconds = None if ready is None else timer.since_start(ready)
+        recorder.add(step + 1, plan.epoch(step) + 1, learning_rate, loss, seconds, waited, mark, ready_seconds)
         if plan.validates(step):
             recorder.validated(*validate())
         if plan.flushes(step):

@@ -31,8 +31,9 @@ class StepRecord(Record):
     """One training step, over all workers.
 
     `train_loss` is the mean over workers; `step_seconds` and `data_seconds` are the slowest worker's, the first
-    including the second; `worker_seconds` are every worker's step times, by rank. Validation figures stand on the
-    last step of an epoch.
+    including the second; `worker_seconds` are every worker's step times, by rank, and `ready_seconds` those from the
+    step's begin until each worker handed its first gradient to the reduction (empty where nothing is reduced).
+    Validation figures stand on the last step of an epoch.
     """
 
     step: int  # 1 for the first
@@ -45,6 +46,7 @@ class StepRecord(Record):
     val_loss: float | None = None
     val_metric: float | None = None
     batch: str | None = None  # hash of the global batch, the same for any number of workers
+    ready_seconds: tuple[float, ...] = ()
 
 
 class Interval(Record):
@@ -72,6 +74,33 @@ class SlowestWorker(Record):
     ratio_to_median_worker: float
 
 
+class LateWorker(Record):
+    """The worker that reaches its first reduction last: by what fraction later than the median of the others."""
+
+    rank: int
+    later: Interval
+
+
+class Division(Record):
+    """How the time of steps divides, by Horovod's timeline, as rank 0 saw it; seconds a step.
+
+    `seconds`: wall time by phase, each moment given to one phase (allreduce/timeline.py says which); the rest of
+    `step_seconds` has no tensor under way. `summed_seconds`: added up over tensors, which overlap. `last_ready`: by
+    rank, the negotiations that all others waited in for it; empty where negotiations show no ranks.
+    """
+
+    steps: int
+    step_seconds: float
+    seconds: dict[str, float]
+    summed_seconds: dict[str, float]
+    last_ready: tuple[int, ...] = ()
+
+    @property
+    def busy_seconds(self) -> float:
+        """Wall time a step in which something is copied or reduced."""
+        return self.seconds["copying"] + self.seconds["reducing"]
+
+
 class Metric(Record):
     """Validation metric, one value an epoch."""
 
@@ -84,7 +113,8 @@ class RunResult(Record):
 
     Figures that a run did not live to measure are None (throughput of a run that failed at once) or empty.
     `timed_steps` of the recorded steps carry the throughput; the first `discarded_steps` were kept out of it.
-    `worker_seconds` are the mean seconds of every worker's timed steps, by rank (empty in results of before).
+    `worker_seconds` are the mean seconds of every worker's timed steps, by rank (empty in results of before), and
+    `ready_seconds` those until its first gradient was handed to the reduction. `timeline` is None without one.
     """
 
     schema_version: int = SCHEMA
@@ -105,6 +135,9 @@ class RunResult(Record):
     step_seconds: Seconds | None = None
     slowest_worker: SlowestWorker | None = None
     worker_seconds: tuple[float, ...] = ()
+    ready_seconds: tuple[float, ...] = ()
+    last_to_reduce: LateWorker | None = None
+    timeline: Division | None = None
     train_loss: tuple[float, ...] = ()
     val_loss: tuple[float, ...] = ()
     val_metric: Metric | None = None

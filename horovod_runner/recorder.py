@@ -29,6 +29,7 @@ class _Step:
     step_seconds: float
     data_seconds: float
     mark: int
+    ready_seconds: float
     validation: tuple[float, float] | None = None
 
 
@@ -53,9 +54,15 @@ class Recorder:
         step_seconds: float,
         data_seconds: float,
         mark: int = 0,
+        ready_seconds: float | None = None,
     ) -> None:
-        """Note one step of this worker; `mark` is that of its part of the batch (data.pipeline.batch_mark)."""
-        self._buffer.append(_Step(step, epoch, learning_rate, loss, step_seconds, data_seconds, mark))
+        """Note one step of this worker.
+
+        `mark` is that of its part of the batch (data.pipeline.batch_mark); `ready_seconds` are those until it handed
+        its first gradient to the reduction, None where nothing is reduced.
+        """
+        ready = math.nan if ready_seconds is None else ready_seconds
+        self._buffer.append(_Step(step, epoch, learning_rate, loss, step_seconds, data_seconds, mark, ready))
 
     def validated(self, loss: float, metric: float) -> None:
         """Note the validation that followed the last step."""
@@ -63,7 +70,7 @@ class Recorder:
 
     def flush(self) -> None:
         """Exchange and write what was noted; Diverged names the first step whose loss is not finite."""
-        own = np.array([[s.loss, s.step_seconds, s.data_seconds, s.mark] for s in self._buffer], dtype=np.float64)
+        own = np.array([_figures(step) for step in self._buffer], dtype=np.float64)
         everyone = self._gather(own.ravel()).reshape(-1, *own.shape)
         records = [_merge(step, everyone[:, i]) for i, step in enumerate(self._buffer)]
         self._buffer.clear()
@@ -79,9 +86,14 @@ class Recorder:
         return record.step % self._every == 0 or record.val_loss is not None
 
 
+def _figures(step: _Step) -> list[float]:
+    return [step.loss, step.step_seconds, step.data_seconds, step.mark, step.ready_seconds]
+
+
 def _merge(step: _Step, everyone: np.ndarray) -> StepRecord:
-    """Make one record of (workers, 4): the mean loss, the slowest worker's seconds, the marks' sum."""
+    """Make one record of (workers, 5): the mean loss, the slowest worker's seconds, the marks' sum, the ready times."""
     val_loss, val_metric = step.validation or (None, None)
+    ready = everyone[:, 4]
     return StepRecord(
         step=step.step,
         epoch=step.epoch,
@@ -92,5 +104,6 @@ def _merge(step: _Step, everyone: np.ndarray) -> StepRecord:
         worker_seconds=tuple(everyone[:, 1].tolist()),
         val_loss=val_loss,
         val_metric=val_metric,
+        ready_seconds=tuple(ready.tolist()) if np.isfinite(ready).all() else (),
         batch=f"{sum(int(mark) for mark in everyone[:, 3]) % MARKS:012x}",
     )

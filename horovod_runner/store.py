@@ -58,6 +58,11 @@ class RunFolder:
         return self.path / "log.txt"
 
     @property
+    def timeline_file(self) -> Path:
+        """Horovod's timeline of the last start, where the run asks for one."""
+        return self.path / "timeline.json"
+
+    @property
     def claim(self) -> Path:
         """The file that a runner holds while it does the run."""
         return self.path / ".claim"
@@ -102,7 +107,7 @@ class RunFolder:
 
     def append_steps(self, steps: Sequence[StepRecord]) -> None:
         """Add lines for these steps, and see them to the disk."""
-        text = "".join(step.model_dump_json(exclude_none=True) + "\n" for step in steps)
+        text = "".join(step.model_dump_json(exclude_defaults=True) + "\n" for step in steps)
         with full_disk_named(self.steps_file), self.steps_file.open("a") as file:
             file.write(text)
             file.flush()
@@ -111,7 +116,7 @@ class RunFolder:
     def rewind_steps(self, last_step: int) -> list[StepRecord]:
         """Forget what was recorded after `last_step` (the checkpoint that a run goes on from); return what stays."""
         kept = [step for step in self.read_steps() if step.step <= last_step]
-        write_text(self.steps_file, "".join(step.model_dump_json(exclude_none=True) + "\n" for step in kept))
+        write_text(self.steps_file, "".join(step.model_dump_json(exclude_defaults=True) + "\n" for step in kept))
         return kept
 
     def write_config(self, config: RunConfig) -> None:

@@ -73,8 +73,19 @@ def _timings(timed: Sequence[StepRecord], global_batch: int) -> dict[str, Any]:
         "step_seconds": record.Seconds(**stats.step_seconds(seconds)._asdict()),
         "slowest_worker": record.SlowestWorker(**stats.slowest_worker(seconds)._asdict()),
         "worker_seconds": tuple(seconds.mean(axis=0).tolist()),
+        **_readiness(timed),
         "data_wait_fraction": sum(s.data_seconds for s in timed) / sum(s.step_seconds for s in timed),
     }
+
+
+def _readiness(timed: Sequence[StepRecord]) -> dict[str, Any]:
+    """Return when workers reach their first reduction; nothing where nothing is reduced."""
+    if not all(s.ready_seconds for s in timed):
+        return {}
+    seconds = np.array([s.ready_seconds for s in timed])
+    late = stats.late_worker(seconds)
+    worker = late and record.LateWorker(rank=late.rank, later=record.Interval(**late.later._asdict()))
+    return {"ready_seconds": tuple(seconds.mean(axis=0).tolist()), "last_to_reduce": worker}
 
 
 def _epoch_means(steps: Iterable[StepRecord]) -> tuple[float, ...]:

@@ -17,12 +17,13 @@ from benchmarks.architecture import Architecture, draw_initial
 from benchmarks.data import open_dataset
 from benchmarks.data.pipeline import TrainBatches, steps_per_epoch, validation_batches
 from horovod_runner import provenance
+from horovod_runner.allreduce import timeline
 from horovod_runner.backend import Backend, Job, load_backend
 from horovod_runner.checkpoint import Checkpoints, Shapes, expected_shapes, take_over
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import Diverged, SharedError
 from horovod_runner.loop import Plan, share_statistics, train, validation
-from horovod_runner.record import RunResult, StepRecord
+from horovod_runner.record import Division, RunResult, StepRecord
 from horovod_runner.recorder import Recorder
 from horovod_runner.schedule import Schedule, scaling_factor
 from horovod_runner.store import RunFolder, exclusive, write_json
@@ -69,6 +70,7 @@ class Training:
 
     def join(self) -> Backend:
         """Build the backend, which joins the other workers, and see that all of them are in the same run."""
+        os.environ.update(timeline.timeline_environment(self.config, self.folder.timeline_file))
         self.backend: Backend = load_backend(self._job())
         check_agreement(self.backend, self.config)
         return self.backend
@@ -79,14 +81,14 @@ class Training:
             origin = provenance.describe(self.world, self.threads)
             write_json(self.folder.provenance_file, {**origin, "planned_steps": plan.total_steps})
         batches = self.batches()
-        error = None
+        error, timer = None, StepTimer()
         try:
-            train(self.backend, plan, batches, recorder, self.validate, self._save, StepTimer())
+            train(self.backend, plan, batches, recorder, self.validate, self._save, timer)
         except Diverged as diverged:
             error = diverged
         finally:
             batches.close()
-        return self._finish(recorder, error, batches.skipped)
+        return self._finish(recorder, error, batches.skipped, timer)
 
     def _prepare(self) -> tuple[Plan, Recorder]:
         """Return what is to be done and the records of what has been done before."""
@@ -211,7 +213,7 @@ class Training:
                     f"  validation loss {step.val_loss:8.4f}  {self.metric} {step.val_metric:.4f}"
                 )
 
-    def _finish(self, recorder: Recorder, error: Diverged | None, skipped: int) -> RunResult:
+    def _finish(self, recorder: Recorder, error: Diverged | None, skipped: int, timer: StepTimer) -> RunResult:
         """Sum up over all workers; rank 0 writes the result last of all."""
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         everyone = self.backend.gather_over_ranks(np.array([memory, skipped], dtype=np.float64))
@@ -229,8 +231,21 @@ class Training:
         if self.leads:
             if not self.config.checkpoint.keep_final:
                 self.checkpoints.clear()
+            result = result.model_copy(
+                update={"timeline": self._division(recorder.steps[result.discarded_steps :], timer)}
+            )
             self.folder.write_result(result)
         return result
+
+    def _division(self, timed: Sequence[StepRecord], timer: StepTimer) -> Division | None:
+        """Return how the timed steps of this start divide by Horovod's timeline, where the run has one."""
+        file = self.folder.timeline_file
+        if not timed or not timeline.timeline_environment(self.config, file) or not file.exists():
+            return None
+        since_epoch = time.time() - time.perf_counter()
+        windows = since_epoch + np.array(timer.spans).reshape(-1, 2)
+        steps = timed[-1].step - timed[0].step + 1
+        return timeline.divide(timeline.read(file), windows[-steps:])
 
     def _from_rank_0(self, value: float) -> float:
         """Return rank 0's value on every worker; nobody goes on before all have come."""

@@ -59,14 +59,22 @@ def add_failure(root: Path, raw: dict[str, Any], status: str, error: str) -> sto
 
 
 def add_timed(
-    root: Path, raw: dict[str, Any], worker_seconds: Sequence[float], wait_seconds: float = 0.0, cores: int = 64
+    root: Path,
+    raw: dict[str, Any],
+    worker_seconds: Sequence[float],
+    wait_seconds: float = 0.0,
+    cores: int = 64,
+    **changes: Any,
 ) -> store.RunFolder:
-    """Write a run whose workers took these mean seconds a step, of which all spent some waiting for data."""
+    """Write a run whose workers took these mean seconds a step, of which all spent some waiting for data.
+
+    `changes` replace further fields of its result.
+    """
     config = decode({"epochs": 1, "strategy": "fused"} | raw, "made")
     step = max(worker_seconds)
     rate = record.Interval(mean=(config.global_batch or 1) / step, ci95_low=None, ci95_high=None)
     figures = {"images_per_second": rate, "worker_seconds": tuple(worker_seconds)}
-    return add_run(root, {"epochs": 1} | raw, cores=cores, data_wait_fraction=wait_seconds / step, **figures)
+    return add_run(root, {"epochs": 1} | raw, cores=cores, data_wait_fraction=wait_seconds / step, **figures | changes)
 
 
 def _steps(config: RunConfig) -> Iterable[record.StepRecord]:

@@ -1,14 +1,11 @@
-"""ResNet-50 in PyTorch as one writes it by hand: torchvision's model, torch's optimizer, random images, one process.
+"""A training step in PyTorch as one writes it by hand: torch's optimizer, random images, one process.
 
 `python -m benchmarks.peers.bare_torch OUT --steps 40` writes the seconds of every step to OUT as JSON.
 """
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-
-from benchmarks.peers.options import options, write
+from benchmarks.peers.options import options, timed, write
 
 
 def main() -> None:
@@ -16,23 +13,20 @@ def main() -> None:
     given = options()
     import torch
 
-    from benchmarks.torchvision_models import model_file
+    from benchmarks.peers import torch_job
 
-    torch.set_num_threads(given.threads)
-    model = model_file("resnet").resnet50(num_classes=1000)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-    images = torch.randn(given.batch, 3, given.image_size, given.image_size)
-    labels = torch.randint(0, 1000, (given.batch,))
-    seconds = []
-    for _ in range(given.steps):
-        began = time.perf_counter()
+    model = torch_job.model(given)
+    optimizer = torch_job.optimizer(given, model)
+    images, labels = torch_job.batch(given)
+
+    def step() -> float:
         optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(model(images), labels)
         loss.backward()
         optimizer.step()
-        loss.item()
-        seconds.append(time.perf_counter() - began)
-    write(Path(given.out), seconds)
+        return loss.item()
+
+    write(given.out, timed(step, given.steps))
 
 
 if __name__ == "__main__":

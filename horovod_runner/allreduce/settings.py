@@ -64,13 +64,16 @@ def library_environment(config: RunConfig) -> dict[str, str]:
     return variables
 
 
-def require_hierarchy(config: RunConfig, nccl_built: bool) -> None:
-    """Raise SharedError for two levels of reduction where Horovod has no operation that knows them."""
-    if config.allreduce.hierarchical and not nccl_built:
+def require_operations(config: RunConfig, *, nccl_built: bool, by_mpi: bool) -> None:
+    """Raise SharedError for what this Horovod, started in this way, has no operation for; it would hang or crash."""
+    how = config.allreduce
+    if how.hierarchical and not nccl_built:
         raise SharedError(
             "allreduce.hierarchical: NCCL alone reduces within a host first, and this Horovod was built without it;"
             " remove it"
         )
+    if how.operation == "adasum" and not by_mpi:
+        raise SharedError("allreduce.operation: adasum needs MPI, and these workers met by Gloo; start them by mpirun")
 
 
 def shard(size: int, rank: int, workers: int) -> slice:

@@ -14,7 +14,7 @@ import horovod.tensorflow as hvd
 import numpy as np
 import tensorflow as tf
 
-from horovod_runner.allreduce.settings import library_environment, require_hierarchy, shard
+from horovod_runner.allreduce.settings import library_environment, require_operations, shard
 from horovod_runner.allreduce.tensorflow_reducer import Reducer
 from horovod_runner.config import AllreduceConfig, RunConfig
 
@@ -27,7 +27,7 @@ class JoinedGroup:
     def __init__(self, config: RunConfig) -> None:
         os.environ.update(library_environment(config))
         hvd.init()
-        require_hierarchy(config, bool(hvd.nccl_built()))
+        require_operations(config, nccl_built=bool(hvd.nccl_built()), by_mpi=hvd.mpi_enabled())
         self.size: int = hvd.size()
 
     def mean(self, values: np.ndarray) -> np.ndarray:

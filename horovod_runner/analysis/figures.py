@@ -17,6 +17,7 @@ import matplotlib
 
 from horovod_runner.analysis import panels, plots, time_plots, words
 from horovod_runner.analysis.scaling.study import Scaling, studies
+from horovod_runner.analysis.strategies import Comparison
 from horovod_runner.analysis.summary import Group
 from horovod_runner.store import full_disk_named, write_bytes
 
@@ -31,6 +32,7 @@ LONGEST_NAME = 80
 PAGE_COLOURS = {plots.INK: "--ink", plots.FAINT: "--faint"} | {
     colour: f"--{name}" for name, (_, colour, _) in plots.FRAMEWORKS.items()
 }
+PAGE_COLOURS |= {"#56b4e9": "--waiting"}
 PAGE_COLOURS |= {colour: f"--{part}" for part, (_, colour) in time_plots.PARTS.items()} | {"#ffffff": "--card"}
 
 
@@ -50,6 +52,15 @@ def draw(group: Group, scalings: Sequence[Scaling], folder: Path) -> list[Pictur
     """
     sheets = panels.sheets(group, scalings)
     return [picture for kind, drawn in sheets.items() for picture in _sheet(group, kind, drawn, folder)]
+
+
+def draw_ways(comparison: Comparison, folder: Path) -> list[Picture]:
+    """Write the sheet that sets ways of reducing side by side into `folder`, and return its panels for the page.
+
+    Empty where there is one way alone, and no timeline.
+    """
+    drawn = panels.of_strategies(comparison)
+    return list(_sheet(comparison.group, panels.OF_STRATEGIES, drawn, folder)) if drawn else []
 
 
 def scaling_sheet(group: Group) -> Figure:

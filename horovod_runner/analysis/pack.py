@@ -44,7 +44,7 @@ def pack(experiment: Path) -> list[Path]:
     if is_packed(experiment):
         ids = {run.result.run_id for run in loose}
         kept = [run for run in read_packed(experiment) if run.result.run_id not in ids]
-        tables.append(_of_today(packed_steps(experiment, [run.result.run_id for run in kept])))
+        tables.append(packed_steps(experiment, [run.result.run_id for run in kept]))
         loose = loose + kept
     files = [experiment / STEPS, experiment / PROVENANCE, experiment / RUNS]
     write_bytes(files[0], _parquet(pyarrow.concat_tables(tables)))
@@ -69,7 +69,7 @@ def packed_steps(experiment: Path, run_ids: Sequence[str]) -> pyarrow.Table:
     """Return the recorded steps of these runs of a packed study, with the column `run_id`; UserError as above."""
     import pyarrow.compute
 
-    steps = _read(experiment / STEPS, None)
+    steps = _of_today(_read(experiment / STEPS, None))
     return steps.filter(pyarrow.compute.is_in(steps["run_id"], pyarrow.array(run_ids, pyarrow.string())))
 
 
@@ -97,7 +97,7 @@ def _step_schema() -> pyarrow.Schema:
 
     real = pyarrow.float64()
     kinds = {"run_id": pyarrow.string(), "batch": pyarrow.string(), "step": pyarrow.int64(), "epoch": pyarrow.int64()}
-    kinds["worker_seconds"] = pyarrow.list_(real)
+    kinds |= {"worker_seconds": pyarrow.list_(real), "ready_seconds": pyarrow.list_(real)}
     return pyarrow.schema([(name, kinds.get(name, real)) for name in ("run_id", *StepRecord.model_fields)])
 
 

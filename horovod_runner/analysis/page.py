@@ -12,8 +12,10 @@ from horovod_runner.analysis import words
 from horovod_runner.analysis.figures import Picture
 from horovod_runner.analysis.plots import FRAMEWORKS
 from horovod_runner.analysis.runs import Run
+from horovod_runner.analysis.scaling.causes import slow_worker
 from horovod_runner.analysis.scaling.study import Scaling, studies
 from horovod_runner.analysis.stats import Bounded, ratio
+from horovod_runner.analysis.strategies import Comparison, told
 from horovod_runner.analysis.summary import Cell, Group, all_runs
 
 if TYPE_CHECKING:
@@ -31,6 +33,13 @@ class Shown(NamedTuple):
     pictures: Sequence[Picture] | None
 
 
+class Ways(NamedTuple):
+    """Ways of reducing side by side on the page, and their pictures (None where they were left out)."""
+
+    comparison: Comparison
+    pictures: Sequence[Picture] | None
+
+
 @dataclass(frozen=True)
 class Study:
     """An experiment on the page: its groups, its notes, and where its figures and tables lie, seen from the page."""
@@ -40,6 +49,7 @@ class Study:
     notes: Sequence[str]
     figures: str
     tables: Sequence[str]
+    ways: Sequence[Ways] = ()
 
     @property
     def runs(self) -> list[Run]:
@@ -60,7 +70,7 @@ def render(studies: Sequence[Study], proof: Proof | None = None) -> str:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.globals |= {"words": words, "findings": findings, "provenance": provenance, "commands": commands}
-    environment.globals |= {"framework": framework, "excluded": excluded}
+    environment.globals |= {"framework": framework, "excluded": excluded, "ranked": told}
     return environment.get_template("report.html.j2").render(studies=studies, proof=proof)
 
 
@@ -77,6 +87,7 @@ def findings(group: Group, scalings: Sequence[Scaling] | None = None) -> list[st
     return [
         *_scaling_findings(group, studies(group) if scalings is None else scalings),
         *_speed_findings(group),
+        *filter(None, map(slow_worker, group.cells)),
         *_loss_findings(group),
     ]
 

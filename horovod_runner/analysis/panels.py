@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas
 
-from horovod_runner.analysis import plots, scaling_plots, time_plots, words
+from horovod_runner.analysis import plots, scaling_plots, strategy_plots, time_plots, words
 from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.scaling.study import THRESHOLD, Scaling
+from horovod_runner.analysis.strategies import Comparison, Way
 from horovod_runner.analysis.summary import Group, bounds, cell_rows
 from horovod_runner.analysis.tables import clocks, epoch_table, step_table
 
@@ -24,6 +25,8 @@ MOST_WITH_STEPS = 16  # completed runs of a group whose every step is drawn; of 
 MOST_STEPS_READ = 300_000  # of a group, about a second: beyond that the first repeats stand for all
 LAWS = {"usl": "USL", "amdahl": "Amdahl", "gustafson": "Gustafson"}  # short names, beside curves
 OF_SCALING = "-scaling"  # what the name of the sheet about scaling and times ends in
+OF_STRATEGIES = "-strategies"
+MOST_NUMBERS_OF_WORKERS = 4  # of a comparison that are drawn: the largest
 Panel = tuple[str, Callable[["Axes"], "Axes"]]
 
 
@@ -35,6 +38,47 @@ def sheets(group: Group, scalings: Sequence[Scaling]) -> dict[str, list[Panel]]:
     learning, timing = list(_learning(group)), list(_timing(group))
     made = {OF_SCALING: [*_scaling(scalings), *timing], "": learning} if scalings else {"": learning + timing}
     return {kind: drawn for kind, drawn in made.items() if drawn}
+
+
+def of_strategies(comparison: Comparison) -> list[Panel]:
+    """Return the panels that set ways of reducing side by side, two for each number of workers: steps and timelines."""
+    drawn: list[Panel] = []
+    for workers in sorted({way.workers for way in comparison.ways})[-MOST_NUMBERS_OF_WORKERS:]:
+        ways = [way for way in comparison.ways if way.workers == workers]
+        if len({way.name for way in ways}) > 1:
+            told = (
+                "A mean step by way of reducing, with 95 % intervals over runs. Dashed: as many silent workers, which"
+            )
+            told += " compute as much and never communicate; what lies beyond is exposed communication."
+            drawn.append((told, partial(strategy_plots.steps, _way_table(ways), workers)))
+        divided = [way for way in ways if way.division]
+        if divided:
+            told = (
+                "How a mean step divides, by Horovod's timeline on rank 0: each moment is given to the first of these"
+            )
+            told += " that any tensor is in. The mark: the end of the step; before it, no tensor is under way."
+            drawn.append((told, partial(strategy_plots.division, _division_table(divided), workers)))
+    return drawn
+
+
+def _way_table(ways: Sequence[Way]) -> pandas.DataFrame:
+    rows = []
+    for way in ways:
+        speed, batch = way.images_per_second, way.cell.global_batch
+        low, high = (batch / bound if bound else None for bound in (speed.ci95_high, speed.ci95_low))
+        silent = way.step_seconds - way.exposed.mean if way.exposed else None
+        row = {"framework": way.framework, "way": way.name, "step": way.step_seconds, "low": low, "high": high}
+        rows.append(row | {"silent": silent})
+    return pandas.DataFrame(rows)
+
+
+def _division_table(ways: Sequence[Way]) -> pandas.DataFrame:
+    divided = [(way, way.division) for way in ways if way.division]
+    rows = [
+        {"framework": way.framework, "way": way.name, "step": division.step_seconds, **division.seconds}
+        for way, division in divided
+    ]
+    return pandas.DataFrame(rows)
 
 
 def _learning(group: Group) -> Iterator[Panel]:

@@ -14,6 +14,8 @@ from horovod_runner.analysis import tables, terminal, words
 from horovod_runner.analysis.pack import is_packed
 from horovod_runner.analysis.runs import unfinished
 from horovod_runner.analysis.scaling.study import studies
+from horovod_runner.analysis.strategies import Comparison, comparisons
+from horovod_runner.analysis.strategies import rows as strategy_rows
 from horovod_runner.analysis.summary import Group, all_runs, cell_rows, groups
 from horovod_runner.parity.rows import find_table
 from horovod_runner.store import full_disk_named, write_text
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from horovod_runner.analysis.parity import Proof
 
 MOST_DRAWN = 8  # groups with figures in one report: a matrix has hundreds, and drawing one takes a second
+MOST_COMPARED = 4  # comparisons of ways of reducing with figures in one experiment
 PAGE = "report.html"
 
 
@@ -71,8 +74,13 @@ def _studies(chosen: Sequence[Group], root: Path, file: Path, elsewhere: bool) -
             scalings = studies(group)
             pictures = figures.draw(group, scalings, drawn_to) if place in picked else None
             shown.append(page.Shown(group, scalings, pictures))
-        written = [_from(file, table) for table in _write_tables(shown, tabled_to)]
-        yield page.Study(name, shown, list(_notes(shown, home)), _from(file, drawn_to), written)
+        compared = comparisons(members)
+        ways = [
+            page.Ways(one, figures.draw_ways(one, drawn_to) if place < MOST_COMPARED else None)
+            for place, one in enumerate(compared)
+        ]
+        written = [_from(file, table) for table in _write_tables(shown, compared, tabled_to)]
+        yield page.Study(name, shown, list(_notes(shown, home)), _from(file, drawn_to), written, ways)
 
 
 def _from(file: Path, other: Path) -> str:
@@ -80,12 +88,13 @@ def _from(file: Path, other: Path) -> str:
     return os.path.relpath(other, file.parent)
 
 
-def _write_tables(shown: Sequence[Shown], folder: Path) -> Iterator[Path]:
-    """Write the cells, and what they say of scaling where they say anything, as CSV; yield the files."""
+def _write_tables(shown: Sequence[Shown], compared: Sequence[Comparison], folder: Path) -> Iterator[Path]:
+    """Write the cells, and what they say of scaling and of strategies where they do, as CSV; yield the files."""
     import pandas
 
     scaling = [row for one in shown for made in one.scalings for row in tables.scaling_rows(one.group, made)]
     rows = {"cells.csv": cell_rows(one.group for one in shown), "scaling.csv": scaling}
+    rows["strategies.csv"] = [row for comparison in compared for row in strategy_rows(comparison)]
     with full_disk_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for name, chosen in rows.items():

@@ -53,6 +53,13 @@ class Seconds(NamedTuple):
     max: float
 
 
+class LateWorker(NamedTuple):
+    """The worker that is ready last, and by what fraction later than the median of the others."""
+
+    rank: int
+    later: Interval
+
+
 class SlowestWorker(NamedTuple):
     """The worker with the largest total of step seconds, and its median over the median of all workers' medians."""
 
@@ -75,8 +82,7 @@ def throughput(worker_seconds: ArrayLike, global_batch: int) -> Interval:
     The bounds are None below three blocks. ValueError when there is no step, or a time is not finite and positive.
     """
     clock = _slowest_clock(_checked(worker_seconds))
-    count = max(1, min(BLOCKS, len(clock) // SHORTEST_BLOCK))
-    blocks = np.array([block.mean() for block in np.array_split(clock, count)])
+    blocks = np.array([block.mean() for block in np.array_split(clock, _blocks(len(clock)))])
     return _as_rate(clock.mean(), _half_width(blocks), global_batch)
 
 
@@ -108,6 +114,26 @@ def slowest_worker(worker_seconds: ArrayLike) -> SlowestWorker:
     rank = int(seconds.sum(axis=0).argmax())
     medians = np.median(seconds, axis=0)
     return SlowestWorker(rank, float(medians[rank]), float(medians[rank] / np.median(medians)))
+
+
+def late_worker(ready_seconds: ArrayLike) -> LateWorker | None:
+    """Return the worker with the largest mean seconds until it is ready; None for a worker without others.
+
+    `ready_seconds`: of every timed step, shape (steps, workers). The interval comes from blocks of consecutive steps,
+    as that of `throughput` does; the worker was chosen as the last one, so that a small excess says nothing of it.
+    """
+    seconds = np.asarray(ready_seconds, dtype=np.float64)
+    if seconds.ndim != 2 or seconds.shape[1] < 2:
+        return None
+    blocks = np.array([block.mean(axis=0) for block in np.array_split(seconds, _blocks(len(seconds)))])
+    rank = int(seconds.mean(axis=0).argmax())
+    return LateWorker(rank, _mean_of(lateness(blocks, rank), float(lateness(seconds.mean(axis=0), rank))))
+
+
+def lateness(ready_seconds: ArrayLike, rank: int) -> NDArray[np.float64]:
+    """Return by what fraction a worker is later than the median of the others; (..., workers) gives (...)."""
+    seconds = np.asarray(ready_seconds, dtype=np.float64)
+    return np.asarray(seconds[..., rank] / np.median(np.delete(seconds, rank, axis=-1), axis=-1) - 1)
 
 
 def ratio(numerator: Bounded, denominator: Bounded) -> Interval:
@@ -189,6 +215,15 @@ def equivalence(differences: ArrayLike, margin: float) -> Equivalence:
     p = float(stdtr(freedom, (abs(mean) - margin) / error))
     half = float(stdtrit(freedom, 0.95)) * error
     return Equivalence(p, mean, mean - half, mean + half)
+
+
+def _blocks(steps: int) -> int:
+    return max(1, min(BLOCKS, steps // SHORTEST_BLOCK))
+
+
+def _mean_of(samples: NDArray[np.float64], mean: float) -> Interval:
+    half = _half_width(samples)
+    return Interval(mean, None, None) if half is None else Interval(mean, mean - half, mean + half)
 
 
 def _checked(worker_seconds: ArrayLike) -> NDArray[np.float64]:

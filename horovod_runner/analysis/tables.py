@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from horovod_runner.analysis.summary import Group
 
 FIELDS = list(StepRecord.model_fields)
-REAL = set(FIELDS) - {"step", "epoch", "worker_seconds", "batch"}
+OF_WORKERS = ("worker_seconds", "ready_seconds")
+REAL = set(FIELDS) - {"step", "epoch", "batch", *OF_WORKERS}
 IDENTITY = ["experiment", "run_id", "status", "framework", "workload", "workers", "local_batch", "global_batch"]
 IDENTITY += ["scaling", "seed", "repeat"]
 
@@ -128,6 +129,33 @@ def scaling_rows(group: Group, made: Scaling) -> Iterator[dict[str, Any]]:
         yield row | bounds("predicted_knee", made.knee.predicted) | whole | {"settings": dict(group.distinct)}
 
 
+def strategies(root: Path, packed: bool = False) -> pandas.DataFrame:
+    """Return one row a framework, number of workers and way of reducing, beside that of silent workers.
+
+    Throughput, what it is of silent workers' (`of_silent`), exposed communication in seconds and as a share of the
+    step, the overlapped share, and the division of a step by Horovod's timeline; what is not known is empty.
+    """
+    import pandas
+
+    from horovod_runner.analysis.strategies import comparisons, rows
+    from horovod_runner.analysis.summary import groups
+
+    chosen = comparisons(groups(read(Path(root), packed)))
+    return pandas.DataFrame([row for comparison in chosen for row in rows(comparison)])
+
+
+def timeline_tensors(root: Path) -> pandas.DataFrame:
+    """Return one row a tensor of each run that has Horovod's timeline in its folder: seconds in each phase, in all."""
+    import pandas
+
+    from horovod_runner.allreduce.timeline import by_tensor
+    from horovod_runner.allreduce.timeline import read as read_timeline
+
+    files = [(run, RunFolder(run.folder).timeline_file) for run in read_loose(Path(root))]
+    traced = [(run, read_timeline(file)) for run, file in files if file.exists()]
+    return pandas.DataFrame([_identity(run) | row for run, trace in traced for row in by_tensor(trace)])
+
+
 def epoch_table(chosen: Sequence[Run]) -> pandas.DataFrame:
     """Return the table of `epochs` for runs that are already in hand."""
     import pandas
@@ -169,8 +197,8 @@ def _loose_steps(chosen: Sequence[Run], fields: Sequence[str]) -> Iterator[panda
         if not run.packed:
             read = _recorded(run)
             columns = {name: _numbers(read[name]) if name in REAL else read[name] for name in fields}
-            if "worker_seconds" in columns:
-                columns["worker_seconds"] = [tuple(seconds) for seconds in read["worker_seconds"]]
+            for name in set(OF_WORKERS) & set(columns):
+                columns[name] = [tuple(seconds or ()) for seconds in read[name]]
             yield pandas.DataFrame({"experiment": run.experiment, "run_id": run.result.run_id, **columns})
 
 
@@ -191,6 +219,6 @@ def _packed_steps(chosen: Sequence[Run], fields: Sequence[str]) -> Iterator[pand
         ids = [run.result.run_id for run in stored if run.folder.parent == folder]
         table = packed_steps(folder, ids).select(["run_id", *fields])
         steps = table.to_pandas().assign(experiment=experiment)
-        if "worker_seconds" in fields:
-            steps["worker_seconds"] = [tuple(row) for row in table["worker_seconds"].to_pylist()]
+        for name in set(OF_WORKERS) & set(fields):
+            steps[name] = [tuple(row or ()) for row in table[name].to_pylist()]
         yield steps

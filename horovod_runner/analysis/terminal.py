@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from rich import box
 from rich.console import Console
@@ -12,7 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from horovod_runner.analysis import words
+from horovod_runner.analysis.scaling.causes import slow_worker
 from horovod_runner.analysis.scaling.study import studies
+from horovod_runner.analysis.strategies import Comparison, comparisons, told
 from horovod_runner.analysis.summary import Cell, Group
 
 WIDE = 132  # columns of a terminal in which every figure has a column of its own
@@ -25,6 +28,7 @@ PAIRED = (  # in a narrower one, the second stands below the first
     ("step ms", "wait %"),
     ("train loss", "val loss"),
 )
+STACKED = {"framework": "strategy", "workers": "step ms"}  # in tables of strategies; there "exposed %" is left out
 INTERVAL = "[95 % CI]"
 WIDE_HEADS = {"efficiency": "{scaling}\neff.", "interval": INTERVAL, "its interval": INTERVAL}
 WIDE_HEADS |= {"step ms": "step\nms", "wait %": "wait\n%", "train loss": "train\nloss", "val loss": "val\nloss"}
@@ -47,7 +51,47 @@ def show(groups: Sequence[Group], to: Console) -> None:
                 to.print(f" {run.result.status}: {escape(run.result.run_id)}: {escape(reason)}")
         for made in studies(group):
             to.print(f" {escape(words.scaling_line(made))}")
+        for sentence in filter(None, map(slow_worker, group.cells)):
+            to.print(f" {escape(sentence)}")
+    for comparison in comparisons(groups):
+        _show_ways(comparison, to)
     to.print(f"[dim]{escape(' '.join(words.MEANS.values()))}[/dim]")
+
+
+def _show_ways(comparison: Comparison, to: Console) -> None:
+    """Print ways of reducing side by side, how their steps divide by the timeline, and which is the fastest."""
+    wide = to.width >= WIDE
+    to.print(_plain_table(_ways_title(comparison), words.way_rows(comparison), wide), no_wrap=True)
+    if comparison.divided:
+        to.print(_plain_table(words.DIVISION_TITLE, words.division_rows(comparison), wide), no_wrap=True)
+    for sentence in told(comparison):
+        to.print(f" {escape(sentence)}")
+
+
+def _ways_title(comparison: Comparison) -> str:
+    group, apart = comparison.group, words.settings(comparison.group.distinct)
+    named = f"[bold]{escape(group.experiment)}: {escape(words.job(group.workload))}[/bold], {words.scaling(group)}"
+    return f"\n{named}{escape(f'; {apart}' if apart else '')}: exposed communication"
+
+
+def _plain_table(title: str, rows: Sequence[Mapping[str, str]], wide: bool) -> Table:
+    """Return a table of texts; in a narrow terminal, some columns and all intervals stand below others."""
+    table = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.padding = (0, 0, 0, 1)
+    for name in (rows if wide else [_stacked(row) for row in rows])[0]:
+        justify: Literal["left", "right"] = "left" if name.split("\n")[0] in words.LEFT else "right"
+        table.add_column(name.replace(" ", "\n", 1) if wide else name, justify=justify, no_wrap=True)
+    for row in rows:
+        table.add_row(*map(escape, (row if wide else _stacked(row)).values()))
+    return table
+
+
+def _stacked(row: Mapping[str, str]) -> dict[str, str]:
+    below = {*STACKED.values(), "exposed %"}
+    single = {name: text.replace(" [", "\n[") for name, text in row.items() if name not in below}
+    pairs = {f"{name}\n{other}": f"{row[name]}\n{row[other]}" for name, other in STACKED.items()}
+    others = {name.replace(" ", "\n", 1): text for name, text in single.items() if name not in STACKED}
+    return pairs | others
 
 
 def _table(group: Group, width: int) -> Table:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from horovod_runner.analysis.stats import Bounded
+from horovod_runner.analysis.stats import Bounded, times
 from horovod_runner.analysis.summary import Cell, Group
 
 if TYPE_CHECKING:
     from horovod_runner.analysis.scaling.parts import Parts
     from horovod_runner.analysis.scaling.study import Knee, Scaling
+    from horovod_runner.analysis.strategies import Comparison, Way
 
 NOTHING = "–"
 SHARED = "*"
+TRACED = " †"
+LEFT = ("framework", "strategy")
+DIVISION_TITLE = "How a step divides by Horovod's timeline, as rank 0 saw it, in ms"
 LAWS = {"amdahl": "Amdahl's law", "gustafson": "Gustafson's law", "usl": "the Universal Scalability Law"}
 JOBS = {"resnet50": "ResNet-50", "unet": "U-Net", "vgg16": "VGG-16"}
 MEANS = {
@@ -29,6 +33,10 @@ MEANS = {
     "interval": "In brackets: 95 % confidence interval of the mean. Of a single run it comes from ten blocks of"
     " consecutive steps, and says how exactly this run was measured, not how another would turn out; of three or more"
     f" runs, each run is one sample. [{NOTHING}]: too few for an interval.",
+    "exposed": "Exposed communication: a step less that of the slowest of as many silent workers (strategy: none)."
+    " Overlapped: 1 less exposed over the time in which something is copied or reduced, by the timeline; below zero,"
+    " waiting, agreeing and sharing cores cost more than the reduction itself takes."
+    f"{TRACED}: all its runs wrote a timeline, which slows them down where cores are shared.",
 }
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/\\-])/(?:[^\s'\",;:=()]+)")
 
@@ -130,6 +138,59 @@ def _parts(parts: Parts) -> list[str]:
     told = ", ".join(f"{name} {percent(seconds / parts.step)} %" for name, seconds in names.items())
     noise = " (less than nothing: noise)" if parts.communication < 0 else ""
     return [f"Of a step of {milliseconds(parts.step)} ms: {told}{noise}."]
+
+
+def way_rows(comparison: Comparison) -> list[dict[str, str]]:
+    """Return the table that sets ways of reducing side by side, each framework's silent workers first."""
+    made = []
+    for framework, number in comparison.places:
+        who, ways = {"framework": framework, "workers": str(number)}, comparison.at(framework, number)
+        if (framework, number) in comparison.silent:
+            made.append(who | _silent_row(comparison.silent[framework, number], ways))
+        made += [who | _way_row(way) for way in ways]
+    return made
+
+
+def _silent_row(silent: Cell, ways: Sequence[Way]) -> dict[str, str]:
+    """Return the row of silent workers; their step is the slowest one's, which ways are measured against."""
+    step = next((way.step_seconds - way.exposed.mean for way in ways if way.exposed), None)
+    row = {"strategy": "none, silent", "images/s": with_bounds(silent.images_per_second), "of silent": "1"}
+    row |= {"step ms": milliseconds(step)}
+    return row | {"exposed ms": NOTHING, "exposed %": NOTHING, "overlapped %": NOTHING}
+
+
+def _way_row(way: Way) -> dict[str, str]:
+    exposed = times(way.exposed, 1000) if way.exposed else None
+    return {
+        "strategy": f"{way.name}{TRACED if way.traced else ''}",
+        "images/s": with_bounds(way.images_per_second),
+        "of silent": with_bounds(way.of_silent),
+        "step ms": milliseconds(way.step_seconds),
+        "exposed ms": with_bounds(exposed),
+        "exposed %": percent(way.exposed_share.mean if way.exposed_share else None),
+        "overlapped %": with_bounds(times(way.overlapped, 100) if way.overlapped else None),
+    }
+
+
+def _last_ready(counts: Sequence[int]) -> str:
+    """Return the rank that came last most often, and to how many of the negotiations that waited for a single one."""
+    if not any(counts):
+        return NOTHING
+    most = max(counts)
+    return f"{counts.index(most)}: {most:,} of {sum(counts):,}"
+
+
+def division_rows(comparison: Comparison) -> list[dict[str, str]]:
+    """Return the table of how steps divide by Horovod's timeline, in milliseconds a step."""
+    made = []
+    for way in comparison.divided:
+        division = way.division
+        assert division is not None
+        row = {"framework": way.framework, "workers": str(way.workers), "strategy": way.name}
+        row |= {"step ms": milliseconds(division.step_seconds)}
+        row |= {phase: milliseconds(seconds) for phase, seconds in division.seconds.items()}
+        made.append(row | {"last ready": _last_ready(division.last_ready)})
+    return made
 
 
 def job(workload: str) -> str:

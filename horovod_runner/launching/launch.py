@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -51,18 +51,10 @@ def launch(
     UserError when there is no launcher for so many workers. KeyboardInterrupt passes through, with the ranks ended.
     """
     variables = environment(machine) | ({} if log is None else {LOGGED: "1"})
-    passed_on = sorted({*_OURS, *machine.environment} & set(variables))
+    passed_on = passed_to_hosts(variables, machine)
     worker = [sys.executable, "-m", "horovod_runner.worker", str(folder.path)]
-    process = subprocess.Popen(
-        command(config, worker, Start(config.workers, machine, passed_on, tagged=log is not None)),
-        env=variables,
-        stdout=log,
-        stderr=None if log is None else subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=_die_with_parent,
-    )
-    with _ended_at_exit(process):
+    argv = command(config, worker, Start(config.workers, machine, passed_on, tagged=log is not None))
+    with started(argv, variables, log) as process:
         patience = Patience(machine, folder)
         while True:
             try:
@@ -71,6 +63,24 @@ def launch(
                 why = patience.over()
             if why is not None:
                 return Ended(process.returncode or 1, given_up=why)
+
+
+@contextlib.contextmanager
+def started(
+    argv: Sequence[str], variables: Mapping[str, str], log: IO[bytes] | None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command in a process group of its own, of which nothing is left behind, however this ends."""
+    process = subprocess.Popen(
+        argv,
+        env=variables,
+        stdout=log,
+        stderr=None if log is None else subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,
+    )
+    with _ended_at_exit(process):
+        yield process
 
 
 class Patience:
@@ -123,6 +133,11 @@ def environment(machine: Machine = THIS_MACHINE) -> dict[str, str]:
     if (programs / "mpirun").exists():
         variables.setdefault("OPAL_PREFIX", sys.prefix)
     return variables
+
+
+def passed_to_hosts(variables: Mapping[str, str], machine: Machine) -> list[str]:
+    """Return the names of the variables that ranks on other hosts need."""
+    return sorted({*_OURS, *machine.environment} & set(variables))
 
 
 @contextlib.contextmanager

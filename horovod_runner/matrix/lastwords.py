@@ -18,6 +18,7 @@ _TAG = re.compile(r"^\[(?:\d+,)?(?P<a>\d+)\]<std(?:out|err)>:\s?|^ *(?P<b>\d+): 
 _OURS = "horovod-runner: "
 _TELLING = re.compile(r"\b\w*(?:Error|Exception)\b|" + _OURS)
 _ENDED = re.compile(r"process rank (\d+) .*exited on signal")  # mpirun's page about a rank that was killed
+_LEFT = re.compile(r"^Process (\d+) exit with status code (\d+)\.")  # horovodrun's line as each rank ends
 _MEMORY = re.compile(
     r"out of memory|bad_alloc|MemoryError|OOM when allocating|can(?:'t|not) allocate memory", re.IGNORECASE
 )
@@ -46,11 +47,12 @@ def reason(code: int, lines: Sequence[Line], oom_kills: int = 0) -> str:
     if oom_kills:
         ended = f"the kernel ended {oom_kills} process{'es'[: 2 * (oom_kills > 1)]} for lack of memory while it ran"
         return f"out of memory: {ended}; lower local_batch, or raise accumulate"
-    rank = failing_rank(lines)
-    telling = [text.strip() for who, text in lines if who == rank and _TELLING.search(text)]
-    last = telling[-1] if telling else _last(lines)
+    rank, killed = failing_rank(lines), _killed(lines)
+    own = [line for line in lines if line[0] == rank]
+    telling = [text.strip() for _, text in own if _TELLING.search(text)]
+    last = telling[-1] if telling else _last(lines if rank is None else own or lines)
     who = "" if rank is None else f"rank {rank}, "
-    return f"{who}{_code(code)}: {last.removeprefix(_OURS)[:LONGEST_REASON]}"
+    return f"{who}{_code(killed[1] if killed else code)}: {last.removeprefix(_OURS)[:LONGEST_REASON]}"
 
 
 def tail(lines: Sequence[Line]) -> list[str]:
@@ -61,10 +63,22 @@ def tail(lines: Sequence[Line]) -> list[str]:
 
 
 def failing_rank(lines: Sequence[Line]) -> int | None:
-    """Return the rank that first spoke of an error, or the one that the launcher says was killed."""
+    """Return the rank that first spoke of an error, or the one that the launcher says was killed.
+
+    Where horovodrun says that the first to end was killed, it is that one: others speak of the connection they lost.
+    """
+    first = _killed(lines)
+    if first is not None:
+        return first[0]
     spoke = (rank for rank, text in lines if rank is not None and _TELLING.search(text))
     killed = (int(page[1]) for rank, text in lines if rank is None and (page := _ENDED.search(text)))
     return next(spoke, next(killed, None))
+
+
+def _killed(lines: Sequence[Line]) -> tuple[int, int] | None:
+    """Return (rank, exit code) of the first rank to end, where horovodrun says that a signal ended it."""
+    left = next((page for rank, text in lines if rank is None and (page := _LEFT.search(text))), None)
+    return (int(left[1]), int(left[2])) if left is not None and int(left[2]) > 128 else None
 
 
 def _last(lines: Sequence[Line]) -> str:

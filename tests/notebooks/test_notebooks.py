@@ -9,7 +9,7 @@ import pytest
 from nbclient import NotebookClient
 
 from horovod_runner.parity.rows import CLAIMS
-from tests.made_results import add_failure, make_results
+from tests.made_results import add_failure, add_timed, make_results
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -49,6 +49,26 @@ def test_scaling_of_both_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     tables = " ".join(shown(done, "text/html"))
     for text in ("strong", "weak", "resnet50", "unet", "tensorflow", "torch", "speedup", "communication ms", "verdict"):
         assert text in tables
+
+
+def test_ways_of_reducing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On made runs: blocking is the fastest in one framework, clearly; what is exposed is over the silent workers."""
+    seconds = {"none": 0.40, "blocking": 0.45, "fused": 0.60, "unfused": 0.70, "multistep": 0.50}
+    for repeat in range(3):
+        for framework, factor in (("torch", 1.0), ("tensorflow", 1.1)):
+            for workload in ("resnet50", "unet"):
+                raw = {"workload": workload, "framework": framework, "experiment": "overlap", "repeat": repeat}
+                for strategy, step in seconds.items():
+                    clock = step * factor * (1 + 0.002 * repeat)
+                    add_timed(tmp_path, {**raw, "workers": 2, "strategy": strategy}, [clock, clock])
+                add_timed(tmp_path, {**raw, "workers": 1, "strategy": "none"}, [0.38 * factor])
+    done = execute(NOTEBOOKS / "overlap.ipynb", tmp_path, monkeypatch)
+    assert len(shown(done, "image/png")) == 1
+    images, exposed, best, overlap = shown(done, "text/html")[1:5]
+    assert "0.889" in images, "blocking reaches 0.40 / 0.45 of the silent workers"
+    assert "communication ms" in exposed and "0.333" in exposed, "a third of the fused step is exposed"
+    assert best.count("<td>blocking</td>") == 4 and best.count("<td>True</td>") == 4 and "1.333" in best
+    assert overlap.count("0.900") == 4 or overlap.count("0.9<") == 4, "multistep is the fastest that overlaps"
 
 
 def test_the_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

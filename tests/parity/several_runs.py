@@ -1,7 +1,7 @@
 """One launch that does several runs one after another: a framework takes longer to import than a small run does.
 
 `start` launches it; `python -m tests.parity.several_runs FOLDER...` is one of its ranks. MPI starts once in a process,
-so under MPI all runs share one start of Horovod, and with it what Horovod read from the first one's settings.
+so several runs meet by Gloo, and a launch by MPI has one run.
 """
 
 from __future__ import annotations
@@ -22,14 +22,18 @@ from horovod_runner.store import RunFolder, Store
 
 
 def start(
-    results: Path, settings: Sequence[Mapping[str, Any]], workers: int = 2, controller: str = "mpi"
+    results: Path, settings: Sequence[Mapping[str, Any]], workers: int = 2, controller: str = "gloo"
 ) -> list[Trajectory]:
     """Do all of these runs in one launch; return what each of them recorded and last saved."""
     configs = [_config(raw, workers, controller) for raw in settings]
     folders = [Store(results).open_run(config) for config in configs]
     argv = [sys.executable, "-m", "tests.parity.several_runs", *(str(folder.path) for folder in folders)]
     done = subprocess.run(
-        command(configs[0], argv, Start(workers, Machine())), env=environment(), capture_output=True, text=True
+        command(configs[0], argv, Start(workers, Machine())),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=180,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return [recorded(folder) for folder in folders]
@@ -47,20 +51,9 @@ def main() -> None:
     from horovod_runner.world import detect
 
     place_threads(1)
-    folders = [RunFolder(Path(name)) for name in sys.argv[1:]]
-    for folder in folders:
-        config = folder.read_config()
-        training = Training(config, folder, detect(), lambda line: None)
-        if config.allreduce.controller == "mpi" and folder is not folders[-1]:
-            _keep_horovod(config)
-        training.run()
-
-
-def _keep_horovod(config: RunConfig) -> None:
-    """Let this run's group leave Horovod running for the next."""
-    import horovod.common.basics
-
-    horovod.common.basics.HorovodBasics.shutdown = lambda self: None  # type: ignore[method-assign]
+    for name in sys.argv[1:]:
+        folder = RunFolder(Path(name))
+        Training(folder.read_config(), folder, detect(), lambda line: None).run()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def test_what_is_not_set_is_left_to_horovod(settings: dict[str, Any], variables:
 def test_shards_are_a_vector_in_order(size: int, workers: int) -> None:
     """As Horovod divides: nothing is missing, none is longer than another by more than one, the first have the rest."""
     parts = [list(range(size))[shard(size, rank, workers)] for rank in range(workers)]
-    assert sum(parts, []) == list(range(size))
+    assert [*chain(*parts)] == list(range(size))
     lengths = [len(part) for part in parts]
     assert lengths == sorted(lengths, reverse=True) and max(lengths) - min(lengths) <= 1
 

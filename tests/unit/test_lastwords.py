@@ -72,6 +72,16 @@ def test_the_kernels_killing_is_told_from_somebody_elses(tmp_path: Path) -> None
     assert oom_kills() >= 0
 
 
+def test_survivors_of_a_killed_rank_are_not_blamed(tmp_path: Path) -> None:
+    survivor = "[0]<stderr>:horovod.common.exceptions.HorovodInternalError: Connection reset by peer\n"
+    left = "Process 1 exit with status code 137.\nProcess 0 exit with status code 1.\n"
+    spoken = lines(f"[1]<stderr>:Killed\n{survivor}{left}", tmp_path)
+    assert reason(1, spoken) == "rank 1, ended by SIGKILL: Killed" and tail(spoken) == ["Killed"]
+    ended_by_launcher = "Process 1 exit with status code 1.\nProcess 0 exit with status code 143.\n"
+    raised = lines(f"[1]<stderr>:ValueError: no\n{survivor}{ended_by_launcher}", tmp_path)
+    assert reason(1, raised) == "rank 1, exit code 1: ValueError: no"
+
+
 def test_the_launcher_says_who_was_killed(tmp_path: Path) -> None:
     page = "-----\nmpirun noticed that process rank 1 with PID 9 on node a exited on signal 9 (Killed).\n-----\n"
     spoken = lines(f"[1,1]<stdout>:epoch 1\n{page}", tmp_path)

@@ -136,22 +136,23 @@ class TestRecorder:
         written: list[StepRecord] = []
 
         def two_workers(own: np.ndarray) -> np.ndarray:
-            other = own.reshape(-1, 4) * np.array([3.0, 2.0, 5.0, 1.0])
+            other = own.reshape(-1, 5) * np.array([3.0, 2.0, 5.0, 1.0, 4.0])
             return np.stack([own, other.ravel()])
 
         recorder = Recorder(two_workers, written.extend, [], record_every=1)
-        recorder.add(1, 1, 0.1, 1.0, 0.5, 0.1, mark=2**48 - 1)
+        recorder.add(1, 1, 0.1, 1.0, 0.5, 0.1, mark=2**48 - 1, ready_seconds=0.2)
         recorder.add(2, 1, 0.1, 2.0, 0.7, 0.1, mark=21)
         recorder.validated(0.9, 0.8)
         recorder.flush()
         assert [s.train_loss for s in written] == [2.0, 4.0]
         assert [s.step_seconds for s in written] == [1.0, 1.4] and written[0].worker_seconds == (0.5, 1.0)
+        assert written[0].ready_seconds == (0.2, 0.8) and written[1].ready_seconds == (), "unknown of any: of all"
         assert written[1].val_loss == 0.9 and written[0].val_loss is None
         assert [s.batch for s in written] == ["fffffffffffe", "00000000002a"], "added up modulo 2^48"
 
     def test_one_worker_s_nan_ends_the_run_for_all_at_that_step(self) -> None:
         written: list[StepRecord] = []
-        nan_elsewhere = lambda own: np.stack([own, np.where(np.arange(len(own)) == 4, np.nan, own)])  # noqa: E731
+        nan_elsewhere = lambda own: np.stack([own, np.where(np.arange(len(own)) == 5, np.nan, own)])  # noqa: E731
         recorder = Recorder(nan_elsewhere, written.extend, [], record_every=1)
         for number in (1, 2, 3):
             recorder.add(number, 1, 0.1, 1.0, 0.5, 0.1)

@@ -203,7 +203,7 @@ def test_a_disturbed_run_does_not_decide() -> None:
     found = verdict(fresh([*usual[:-1], -1.0]), "a", "b")
     assert 1.05 < found.mean < 1.15
     noise = np.random.default_rng(0).normal(scale=0.03, size=(6, 5))
-    rounds = [dict(zip("abcde", np.exp(row + [0.3, 0, 0, 0, 0]), strict=True)) for row in noise]
+    rounds = [dict(zip("abcde", np.exp(row + np.array([0.3, 0, 0, 0, 0])), strict=True)) for row in noise]
     disturbed = [row if number else row | {"a": row["a"] / 4} for number, row in enumerate(rounds)]
     assert losers(disturbed, "abcde").keys() == losers(rounds, "abcde").keys() == set("bcde")
 

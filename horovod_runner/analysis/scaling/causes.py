@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from horovod_runner.analysis import words
 from horovod_runner.analysis.scaling.parts import NAMES, Split
-from horovod_runner.analysis.scaling.repeats import percentiles
-from horovod_runner.analysis.stats import Interval
+from horovod_runner.analysis.scaling.repeats import percentiles, resampled
+from horovod_runner.analysis.stats import FEWEST_SAMPLES, Bounded, lateness
+from horovod_runner.analysis.summary import Cell
 
 NEGLIGIBLE = 0.05
 AGREEMENT = 0.95
+SEED = 0
 NOTHING_LOST, REST = "nothing lost", "rest"
 CAUSES = {
     "input": "by input: waiting for data takes {share} of a step",
@@ -54,6 +56,34 @@ def verdict(workers: int, own: Split, baseline: Split, images: float) -> str:
     return f"{words.count(workers, 'worker')} {'is' if workers == 1 else 'are'} bound {causes}."
 
 
+def slow_worker(cell: Cell) -> str | None:
+    """Return a sentence that names the worker which the others wait for; None where there is none, or nobody can tell.
+
+    Told from when workers reach their first reduction, since from there on they wait for each other, and their steps
+    take equally long. It is named if it comes 5 % later than the median of the others, or more, in 95 % of resampled
+    runs; of fewer than three runs, if it does so throughout each of them.
+    """
+    runs = [run.result for run in cell.completed if len(run.result.ready_seconds) > 1]
+    if len(runs) < FEWEST_SAMPLES:
+        named = [run.last_to_reduce for run in runs if run.last_to_reduce]
+        certain = [worker for worker in named if (worker.later.ci95_low or 0) >= NEGLIGIBLE]
+        if not certain or len(certain) < len(runs) or len({worker.rank for worker in certain}) > 1:
+            return None
+        return _slow(cell, certain[0].rank, certain[0].later)
+    seconds = np.array([run.ready_seconds for run in runs])
+    rank = int(seconds.mean(axis=0).argmax())
+    drawn = resampled(seconds, np.random.default_rng(SEED))
+    later = lateness(drawn, rank)
+    if ((later >= NEGLIGIBLE) & (drawn.argmax(axis=1) == rank)).mean() < AGREEMENT:
+        return None
+    return _slow(cell, rank, percentiles(float(lateness(seconds.mean(axis=0), rank)), later))
+
+
+def _slow(cell: Cell, rank: int, later: Bounded) -> str:
+    where = f"{cell.framework} on {words.count(cell.workers, 'worker')} has a slow worker"
+    return f"{where}: rank {rank} reaches its first reduction {_share(later)} later than the median of the others."
+
+
 def _losses(own: Array, baseline: Array, images: float) -> Array:
     """Return what each part loses, as shares of a step, shape (rows, 4); the columns are those of `Split`."""
     lost = own[:, 1:].copy()
@@ -80,6 +110,6 @@ def _likely(drawn: Array, names: Sequence[str]) -> list[str]:
     return likely
 
 
-def _share(interval: Interval) -> str:
+def _share(interval: Bounded) -> str:
     low, high = words.percent(interval.ci95_low), words.percent(interval.ci95_high)
     return f"{words.percent(interval.mean)} % [{low}, {high}]"

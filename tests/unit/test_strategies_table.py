@@ -1,0 +1,158 @@
+"""Ways of reducing side by side: what was put into made runs comes out, and nothing is ranked by chance."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from horovod_runner.analysis import pack, panels, report, tables
+from horovod_runner.analysis.scaling.causes import slow_worker
+from horovod_runner.analysis.strategies import Comparison, comparisons, told
+from horovod_runner.analysis.summary import groups
+from horovod_runner.record import Division, Interval, LateWorker
+from tests.made_results import add_timed
+
+UNET = {"workload": "unet", "framework": "torch", "workers": 2}
+PHASES = {"reducing": 0.03, "copying": 0.02, "negotiating": 0.001, "waiting": 0.01, "queueing": 0.002}
+DIVISION = Division(steps=40, step_seconds=0.2, seconds=PHASES, summed_seconds=PHASES, last_ready=(3, 17))
+
+
+def add(root: Path, strategy: str, seconds: float, runs: int = 5, timeline: Any = None, **settings: Any) -> None:
+    """Add runs of a strategy whose steps take so long, within a hundredth or so."""
+    noise = np.random.default_rng(len(strategy)).normal(scale=0.01, size=runs)
+    for repeat, deviation in enumerate(noise - noise.mean()):
+        raw = UNET | {"strategy": strategy, "repeat": repeat} | settings
+        step = seconds * (1 + deviation)
+        add_timed(root, raw, [step, 0.99 * step], **({"timeline": timeline} if timeline else {}))
+
+
+def only(root: Path) -> Comparison:
+    """Return the only comparison of a folder."""
+    (comparison,) = comparisons(groups(tables.read(root)))
+    return comparison
+
+
+def test_strategies_share_their_silent_workers_and_are_set_side_by_side(tmp_path: Path) -> None:
+    """Silent 100 ms; fused 125 ms, a fifth of it exposed; blocking 160 ms. In the order in which they are described."""
+    for strategy, seconds in (("none", 0.1), ("fused", 0.125), ("blocking", 0.16)):
+        add(tmp_path, strategy, seconds)
+    made = only(tmp_path)
+    assert made.several and [way.name for way in made.ways] == ["blocking", "fused"]
+    blocking, fused = made.ways
+    assert fused.exposed and fused.exposed.mean == pytest.approx(0.025, rel=1e-3)
+    assert fused.exposed.ci95_low and fused.exposed.ci95_high and 0.022 < fused.exposed.ci95_low < 0.025
+    assert fused.exposed_share and fused.exposed_share.mean == pytest.approx(0.2, rel=1e-3)
+    assert fused.of_silent and fused.of_silent.mean == pytest.approx(0.8, rel=1e-3)
+    assert blocking.exposed_share and blocking.exposed_share.mean == pytest.approx(0.375, rel=1e-3)
+    assert fused.overlapped is None and fused.division is None
+    table = tables.strategies(tmp_path)
+    assert list(table["strategy"]) == ["none", "blocking", "fused"]
+    assert table["exposed_seconds"].isna().tolist() == [True, False, False]
+    assert table["exposed_seconds"].iloc[2] == pytest.approx(0.025, rel=1e-3)
+
+
+def test_the_fastest_is_named_only_where_no_interval_reaches_it(tmp_path: Path) -> None:
+    for strategy, seconds in (("fused", 0.125), ("blocking", 0.1255), ("grouped", 0.16)):
+        add(tmp_path, strategy, seconds)
+    (sentence,) = told(only(tmp_path))
+    assert sentence == "torch on 2 workers: blocking, fused cannot be told apart; slower than fused: grouped."
+    add(tmp_path, "multistep", 0.1)
+    (sentence,) = told(only(tmp_path))
+    assert sentence.startswith("torch on 2 workers: multistep is the fastest, 1.25 [1.2")
+
+
+def test_two_runs_rank_nothing(tmp_path: Path) -> None:
+    add(tmp_path, "fused", 0.1, runs=2)
+    add(tmp_path, "blocking", 0.3, runs=2)
+    (sentence,) = told(only(tmp_path))
+    assert "fewer than three runs" in sentence and "fastest" not in sentence
+
+
+def test_settings_of_the_layer_are_ways_too(tmp_path: Path) -> None:
+    """But not other settings: a single way with them, and without silent workers, is compared with nothing."""
+    for cycle in (None, 1.0, 20.0):
+        add(tmp_path, "fused", 0.1, allreduce={"cycle_ms": cycle})
+    add(tmp_path, "fused", 0.2, batch_norm="ghost", ghost_batch=2)
+    made = only(tmp_path)
+    assert {way.name for way in made.ways} == {"fused, cycle_ms default", "fused, cycle_ms 1", "fused, cycle_ms 20"}
+
+
+def test_a_timeline_adds_its_division_and_no_speed(tmp_path: Path) -> None:
+    """Exposed 25 ms, busy 50 ms without the timeline's own cost: half is overlapped."""
+    add(tmp_path, "none", 0.1)
+    add(tmp_path, "fused", 0.125)
+    add(tmp_path, "fused", 0.2, timeline=DIVISION, allreduce={"timeline": True})
+    (fused,) = only(tmp_path).ways
+    assert fused.name == "fused" and not fused.traced and fused.step_seconds == pytest.approx(0.125)
+    assert fused.division and fused.division.last_ready == (15, 85) and fused.division.seconds == pytest.approx(PHASES)
+    assert fused.overlapped and fused.overlapped.mean == pytest.approx(0.5, rel=1e-3)
+    assert fused.overlapped.ci95_low and 0.4 < fused.overlapped.ci95_low < 0.5
+
+
+def test_more_exposed_than_reduced_is_shown_as_it_is(tmp_path: Path) -> None:
+    add(tmp_path, "none", 0.1)
+    add(tmp_path, "fused", 0.2, timeline=DIVISION, allreduce={"timeline": True})
+    (fused,) = only(tmp_path).ways
+    assert fused.traced and fused.overlapped and fused.overlapped.mean == pytest.approx(-1, rel=1e-3)
+
+
+def test_the_report_shows_both_and_packing_keeps_them(tmp_path: Path) -> None:
+    for framework in ("torch", "tensorflow"):
+        for strategy, seconds in (("none", 0.1), ("fused", 0.125), ("blocking", 0.16)):
+            add(tmp_path, strategy, seconds, framework=framework)
+        add(tmp_path, "fused", 0.2, timeline=DIVISION, allreduce={"timeline": True}, framework=framework)
+    said = io.StringIO()
+    page = report.write_report(tmp_path, console=Console(file=said, width=132)).read_text()
+    for text in ("blocking", "none, silent", "exposed", "Horovod's timeline", "1: 85 of 100"):
+        assert text in said.getvalue() and text in page, text
+    (study,) = [folder for folder in tmp_path.iterdir() if folder.is_dir()]
+    assert (study / "tables" / "strategies.csv").exists() and list((study / "figures").glob("*-strategies.png"))
+    assert len(panels.of_strategies(only(tmp_path))) == 2
+    before = tables.strategies(tmp_path)
+    pack.pack(study)
+    for file in study.glob("*/result.json"):
+        file.unlink()
+    after = tables.strategies(tmp_path)
+    assert before.equals(after) and after["busy_seconds"].notna().sum() == 2
+
+
+def later(ratio: float, low: float) -> LateWorker:
+    return LateWorker(rank=1, later=Interval(mean=ratio, ci95_low=low, ci95_high=2 * ratio - low))
+
+
+@pytest.mark.parametrize("runs", [1, 5])
+@pytest.mark.parametrize("slower, named", [(1.4, True), (1.02, False)])
+def test_the_slow_worker_is_named_by_when_it_comes_to_its_first_reduction(
+    runs: int, slower: float, named: bool, tmp_path: Path
+) -> None:
+    """All four workers' steps take equally long, for they wait for each other; rank 1 is slower before that."""
+    generator = np.random.default_rng(1)
+    for repeat in range(runs):
+        ready = 0.05 * np.array([1, slower, 1, 1]) * (1 + 0.01 * generator.normal(size=4))
+        late = later(slower - 1, slower - 1.02)
+        figures: dict[str, Any] = {"ready_seconds": tuple(ready.tolist()), "last_to_reduce": late}
+        config = UNET | {"workers": 4, "repeat": repeat}
+        add_timed(tmp_path, config, [0.1] * 4, **figures)
+    (group,) = groups(tables.read(tmp_path))
+    sentence = slow_worker(group.cells[0])
+    assert (sentence is not None) == named
+    if sentence:
+        assert (
+            "torch on 4 workers has a slow worker: rank 1 reaches its first reduction 4" in sentence or "3" in sentence
+        )
+        assert "later than the median of the others" in sentence
+
+
+def test_runs_that_disagree_name_nobody(tmp_path: Path) -> None:
+    """Each run has a late rank, and it is another one each time."""
+    for repeat in range(4):
+        ready = [0.05] * 4
+        ready[repeat] = 0.07
+        add_timed(tmp_path, UNET | {"workers": 4, "repeat": repeat}, [0.1] * 4, ready_seconds=tuple(ready))
+    (group,) = groups(tables.read(tmp_path))
+    assert slow_worker(group.cells[0]) is None
