@@ -72,7 +72,7 @@ def search(space: Space, contest: Contest) -> Outcome:
         if order != [DEFAULT] and contest.share_spent() >= SHARES[stage]:
             contest.tell(f"{TITLES[stage]}: no time is left for them; give more --minutes")
             continue
-        order = _race(stage, candidates, contest)
+        order = _race(stage, [DEFAULT, *candidates] if DEFAULT in order else candidates, contest)
     return _judge(order[0], contest)
 
 
@@ -85,10 +85,10 @@ def _candidates(space: Space, stage: str, order: Sequence[Candidate]) -> list[Ca
 def _race(stage: str, candidates: Sequence[Candidate], contest: Contest) -> list[Candidate]:
     """Return what a stage leaves: the leader, then the others from the fastest to the slowest.
 
-    The default is measured to the end; if it was beaten, it is not among them.
+    The default is measured to the end; once it was beaten, it is not among them.
     """
-    alive, rows = [DEFAULT, *candidates], list[Row]()
-    contest.tell(f"{TITLES[stage]}: {len(candidates)} beside the default")
+    alive, rows = list(candidates), list[Row]()
+    contest.tell(f"{TITLES[stage]}: {len(set(candidates) - {DEFAULT})} beside the default")
     while alive:
         measured = alive if DEFAULT in alive else [DEFAULT, *alive]
         rows.append(contest.measure(stage, measured))
