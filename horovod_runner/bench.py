@@ -8,32 +8,43 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from horovod_runner.config import RunConfig, decode
+from horovod_runner.config import RunConfig
 from horovod_runner.errors import EXIT_DIVERGED, EXIT_USER_ERROR, SharedError
+from horovod_runner.launching.job_settings import decode_with
 from horovod_runner.launching.launch import launch, require_installed
+from horovod_runner.launching.machine import Machine, load_machine
 from horovod_runner.matrix.design import put
 from horovod_runner.provenance import remember_command
 from horovod_runner.store import Store
 from horovod_runner.world import World, detect
 
 
-def bench(framework: str, named: Mapping[str, Any], settings: Mapping[str, Any], workers: Any, results: Path) -> int:
+def bench(
+    framework: str,
+    named: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    workers: Any,
+    results: Path,
+    machine: Path | None = None,
+) -> int:
     """Do one run and return its exit code; UserError names the option that is wrong."""
-    world = detect()
-    config = _config(framework, named, settings, _size(world, workers))
+    world, here = detect(), load_machine(machine)
+    config = _config(framework, named, settings, _size(world, workers), here)
     remember_command()
     if world.launched or config.workers == 1:
         from horovod_runner.worker import run_worker
 
         return run_worker(config, results)
-    return _launch(config, Store(results))
+    return _launch(config, Store(results), here)
 
 
-def _config(framework: str, named: Mapping[str, Any], settings: Mapping[str, Any], workers: Any) -> RunConfig:
+def _config(
+    framework: str, named: Mapping[str, Any], settings: Mapping[str, Any], workers: Any, machine: Machine
+) -> RunConfig:
     plain: dict[str, Any] = {"framework": framework, "workers": workers}
     for path, value in {**named, **settings}.items():
         plain = put(plain, path, value)
-    return decode(plain, "bench")
+    return decode_with(machine.settings, plain, "bench")
 
 
 def _size(world: World, workers: Any) -> Any:
@@ -43,10 +54,10 @@ def _size(world: World, workers: Any) -> Any:
     return world.size if world.launched else 1 if workers is None else workers
 
 
-def _launch(config: RunConfig, store: Store) -> int:
+def _launch(config: RunConfig, store: Store, machine: Machine) -> int:
     require_installed(config)
     folder = store.open_run(config)
-    code = launch(config, folder).code
+    code = launch(config, folder, machine=machine).code
     # A launcher may put a code of its own in the place of a rank's.
     if folder.result_file.exists() and folder.read_result().status == "diverged":
         return EXIT_DIVERGED

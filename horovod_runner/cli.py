@@ -69,8 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_doctor(verbs)
     _add_bench(verbs)
     _add_matrix(verbs, "plan", "validate an experiment file and show its runs", _plan)
-    run = _add_matrix(verbs, "run", "do what is missing of an experiment, then report", _run)
-    run.add_argument("--machine", type=Path, help="a file about this machine: launcher, hosts, patience")
+    _add_matrix(verbs, "run", "do what is missing of an experiment, then report", _run)
+    _add_tune(verbs)
     _add_submit(verbs)
     _add_parity(verbs)
     _add_allreduce(verbs)
@@ -101,6 +101,7 @@ def _add_bench(verbs: Any) -> None:
     verb.add_argument("--workers", help="start so many workers here; under a launcher, its size is used")
     _add_set(verb)
     _add_results(verb)
+    _add_machine(verb)
     verb.set_defaults(verb=_bench)
 
 
@@ -110,8 +111,22 @@ def _add_matrix(verbs: Any, name: str, what: str, function: Callable[[argparse.N
     verb.add_argument("--smoke", action="store_true", help="the minutes-long variant")
     _add_set(verb)
     _add_results(verb)
+    _add_machine(verb)
     verb.set_defaults(verb=function)
     return verb
+
+
+def _add_tune(verbs: Any) -> None:
+    verb = verbs.add_parser("tune", help="find this machine's fastest way to reduce a job's gradients, by measuring")
+    verb.add_argument("--workload", help="resnet50, unet or vgg16")
+    verb.add_argument("--framework", default="torch", help="tensorflow or torch (default: torch)")
+    verb.add_argument("--workers", default="2", help="start so many workers here (default: 2)")
+    verb.add_argument("--minutes", type=float, default=30, help="about so long in all (default: 30)")
+    verb.add_argument("--candidates", metavar="S,S", help="only these strategies (default: all of equal arithmetic)")
+    verb.add_argument("--machine", type=Path, help="the file that gets the settings (default: machine.yaml)")
+    _add_set(verb)
+    _add_results(verb)
+    verb.set_defaults(verb=_tune)
 
 
 def _add_submit(verbs: Any) -> None:
@@ -189,6 +204,10 @@ def _add_results(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
 
 
+def _add_machine(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--machine", type=Path, help="a file about this machine: launcher, hosts, patience, settings")
+
+
 def _doctor(arguments: argparse.Namespace) -> int:
     from horovod_runner.doctor import examine
 
@@ -205,13 +224,15 @@ def _bench(arguments: argparse.Namespace) -> int:
         _settings(arguments.set),
         None if arguments.workers is None else _value(arguments.workers),
         arguments.results,
+        arguments.machine,
     )
 
 
 def _plan(arguments: argparse.Namespace) -> int:
     from horovod_runner.matrix.verbs import plan
 
-    return plan(arguments.file, _settings(arguments.set), arguments.results, smoke=arguments.smoke)
+    settings = _settings(arguments.set)
+    return plan(arguments.file, settings, arguments.results, arguments.machine, smoke=arguments.smoke)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -219,6 +240,14 @@ def _run(arguments: argparse.Namespace) -> int:
 
     settings = _settings(arguments.set)
     return run(arguments.file, settings, arguments.results, arguments.machine, smoke=arguments.smoke)
+
+
+def _tune(arguments: argparse.Namespace) -> int:
+    from horovod_runner.tuning.job import Request
+    from horovod_runner.tuning.tune import tune
+
+    options = {name: value for name, value in vars(arguments).items() if name not in ("verb", "set")}
+    return tune(Request(**{**options, "workers": _value(arguments.workers)}), _settings(arguments.set))
 
 
 def _submit(arguments: argparse.Namespace) -> int:

@@ -1,9 +1,10 @@
 """What do synchronised batch normalisation and virtual workers cost?
 
 `python -m benchmarks.peers.norm_cost` runs the suite with two workers and local statistics (local-2), the same with
-synchronised ones (synchronised-2), one worker (plain-1) and one that trains on four virtual workers' shards in a step
-(virtual-1), in random order, round after round. Ratios of images a second are taken within a round, and their median
-and range are printed: synchronised-2 over local-2 should be at least 1 / 1.20, virtual-1 over plain-1 1 / 1.05.
+synchronised ones (synchronised-2), both with `strategy: blocking` too (mpi-local-2, mpi-synchronised-2: layers then
+meet by MPI, without Horovod's rounds), one worker (plain-1) and one that trains on four virtual workers' shards in a
+step (virtual-1), in random order, round after round. Ratios of images a second are taken within a round, and their
+median and range are printed: synchronised over local should be at least 1 / 1.20, virtual-1 over plain-1 1 / 1.05.
 ResNet-50, synthetic 64x64 images, 16 a worker, one thread a worker. `--out FILE` keeps the rounds, and goes on from
 those it finds.
 """
@@ -19,11 +20,17 @@ from benchmarks.peers.speed import print_ratios
 ARMS = {
     "local-2": (2, ()),
     "synchronised-2": (2, ("batch_norm=synchronised",)),
+    "mpi-local-2": (2, ("strategy=blocking",)),
+    "mpi-synchronised-2": (2, ("strategy=blocking", "batch_norm=synchronised")),
     "plain-1": (1, ()),
     "virtual-1": (1, ("virtual_workers=4",)),
 }
 VIRTUAL = 4
-TARGETS = {("synchronised-2", "local-2"): 1 / 1.20, ("virtual-1", "plain-1"): 1 / 1.05}
+TARGETS = {
+    ("synchronised-2", "local-2"): 1 / 1.20,
+    ("mpi-synchronised-2", "mpi-local-2"): 1 / 1.20,
+    ("virtual-1", "plain-1"): 1 / 1.05,
+}
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from rich import box
 from rich.console import Console
@@ -78,7 +79,7 @@ def _plain_table(title: str, rows: Sequence[Mapping[str, str]], wide: bool) -> T
     table = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False)
     table.padding = (0, 0, 0, 1)
     for name in (rows if wide else [_stacked(row) for row in rows])[0]:
-        justify = "left" if name.split("\n")[0] in words.LEFT else "right"
+        justify: Literal["left", "right"] = "left" if name.split("\n")[0] in words.LEFT else "right"
         table.add_column(name.replace(" ", "\n", 1) if wide else name, justify=justify, no_wrap=True)
     for row in rows:
         table.add_row(*map(escape, (row if wide else _stacked(row)).values()))

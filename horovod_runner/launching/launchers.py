@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import UserError
@@ -42,7 +43,7 @@ def command(config: RunConfig, worker: Sequence[str], start: Start) -> Argv:
     controller = config.allreduce.controller
     launcher = machine.launcher
     if controller == "auto":
-        controller = "gloo" if launcher == "auto" and not find("mpirun") else "mpi"
+        controller = usual_controller(machine)
     if launcher == "auto":
         launcher = "mpirun" if controller == "mpi" else "horovodrun"
     launcher_words = _COMMANDS.get((launcher, controller))
@@ -51,6 +52,20 @@ def command(config: RunConfig, worker: Sequence[str], start: Start) -> Argv:
             f"allreduce.controller: {launcher} cannot start workers that meet by {controller}; use horovodrun for that"
         )
     return [*launcher_words(start), *worker]
+
+
+def usual_controller(machine: Machine) -> Literal["mpi", "gloo"]:
+    """Return who coordinates the runs that leave it open."""
+    return "gloo" if machine.launcher == "auto" and not find("mpirun") else "mpi"
+
+
+def controllers(machine: Machine) -> list[str]:
+    """Return the controllers that runs can have here, the usual one first."""
+    pairs = {("mpirun", "mpi"), ("horovodrun", "gloo")}
+    if machine.launcher != "auto":
+        pairs = {pair for pair in _COMMANDS if pair[0] == machine.launcher}
+    possible = [who for launcher, who in pairs if find(launcher)]
+    return sorted(possible, key=lambda who: who != usual_controller(machine))
 
 
 def _mpirun(start: Start) -> Argv:

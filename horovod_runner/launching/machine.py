@@ -1,12 +1,14 @@
 """A small file about a machine: which launcher starts the ranks there, on which hosts, and how long one may be silent.
 
 An experiment asks a question and names no machine; this file names one and asks nothing. What is not said is found:
-inside an allocation of a scheduler the hosts are its hosts, elsewhere this one.
+inside an allocation of a scheduler the hosts are its hosts, elsewhere this one. `tune` adds what it has found to be the
+fastest settings of a job there.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -14,8 +16,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from horovod_runner.errors import UserError
+from horovod_runner.launching.job_settings import PATHS, JobSettings, When
 from horovod_runner.plain import load_yaml
+from horovod_runner.provenance import machine as this_machine
 from horovod_runner.sentences import unknown_key, wrong_value
+from horovod_runner.world import detect
 
 VARIABLE = "HOROVOD_RUNNER_MACHINE"
 
@@ -33,6 +38,8 @@ class Machine(BaseModel):
     environment: dict[str, str] = {}  # variables that every rank gets
     silence_minutes: Minutes = 15.0  # without a step, a line or a file from a run, it hangs
     run_minutes: Minutes | None = None  # the longest that a whole run may take; None: as long as it shows progress
+    tuned_on: Annotated[str, Field(pattern=r"^[0-9]+ cores?, [0-9a-f]{10}$")] | None = None  # where settings are from
+    settings: tuple[JobSettings, ...] = ()  # defaults of the runs of a job; the first that fit a run are taken
 
     @field_validator("options", "environment", mode="before")
     @classmethod
@@ -62,23 +69,59 @@ class Machine(BaseModel):
 def load_machine(file: Path | None) -> Machine:
     """Read the file that is given, or that the environment names; without either, the machine is this one.
 
-    UserError names the file, the key and the remedy.
+    UserError names the file, the key and the remedy, also where the file has settings of another machine.
     """
     named = file or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
     if named is None:
         return Machine()
+    machine = read_machine(named)
+    # A run is of the machine that its rank 0 is on: ranks on other hosts are told nothing of their own.
+    if any(entry.chosen.by_path() for entry in machine.settings) and detect().rank == 0:
+        _require_tuned_here(machine, named)
+    return machine
+
+
+def read_machine(file: Path) -> Machine:
+    """Read a machine file, whatever machine it was tuned on; UserError names the file, the key and the remedy."""
     try:
-        return Machine.model_validate(load_yaml(named.read_text()) or {})
+        return Machine.model_validate(load_yaml(file.read_text()) or {})
     except OSError as error:
-        raise UserError(f"{named} cannot be read ({error.strerror}); name a machine file") from None
+        raise UserError(f"{file} cannot be read ({error.strerror}); name a machine file") from None
     except (yaml.YAMLError, UnicodeDecodeError):
-        raise UserError(f"{named} is not valid YAML; mend it") from None
+        raise UserError(f"{file} is not valid YAML; mend it") from None
     except ValidationError as error:
-        raise UserError(f"{named}: {'; '.join(_sentence(item) for item in error.errors())}") from None
+        raise UserError(f"{file}: {'; '.join(_sentence(item) for item in error.errors())}") from None
+
+
+def fingerprint() -> str:
+    """Return this machine as `tuned_on` has it: its cores, and the id by which results tell machines apart."""
+    here = this_machine()
+    return f"{here['cores']} core{'s'[: here['cores'] != 1]}, {here['id']}"
+
+
+def _require_tuned_here(machine: Machine, file: Path) -> None:
+    here = fingerprint()
+    if machine.tuned_on is not None and machine.tuned_on != here:
+        raise UserError(
+            f"{file}: tuned_on: the settings were found on another machine ({machine.tuned_on}; this one is {here});"
+            " run horovod-runner tune here, or remove settings"
+        )
 
 
 def _sentence(item: Any) -> str:
-    key = ".".join(str(part) for part in item["loc"] if part != "[key]")
+    place = tuple(part for part in item["loc"] if part != "[key]")
+    key = ".".join(map(str, place))
     if item["type"] == "extra_forbidden":
-        return unknown_key(key, Machine.model_fields, "key of a machine file")
+        return unknown_key(key, *_known(place))
     return wrong_value(key, item) if key else item["msg"].removeprefix("Value error, ")
+
+
+def _known(place: tuple[Any, ...]) -> tuple[Iterable[str], str]:
+    """Return the keys that may stand beside the one at this place, and what they are."""
+    if place[0] == "settings" and len(place) > 2:
+        inner: dict[str, tuple[Iterable[str], str]] = {
+            "when": (When.model_fields, "key of a job"),
+            "set": (PATHS, "setting that a machine may choose"),
+        }
+        return inner[place[2]] if len(place) > 3 else (inner, "key of settings")
+    return Machine.model_fields, "key of a machine file"

@@ -5,14 +5,15 @@ Everything is validated before anything starts, and all mistakes are said at onc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from horovod_runner.config import RunConfig, decode
+from horovod_runner.config import RunConfig
 from horovod_runner.errors import UserError
+from horovod_runner.launching.job_settings import JobSettings, decode_with
 from horovod_runner.matrix.design import Exclusion, Experiment, Point, Smoke
 from horovod_runner.matrix.mistakes import Mistakes
 from horovod_runner.plain import Document, Unreadable, read_document
@@ -41,10 +42,10 @@ def load_experiment(file: Path) -> Experiment:
     return experiment
 
 
-def runs(experiment: Experiment, file: Path) -> list[RunConfig]:
-    """Return the validated runs; UserError lists every mistake of every run, each once."""
+def runs(experiment: Experiment, file: Path, settings: Sequence[JobSettings] = ()) -> list[RunConfig]:
+    """Return the validated runs, with a machine's settings as their defaults; UserError lists every mistake once."""
     mistakes = Mistakes(file, experiment.origins)
-    configs = _valid_runs(experiment, file, mistakes)
+    configs = _valid_runs(experiment, file, mistakes, settings)
     mistakes.stop()
     if not configs:
         raise UserError(f"{file}: exclude: every run is excluded; remove an exclusion, or add a value to an axis")
@@ -148,7 +149,9 @@ def _check_values(place: tuple[str, ...], values: list[Any], mistakes: Mistakes)
         seen.add(text)
 
 
-def _valid_runs(experiment: Experiment, file: Path, mistakes: Mistakes) -> list[RunConfig]:
+def _valid_runs(
+    experiment: Experiment, file: Path, mistakes: Mistakes, settings: Sequence[JobSettings] = ()
+) -> list[RunConfig]:
     """Return the runs that are valid, and add what is wrong with the others."""
     if experiment.size() > MOST_RUNS:
         mistakes.add(("axes",), f"axes: they make more than {MOST_RUNS} runs; take values or repeats away")
@@ -156,7 +159,7 @@ def _valid_runs(experiment: Experiment, file: Path, mistakes: Mistakes) -> list[
     configs: dict[str, RunConfig] = {}
     equal: list[str] = []
     for point, repeat in experiment.ordered(file.stem):
-        config = _run(experiment, point, repeat, file, mistakes)
+        config = _run(experiment, (point, repeat), file, mistakes, settings)
         if config is not None:
             equal += [config.run_id] if config.run_id in configs else []
             configs[config.run_id] = config
@@ -166,10 +169,13 @@ def _valid_runs(experiment: Experiment, file: Path, mistakes: Mistakes) -> list[
     return list(configs.values())
 
 
-def _run(experiment: Experiment, point: Point, repeat: int, file: Path, mistakes: Mistakes) -> RunConfig | None:
-    """Return one run, or None with its mistakes added."""
+def _run(
+    experiment: Experiment, which: tuple[Point, int], file: Path, mistakes: Mistakes, settings: Sequence[JobSettings]
+) -> RunConfig | None:
+    """Return one run, by its point and repeat, or None with its mistakes added."""
+    point, repeat = which
     try:
-        return decode(experiment.plain_run(point, repeat, file.stem), str(file))
+        return decode_with(settings, experiment.plain_run(point, repeat, file.stem), str(file))
     except WrongSettings as error:
         for key, sentence in error.problems:
             if key == "experiment" and key not in experiment.base:

@@ -11,16 +11,18 @@ from typing import Any
 from rich.console import Console
 
 from horovod_runner.config import RunConfig
+from horovod_runner.launching.job_settings import JobSettings
 from horovod_runner.matrix.design import Experiment
 from horovod_runner.matrix.experiment import load_experiment, runs
 from horovod_runner.store import Store
 
 
-def plan(file: Path, settings: Mapping[str, Any], results: Path, *, smoke: bool) -> int:
+def plan(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | None = None, *, smoke: bool) -> int:
     """Print what an experiment asks, which runs it has, and how long they will take; nothing is started."""
+    from horovod_runner.launching.machine import load_machine
     from horovod_runner.matrix.planning import show
 
-    experiment, configs = read(file, settings, smoke=smoke)
+    experiment, configs = read(file, settings, load_machine(machine).settings, smoke=smoke)
     show(experiment, configs, Store(results), Console())
     return 0
 
@@ -35,15 +37,15 @@ def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | 
     from horovod_runner.matrix.runner import run_all
     from horovod_runner.provenance import remember_command
 
-    experiment, configs = read(file, settings, smoke=smoke)
     here = load_machine(machine)
+    experiment, configs = read(file, settings, here.settings, smoke=smoke)
     here.require_room(max(config.workers for config in configs))
     for framework in {config.framework: config for config in configs}.values():
         require_installed(framework)
     remember_command()
     console, store = Console(), Store(results)
     console.print(experiment.description.strip(), highlight=False)
-    with _terminated_like_interrupted(), watching(configs, store, console) as watcher:
+    with terminated_like_interrupted(), watching(configs, store, console) as watcher:
         tally = run_all(configs, store, watcher, here)
     page = write_report(results / configs[0].experiment)
     for failure in tally.failed:
@@ -57,7 +59,7 @@ def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | 
 
 
 @contextlib.contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
+def terminated_like_interrupted() -> Iterator[None]:
     """Let SIGTERM (a scheduler's, a shutdown's) end the run in flight as Ctrl-C does."""
 
     def interrupt(*_: object) -> None:
@@ -70,8 +72,10 @@ def _terminated_like_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def read(file: Path, settings: Mapping[str, Any], *, smoke: bool) -> tuple[Experiment, Sequence[RunConfig]]:
-    """Return the experiment, as changed by the command line, and its validated runs."""
+def read(
+    file: Path, settings: Mapping[str, Any], of_machine: Sequence[JobSettings] = (), *, smoke: bool
+) -> tuple[Experiment, Sequence[RunConfig]]:
+    """Return the experiment, as changed by the command line, and its validated runs with the machine's defaults."""
     experiment = load_experiment(file)
     experiment = (experiment.smoked() if smoke else experiment).changed(settings)
-    return experiment, runs(experiment, file)
+    return experiment, runs(experiment, file, of_machine)

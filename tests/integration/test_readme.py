@@ -20,7 +20,7 @@ COMMANDS = [
     for line in block.splitlines()
 ]
 SMALL = "--set width=4 --set threads=1"
-WITHOUT_RUNS = {"plan", "submit", "compare", "report", "doctor", "parity", "allreduce"}
+WITHOUT_RUNS = {"plan", "submit", "compare", "report", "doctor", "parity", "allreduce", "tune"}
 THIS_TEST = "make test"  # the command that is running
 
 
@@ -65,6 +65,12 @@ def made_small(command: str, results: Path, imagenet: Path) -> list[str]:
         return [*words, *([] if "--workload" in words else ["--workload", "unet", "--optimizer", "sgd"])]
     if "allreduce" in words:
         return [*words, "--iterations", "3", "--models", "--results", str(results)]
+    if "tune" in words:  # one choice is left: to yield or not
+        few = ["width=4", "data.examples=64", "threads=1", "steps=8", "local_batch=4", "allreduce.controller=mpi"]
+        few += ["allreduce.cycle_ms=1", "allreduce.fusion_mb=64"]
+        few = [word for setting in few for word in ("--set", setting)]
+        places = ["--results", str(results), "--machine", str(results.parent / "machine.yaml")]
+        return [*words, "--candidates", "fused", "--minutes", "0.2", *places, *few]
     if "bench" in words:
         length = [] if "--epochs" in words or "--steps" in words else ["--steps", "4"]
         few = ["--set", "data.examples=32"] if "unet" in words else []

@@ -1,0 +1,1 @@
+"""The search for a machine's best way to reduce gradients: short real runs, interleaved; no winner within the noise."""

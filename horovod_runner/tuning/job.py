@@ -1,0 +1,125 @@
+"""What a search is about: the job that the user names, made short, and the space of what may be chosen for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from horovod_runner.config import RunConfig, decode
+from horovod_runner.errors import UserError
+from horovod_runner.launching.job_settings import is_given
+from horovod_runner.launching.launchers import controllers, usual_controller
+from horovod_runner.launching.machine import Machine
+from horovod_runner.matrix.design import put
+from horovod_runner.tuning.space import CHOSEN, STRATEGIES, Space
+
+STEPS = 32
+FEWEST_STEPS = 8
+WARM_UP_SHARE = 4  # the first quarter of a run is not timed: of all candidates alike
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of `tune`, as they were typed; what is None has its default."""
+
+    workload: str | None
+    framework: str
+    workers: Any
+    minutes: float
+    candidates: str | None
+    machine: Path | None
+    results: Path
+
+
+@dataclass(frozen=True)
+class Job:
+    """The default's description as plain data and as it was validated, and what the user has decided."""
+
+    plain: Mapping[str, Any]
+    config: RunConfig
+    fixed: tuple[str, ...]
+
+    @property
+    def when(self) -> dict[str, Any]:
+        """The runs that a result is for."""
+        return {"workload": self.config.workload, "framework": self.config.framework, "workers": self.config.workers}
+
+
+def read_job(request: Request, settings: Mapping[str, Any]) -> Job:
+    """Return the job; UserError where there is nothing to tune in it, or it is no job."""
+    plain: dict[str, Any] = {"framework": request.framework, "workers": request.workers}
+    if request.workload is not None:
+        plain["workload"] = request.workload
+    for path, value in settings.items():
+        plain = put(plain, path, value)
+    fixed = tuple(path for path in CHOSEN if is_given(plain, path))
+    plain = _short(plain)
+    config = decode(plain, "tune")
+    _require_something_to_tune(config, request)
+    name = f"{config.workload}-{config.framework}-n{config.workers}"
+    plain = {**plain, "experiment": name}
+    return Job(plain, decode(plain, "tune"), fixed)
+
+
+def space(job: Job, request: Request, machine: Machine) -> Space:
+    """Return what there is to choose from on this machine; UserError where `--candidates` names no strategy."""
+    given = job.config.allreduce.controller
+    return Space(
+        strategy=job.config.strategy,
+        controller=usual_controller(machine) if given == "auto" else given,
+        strategies=_strategies(request.candidates),
+        controllers=controllers(machine),
+        threads=thread_numbers(len(os.sched_getaffinity(0)), local_workers(job.config.workers, machine)),
+        fixed=job.fixed,
+    )
+
+
+def thread_numbers(cores: int, workers: int) -> list[int]:
+    """Return what else a worker's threads could be than its share of a host's cores: half of it, and one."""
+    share = max(1, cores // workers)
+    return sorted({max(1, share // 2), 1} - {share}, reverse=True)
+
+
+def local_workers(workers: int, machine: Machine) -> int:
+    """Return how many workers share the fullest host."""
+    return min(workers, max(machine.hosts.values(), default=workers))
+
+
+def _short(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return a run of a few steps that saves and validates nothing, but for what the user says otherwise."""
+    if plain.get("epochs") is not None:
+        raise UserError("epochs: tune makes many short runs; give steps, of one of them")
+    steps = plain.get("steps", STEPS)
+    if type(steps) is int and steps < FEWEST_STEPS:
+        raise UserError(f"steps: {steps} are too few to time; give at least {FEWEST_STEPS}")
+    usual: dict[str, Any] = {"steps": STEPS, "validate_every": 0, "checkpoint.every": 0}
+    if type(steps) is int:
+        usual["discard_steps"] = steps // WARM_UP_SHARE
+    for path, value in usual.items():
+        if not is_given(plain, path):
+            plain = put(plain, path, value)
+    return plain
+
+
+def _require_something_to_tune(config: RunConfig, request: Request) -> None:
+    if not 0 < request.minutes < 1e5:
+        raise UserError(f"--minutes {request.minutes:g}: it should be more than 0 and less than 100000; give 30")
+    if config.workers < 2:
+        raise UserError("--workers 1: one worker has nobody to reduce with; give at least 2")
+    if config.strategy not in STRATEGIES:
+        raise UserError(f"strategy: tune compares ways to train alike, and {config.strategy} is none; leave it out")
+    if config.measure != "training":
+        raise UserError(f"measure: nothing is reduced in a run that measures {config.measure}; leave it out")
+
+
+def _strategies(given: str | None) -> Sequence[str]:
+    if given is None:
+        return STRATEGIES
+    words = [word.strip() for word in given.split(",")]
+    wrong = [word for word in words if word not in STRATEGIES]
+    if wrong:
+        raise UserError(f"--candidates {given}: {wrong[0]!r} is none; name some of {', '.join(STRATEGIES)}")
+    return tuple(dict.fromkeys(words))
