@@ -28,7 +28,7 @@ PAIRED = (  # in a narrower one, the second stands below the first
     ("step ms", "wait %"),
     ("train loss", "val loss"),
 )
-STACKED = {"framework": "strategy", "workers": "step ms"}  # in tables of strategies; there "exposed %" is left out
+STACKED = {"framework": "strategy", "workers": "step ms", "negotiating": "queueing"}  # in tables of strategies
 INTERVAL = "[95 % CI]"
 WIDE_HEADS = {"efficiency": "{scaling}\neff.", "interval": INTERVAL, "its interval": INTERVAL}
 WIDE_HEADS |= {"step ms": "step\nms", "wait %": "wait\n%", "train loss": "train\nloss", "val loss": "val\nloss"}
@@ -89,9 +89,10 @@ def _plain_table(title: str, rows: Sequence[Mapping[str, str]], wide: bool) -> T
 def _stacked(row: Mapping[str, str]) -> dict[str, str]:
     below = {*STACKED.values(), "exposed %"}
     single = {name: text.replace(" [", "\n[") for name, text in row.items() if name not in below}
-    pairs = {f"{name}\n{other}": f"{row[name]}\n{row[other]}" for name, other in STACKED.items()}
-    others = {name.replace(" ", "\n", 1): text for name, text in single.items() if name not in STACKED}
-    return pairs | others
+    pairs = {name: other for name, other in STACKED.items() if name in row and other in row}
+    heads = {name: f"{name}\n{pairs[name]}" if name in pairs else name.replace(" ", "\n", 1) for name in single}
+    texts = {name: f"{text}\n{row[pairs[name]]}" if name in pairs else text for name, text in single.items()}
+    return {heads[name]: texts[name] for name in single}
 
 
 def _table(group: Group, width: int) -> Table:

@@ -168,7 +168,7 @@ def _way_row(way: Way) -> dict[str, str]:
         "step ms": milliseconds(way.step_seconds),
         "exposed ms": with_bounds(exposed),
         "exposed %": percent(way.exposed_share.mean if way.exposed_share else None),
-        "overlapped %": with_bounds(times(way.overlapped, 100) if way.overlapped else None),
+        "overlapped %": _whole_percent(way.overlapped),
     }
 
 
@@ -178,6 +178,14 @@ def _last_ready(counts: Sequence[int]) -> str:
         return NOTHING
     most = max(counts)
     return f"{counts.index(most)}: {most:,} of {sum(counts):,}"
+
+
+def _whole_percent(interval: Bounded | None) -> str:
+    if interval is None:
+        return NOTHING
+    low, high = interval.ci95_low, interval.ci95_high
+    told = f"[{NOTHING}]" if low is None or high is None else f"[{100 * low:.0f}, {100 * high:.0f}]"
+    return f"{100 * interval.mean:.0f} {told}"
 
 
 def division_rows(comparison: Comparison) -> list[dict[str, str]]:
