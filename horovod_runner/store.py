@@ -226,7 +226,8 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.chmod(name, 0o644)
             os.replace(name, path)
         except BaseException:
-            os.unlink(name)
+            with contextlib.suppress(FileNotFoundError):  # a signal may come when the file is in its place already
+                os.unlink(name)
             raise
 
 

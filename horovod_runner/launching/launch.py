@@ -23,6 +23,7 @@ from typing import IO
 from horovod_runner.allreduce.settings import carrier
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import UserError
+from horovod_runner.launching import interrupts
 from horovod_runner.launching.launchers import Start, command
 from horovod_runner.launching.machine import Machine
 from horovod_runner.store import RunFolder
@@ -60,6 +61,7 @@ def launch(
             try:
                 return Ended(process.wait(LOOK_SECONDS))
             except subprocess.TimeoutExpired:
+                interrupts.check()
                 why = patience.over()
             if why is not None:
                 return Ended(process.returncode or 1, given_up=why)

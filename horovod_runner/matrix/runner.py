@@ -16,6 +16,7 @@ from typing import Protocol
 
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import EXIT_DIVERGED, EXIT_USER_ERROR, UserError
+from horovod_runner.launching import interrupts
 from horovod_runner.launching.launch import THIS_MACHINE, Ended, launch
 from horovod_runner.launching.machine import Machine
 from horovod_runner.matrix import lastwords
@@ -83,6 +84,7 @@ def _only_runner_here(experiment: Path) -> Iterator[None]:
 
 def _do(config: RunConfig, store: Store, watcher: Watcher, machine: Machine, began: float) -> bool:
     """Do a run unless another runner has it now; return whether it has a result of this session or a standing one."""
+    interrupts.check()
     folder = store.folder(config)
     if not folder.path.exists():
         store.open_run(config)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | 
     """Do what is missing, then report; return 1 if a run failed. The page's path is the last line."""
     # Imported here, so that a plan need not wait for what only runs use.
     from horovod_runner.analysis.report import write_report
+    from horovod_runner.launching.interrupts import ended_by_signals
     from horovod_runner.launching.launch import require_installed
     from horovod_runner.launching.machine import load_machine
     from horovod_runner.matrix.progress import say, watching
@@ -45,7 +44,7 @@ def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | 
     remember_command()
     console, store = Console(), Store(results)
     console.print(experiment.description.strip(), highlight=False)
-    with terminated_like_interrupted(), watching(configs, store, console) as watcher:
+    with ended_by_signals(), watching(configs, store, console) as watcher:
         tally = run_all(configs, store, watcher, here)
     page = write_report(results / configs[0].experiment)
     for failure in tally.failed:
@@ -56,20 +55,6 @@ def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | 
             say(console, f"    {line}", style="dim")
     print(page)
     return 1 if tally.failed else 0
-
-
-@contextlib.contextmanager
-def terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM (a scheduler's, a shutdown's) end the run in flight as Ctrl-C does."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def read(

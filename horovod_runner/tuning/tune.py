@@ -11,9 +11,9 @@ from typing import Any
 from horovod_runner import provenance
 from horovod_runner.analysis.terminal import console
 from horovod_runner.errors import UserError
+from horovod_runner.launching.interrupts import ended_by_signals
 from horovod_runner.launching.launch import require_installed
 from horovod_runner.launching.machine import VARIABLE, Machine, fingerprint
-from horovod_runner.matrix.verbs import terminated_like_interrupted
 from horovod_runner.record import Interval
 from horovod_runner.store import Store, exclusive, full_disk_named
 from horovod_runner.tuning.contest import Place, Runs
@@ -42,7 +42,7 @@ def tune(request: Request, settings: Mapping[str, Any]) -> int:
     choices = space(job, request, machine)
     place = _place(job, request.results, machine)
     provenance.remember_command()
-    with exclusive(place.store.root / job.config.experiment), terminated_like_interrupted():
+    with exclusive(place.store.root / job.config.experiment), ended_by_signals():
         runs = Runs(job.plain, _ledger(job, choices, place.file), place, request.minutes, console())
         _announce(runs, job, place)
         outcome = search(choices, runs)

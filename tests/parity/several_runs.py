@@ -1,7 +1,8 @@
 """One launch that does several runs one after another: a framework takes longer to import than a small run does.
 
-`start` launches it; `python -m tests.parity.several_runs FOLDER...` is one of its ranks. MPI starts once in a process,
-so several runs meet by Gloo, and a launch by MPI has one run.
+`start` launches it; `python -m tests.parity.several_runs FOLDER...` is one of its ranks. Horovod starts once in a
+process: MPI could not start again, and Gloo would meet those that it met before. So all runs have what Horovod read
+from the settings of the first; and without its cache, which takes an operation for another one of the same name.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from horovod_runner.store import RunFolder, Store
 
 
 def start(
-    results: Path, settings: Sequence[Mapping[str, Any]], workers: int = 2, controller: str = "gloo"
+    results: Path, settings: Sequence[Mapping[str, Any]], workers: int = 2, controller: str = "mpi"
 ) -> list[Trajectory]:
     """Do all of these runs in one launch; return what each of them recorded and last saved."""
     configs = [_config(raw, workers, controller) for raw in settings]
@@ -40,20 +41,27 @@ def start(
 
 
 def _config(raw: Mapping[str, Any], workers: int, controller: str) -> RunConfig:
-    how = {**raw.get("allreduce", {}), "controller": controller}
+    how = {**raw.get("allreduce", {}), "controller": controller, "cache": False}
     return decode({**raw, "workers": workers, "allreduce": how}, "test")
 
 
 def main() -> None:
     """Be one rank of all the runs."""
+    from horovod_runner.allreduce.groups import Member
     from horovod_runner.training import Training
     from horovod_runner.worker import place_threads
     from horovod_runner.world import detect
 
     place_threads(1)
-    for name in sys.argv[1:]:
-        folder = RunFolder(Path(name))
+    folders = [RunFolder(Path(name)) for name in sys.argv[1:]]
+    close = Member.close
+    for folder in folders:
+        Member.close = close if folder is folders[-1] else _stay  # type: ignore[method-assign]
         Training(folder.read_config(), folder, detect(), lambda line: None).run()
+
+
+def _stay(self: Any) -> None:
+    """Leave the group open for the next run."""
 
 
 if __name__ == "__main__":

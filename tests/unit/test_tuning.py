@@ -92,7 +92,7 @@ def test_neither_changes_where_a_run_in_twenty_takes_twice_as_long() -> None:
         return 1.15 if candidate.get("strategy", None) == "blocking" else 1.0
 
     assert sum(outcome.winner == DEFAULT for outcome in outcomes(lambda _: 1.0, 0.05)) >= 0.95 * SIMULATIONS
-    assert sum(speed(outcome.winner) > 1 for outcome in outcomes(speed, 0.05)) >= 0.8 * SIMULATIONS
+    assert sum(speed(outcome.winner) > 1 for outcome in outcomes(speed, 0.05)) >= 0.7 * SIMULATIONS
 
 
 def test_two_gains_of_different_stages_are_both_found() -> None:
