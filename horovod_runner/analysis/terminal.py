@@ -53,9 +53,10 @@ def show(groups: Sequence[Group], to: Console) -> None:
             to.print(f" {escape(words.scaling_line(made))}")
         for sentence in filter(None, map(slow_worker, group.cells)):
             to.print(f" {escape(sentence)}")
-    for comparison in comparisons(groups):
+    compared = comparisons(groups)
+    for comparison in compared:
         _show_ways(comparison, to)
-    to.print(f"[dim]{escape(' '.join(words.MEANS.values()))}[/dim]")
+    to.print(f"[dim]{escape(' '.join(words.meanings(ways=bool(compared))))}[/dim]")
 
 
 def _show_ways(comparison: Comparison, to: Console) -> None:

@@ -38,7 +38,13 @@ MEANS = {
     " waiting, agreeing and sharing cores cost more than the reduction itself takes."
     f"{TRACED}: all its runs wrote a timeline, which slows them down where cores are shared.",
 }
+OF_WAYS = "exposed"  # what is said only where ways of reducing stand side by side
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/\\-])/(?:[^\s'\",;:=()]+)")
+
+
+def meanings(*, ways: bool) -> list[str]:
+    """Return what the figures mean, a sentence or more each; `ways`: whether ways of reducing are compared."""
+    return [text for name, text in MEANS.items() if ways or name != OF_WAYS]
 
 
 def amount(value: float | None) -> str:
