@@ -143,6 +143,15 @@ class CheckpointConfig(Settings):
     )
 
 
+class TargetConfig(Settings):
+    """What the run is to reach, and whether it ends there."""
+
+    metric: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="validation metric, a fraction; the first validation that is no less reaches it; None: none"
+    )
+    stop: bool = Field(True, description="training ends, completed, with the validation that reaches it")
+
+
 class RunConfig(Settings):
     """One run of one job in one framework on so many workers."""
 
@@ -195,6 +204,10 @@ class RunConfig(Settings):
     )
     record_every: Count = Field(1, description="one line of steps.jsonl for so many steps")
     validate_every: Annotated[int, Field(ge=0)] = Field(1, description="epochs between validations; 0: never")
+    validate_steps: Count | None = Field(
+        None, description="steps between validations, in place of validate_every; the last step is validated as well"
+    )
+    target: TargetConfig = TargetConfig()
 
     @model_validator(mode="before")
     @classmethod

@@ -59,6 +59,21 @@ def _check_length(c: RunConfig) -> list[str]:
     return []
 
 
+def _check_validation(c: RunConfig) -> list[str]:
+    """Refuse two rhythms of validation, and a target that nothing would ever be measured against."""
+    if c.validate_steps is not None and c.validate_every != 1:
+        return ["validate_steps: validate_every is given as well; keep one of the two"]
+    if c.target.metric is None:
+        return []
+    if c.measure != "training":
+        return [f"target.metric: with measure: {c.measure} nothing is trained; remove one of the two"]
+    if c.validate_every == 0:
+        return [
+            "target.metric: with validate_every: 0 nothing is validated; remove validate_every or give validate_steps"
+        ]
+    return []
+
+
 def _check_batch(c: RunConfig) -> list[str]:
     if c.local_batch is None:
         return [
@@ -197,6 +212,7 @@ _CHECKS = (
     _check_options,
     _check_optimizer,
     _check_length,
+    _check_validation,
     _check_batch,
     _check_examples,
     _check_parts,

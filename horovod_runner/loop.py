@@ -49,6 +49,8 @@ class Plan:
     checkpoint_every: int
     validate_every: int
     mark_batches: bool = True
+    validate_steps: int | None = None  # steps between validations, in place of epochs
+    stop_at: float | None = None  # the validation metric that ends the run
 
     def epoch(self, step: int) -> int:
         """Return the epoch of a step, both counted from 0."""
@@ -59,15 +61,21 @@ class Plan:
         return step + 1 == self.total_steps
 
     def validates(self, step: int) -> bool:
-        """Whether the model is validated after this step: at the end of an epoch that is due, and of the run."""
+        """Whether the model is validated after this step: when it is due by steps or by epochs, and at the end."""
+        if self.validate_steps is not None:
+            return self.last(step) or (step + 1) % self.validate_steps == 0
         if self.validate_every == 0:
             return False
         ends_epoch = (step + 1) % self.steps_per_epoch == 0
         return self.last(step) or (ends_epoch and (self.epoch(step) + 1) % self.validate_every == 0)
 
-    def saves(self, step: int) -> bool:
-        """Whether the state is saved after this step."""
-        return self.checkpoint_every > 0 and ((step + 1) % self.checkpoint_every == 0 or self.last(step))
+    def reached(self, metric: float) -> bool:
+        """Whether a validation with this metric ends the run."""
+        return self.stop_at is not None and metric >= self.stop_at
+
+    def saves(self, step: int, ends: bool = False) -> bool:
+        """Whether the state is saved after this step; `ends`: it is the run's last one after all."""
+        return self.checkpoint_every > 0 and ((step + 1) % self.checkpoint_every == 0 or ends or self.last(step))
 
     def flushes(self, step: int) -> bool:
         """Whether workers exchange and write their records after this step."""
@@ -83,7 +91,10 @@ def train(
     save: Callable[[int], None],
     timer: StepTimer,
 ) -> None:
-    """Train from the plan's first step to its last; Diverged is raised by every worker alike."""
+    """Train from the plan's first step to its last, or to the validation that ends the run.
+
+    All workers are given the same validation figures, and so end at the same step; Diverged is raised by all alike.
+    """
     batches = data.iterate(plan.first_step, plan.total_steps)
     for step in range(plan.first_step, plan.total_steps):
         learning_rate = plan.schedule(step)
@@ -97,12 +108,17 @@ def train(
         ready = backend.ready_at()
         ready_seconds = None if ready is None else timer.since_start(ready)
         recorder.add(step + 1, plan.epoch(step) + 1, learning_rate, loss, seconds, waited, mark, ready_seconds)
+        ends = False
         if plan.validates(step):
-            recorder.validated(*validate())
+            val_loss, val_metric = validate()
+            recorder.validated(val_loss, val_metric)
+            ends = plan.reached(val_metric)
         if plan.flushes(step):
             recorder.flush()
-        if plan.saves(step):
+        if plan.saves(step, ends):
             save(step + 1)
+        if ends:
+            break
 
 
 def share_statistics(backend: Backend, architecture: Architecture, workers: int) -> None:

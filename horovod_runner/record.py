@@ -33,7 +33,7 @@ class StepRecord(Record):
     `train_loss` is the mean over workers; `step_seconds` and `data_seconds` are the slowest worker's, the first
     including the second; `worker_seconds` are every worker's step times, by rank, and `ready_seconds` those from the
     step's begin until each worker handed its first gradient to the reduction (empty where nothing is reduced).
-    Validation figures stand on the last step of an epoch.
+    Validation figures stand on the step that was validated after: the last one of an epoch, or every so many.
     """
 
     step: int  # 1 for the first
@@ -102,7 +102,7 @@ class Division(Record):
 
 
 class Metric(Record):
-    """Validation metric, one value an epoch."""
+    """Validation metric, one value a validation: an epoch, unless a setting of the run says otherwise."""
 
     name: str
     values: tuple[float, ...]
@@ -115,6 +115,11 @@ class RunResult(Record):
     `timed_steps` of the recorded steps carry the throughput; the first `discarded_steps` were kept out of it.
     `worker_seconds` are the mean seconds of every worker's timed steps, by rank (empty in results of before), and
     `ready_seconds` those until its first gradient was handed to the reduction. `timeline` is None without one.
+
+    `val_loss` and `val_metric` have one value a validation, of which `validated_steps` and `validated_epochs` are the
+    step and the epoch (empty in results of before). `target` is the validation metric that the run was to reach, and
+    `steps_to_target` the step of the first validation that was no less: None where none was, or there is no target. A
+    run that stopped there is completed, and `epochs` and `steps` are those that it trained.
     """
 
     schema_version: int = SCHEMA
@@ -148,6 +153,10 @@ class RunResult(Record):
     data_wait_fraction: float | None = None
     threads: int | None = None
     skipped_examples: int = 0
+    validated_steps: tuple[int, ...] = ()
+    validated_epochs: tuple[int, ...] = ()
+    target: float | None = None
+    steps_to_target: int | None = None
     error: str | None = None
     log_tail: tuple[str, ...] = ()  # what the rank that failed said last
 

@@ -34,6 +34,7 @@ def summarise(
         first = steps[warm_up - 1].step if (warm_up := stats.warm_up([s.step_seconds for s in steps])) else 0
     timed = [s for s in steps if s.step > first and math.isfinite(s.train_loss)]
     validated = [s for s in steps if s.val_loss is not None and s.val_metric is not None]
+    target = config.target.metric
     return RunResult(
         run_id=config.run_id,
         experiment=config.experiment,
@@ -58,9 +59,21 @@ def summarise(
         discarded_steps=len(steps) - len(timed),
         threads=threads,
         skipped_examples=skipped_examples,
+        validated_steps=tuple(s.step for s in validated),
+        validated_epochs=tuple(s.epoch for s in validated),
+        target=target,
+        steps_to_target=None if target is None else first_reaching(target, steps),
         error=error,
         log_tail=tuple(log_tail),
     )
+
+
+def first_reaching(target: float, steps: Iterable[StepRecord]) -> int | None:
+    """Return the first step whose validation metric is no less than the target; None where there is none.
+
+    Shallue et al. 2019 (arXiv:1811.03600) call it steps to result.
+    """
+    return next((s.step for s in steps if s.val_metric is not None and s.val_metric >= target), None)
 
 
 def _timings(timed: Sequence[StepRecord], global_batch: int) -> dict[str, Any]:

@@ -10,12 +10,14 @@ import os
 import resource
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from benchmarks.architecture import Architecture, draw_initial
 from benchmarks.data import open_dataset
 from benchmarks.data.pipeline import TrainBatches, steps_per_epoch, validation_batches
+from benchmarks.objectives import reference
 from horovod_runner import provenance
 from horovod_runner.allreduce import timeline
 from horovod_runner.backend import Backend, Job, load_backend
@@ -27,7 +29,7 @@ from horovod_runner.record import Division, RunResult, StepRecord
 from horovod_runner.recorder import Recorder
 from horovod_runner.schedule import Schedule, scaling_factor
 from horovod_runner.store import RunFolder, exclusive, write_json
-from horovod_runner.summary import summarise
+from horovod_runner.summary import first_reaching, summarise
 from horovod_runner.timing import StepTimer
 from horovod_runner.world import World, threads_for
 
@@ -52,7 +54,7 @@ class Training:
         self.data = open_dataset(config.data, config.job.task, config.seed)
         self.steps_per_epoch = steps_per_epoch(len(self.data.train), config.global_batch or 0)
         self.architecture = self._architecture()
-        self.metric = ""
+        self.metric = reference.METRICS[config.job.task]
 
     def run(self) -> RunResult:
         """Do the run, or what is left of it; Diverged is not raised but recorded."""
@@ -95,9 +97,18 @@ class Training:
         first = self._resume()
         kept = self.folder.rewind_steps(first) if self.leads else []
         plan = self.plan(first)
+        if self._over(kept):
+            plan = replace(plan, total_steps=first)
         every = max(self.config.record_every, -(-plan.total_steps // MAX_LINES))
         self._announce(plan)
         return plan, Recorder(self.backend.gather_over_ranks, self._write, kept, every)
+
+    def _over(self, kept: Sequence[StepRecord]) -> bool:
+        """Whether the run had reached the target that ends it, and only its result was not written any more."""
+        target = self.config.target
+        if target.metric is None or not target.stop:
+            return False
+        return self._from_rank_0(float(first_reaching(target.metric, kept) is not None)) > 0
 
     def _resume(self) -> int:
         """Load the newest saved state on every worker, this run's or the one to go on from; return the steps done."""
@@ -139,6 +150,8 @@ class Training:
             checkpoint_every=0 if not trains else self.steps_per_epoch if every is None else every,
             validate_every=config.validate_every if trains else 0,
             mark_batches=config.data.digests,
+            validate_steps=config.validate_steps if trains else None,
+            stop_at=config.target.metric if config.target.stop else None,
         )
 
     def _schedule(self, total_steps: int) -> Schedule:
@@ -190,7 +203,7 @@ class Training:
             broken=self.config.data.broken,
             local_workers=self.world.local_size,
         )
-        loss, self.metric, value = validation(self.backend, batches, self.config, self.data.classes)
+        loss, _, value = validation(self.backend, batches, self.config, self.data.classes)
         return loss, value
 
     def _save(self, step: int) -> None:

@@ -103,7 +103,14 @@ def closing_line(result: RunResult, folder: RunFolder) -> str:
     if rate is not None and rate.ci95_low is not None and rate.ci95_high is not None:
         speed += f" [{rate.ci95_low:.1f}, {rate.ci95_high:.1f}]"
     why = f" ({result.error})" if result.error else ""
-    return f"{result.status}{why}: {speed}, {folder.result_file}"
+    return f"{result.status}{why}: {speed}{_target(result)}, {folder.result_file}"
+
+
+def _target(result: RunResult) -> str:
+    if result.target is None:
+        return ""
+    steps = result.steps_to_target
+    return f", {result.target:g} " + ("not reached" if steps is None else f"reached after {steps} steps")
 
 
 def _talker(folder: RunFolder) -> Callable[[str], None]:

@@ -183,7 +183,12 @@ def _epoch_rows(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def _validated_epochs(run: Run) -> list[int]:
-    """Return the epochs that the validation figures belong to: every one, or every so many and the last."""
+    """Return the epochs that the validation figures belong to: every one, or every so many and the last.
+
+    Where an epoch has several, its row has the last of them.
+    """
+    if run.result.validated_epochs:
+        return list(run.result.validated_epochs)
     last, every = len(run.result.train_loss), run.config.get("validate_every") or 1
     if len(run.result.val_loss) == last:
         every = 1

@@ -2,7 +2,8 @@
 
 A run takes what its steps take (the median of the like runs' median steps, times its steps) and what is not steps:
 starting, validating, saving (the median of what those took beyond their steps). The second is taken as it was,
-whatever the length, so a long run judged by short ones is judged without most of its validation.
+whatever the length, so a long run judged by short ones is judged without most of its validation. A run that ends at its
+target is taken to need all its steps: that is the most it can take.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ _NO_COST: dict[str, Any] = {
     "discard_steps": True,
     "record_every": True,
     "validate_every": True,
+    "validate_steps": True,
+    "target": True,
     "optimizer": _RATES,
 }
 """Settings that a step's time hardly depends on."""
