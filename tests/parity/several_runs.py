@@ -28,16 +28,22 @@ def start(
     """Do all of these runs in one launch; return what each of them recorded and last saved."""
     configs = [_config(raw, workers, controller) for raw in settings]
     folders = [Store(results).open_run(config) for config in configs]
+    launch(folders)
+    return [recorded(folder) for folder in folders]
+
+
+def launch(folders: Sequence[RunFolder]) -> None:
+    """Do, or go on with, the runs of these folders in one launch."""
+    config = folders[0].read_config()
     argv = [sys.executable, "-m", "tests.parity.several_runs", *(str(folder.path) for folder in folders)]
     done = subprocess.run(
-        command(configs[0], argv, Start(workers, Machine())),
+        command(config, argv, Start(config.workers, Machine())),
         env=environment(),
         capture_output=True,
         text=True,
         timeout=180,
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    return [recorded(folder) for folder in folders]
 
 
 def _config(raw: Mapping[str, Any], workers: int, controller: str) -> RunConfig:

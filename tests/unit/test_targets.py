@@ -199,7 +199,7 @@ def test_misses_and_divergence_count_as_such_and_are_said() -> None:
         fastest = math.isclose(rate, best(batch, 4 * B_CRIT))
         if batch == 8 or (batch == 16 and fastest and seed == 0):
             status = "completed" if batch == 8 else "diverged"
-            run = made("torch", batch, rate, seed, math.inf, status=status, steps=BUDGET if batch == 8 else 3)
+            run = made("torch", batch, rate, seed, math.inf, status=status)
         runs.append(run)
     batches, fits = targets.answers(runs)
     rows = {row["global_batch"]: row for row in batches.rows}
@@ -242,7 +242,7 @@ def test_time_to_target_is_steps_times_batch_over_measured_throughput() -> None:
     assert rows == pytest.approx({8: 800 * 8 / 100, 32: 220 * 32 / 200, 128: 160 * 128 / 220})
     assert any("is that of batch 32 of 3 timed" in sentence for sentence in answer.sentences)
     virtual = [made("torch", b, 0.1, s, 100, virtual_workers=2, **timed(b, 9.0)) for b in (8, 32) for s in range(3)]
-    assert all(row["seconds_to_target"] is None for row in targets.answers(virtual)[0].rows)
+    assert all("seconds_to_target" not in row for row in targets.answers(virtual)[0].rows)
 
 
 def test_runs_without_a_target_or_with_one_batch_ask_nothing() -> None:
@@ -263,7 +263,7 @@ def test_the_figure_has_a_panel_for_whatever_was_measured() -> None:
     assert plain is not None and timed is not None
     titles = [[axes.get_title(loc="left") for axes in figure.axes] for figure in (plain(), timed())]
     assert titles[0] == ["PyTorch: steps to target", "PyTorch: best learning rate"]
-    assert titles[1] == [*titles[0], "Throughput", "PyTorch: time to target"]
+    assert titles[1] == [titles[0][0], "Throughput", "PyTorch: time to target", titles[0][1]]
 
 
 def plan(total: int, **changes: Any) -> Plan:

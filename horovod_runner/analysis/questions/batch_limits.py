@@ -64,7 +64,7 @@ class Limits:
     """What the trials of one arm say. `chosen` are places in the rates of each batch; steps are medians over seeds.
 
     `drawn` and `drawn_fit` are the same of every resample, shape (resamples, batches) and (resamples,); `perfect` and
-    `plateau` are places in the batches, None where the trials hold none.
+    `plateau` are places in the batches, None where the trials hold none; below three seeds no plateau can be told.
     """
 
     trials: Trials
@@ -126,7 +126,7 @@ def limits(trials: Trials, resolution: Sequence[float]) -> Limits:
         fit(batches, whole),
         fit(batches, drawn),
         perfect_scaling_end(batches, whole),
-        plateau_start(whole, drawn, resolution),
+        plateau_start(whole, drawn, resolution) if seeds >= FEWEST_SAMPLES else None,
     )
 
 
@@ -162,15 +162,16 @@ def fit(batches: ArrayLike, steps: ArrayLike) -> Fit:
     logs = np.asarray(steps, dtype=float).reshape(-1, len(size))
     known = np.isfinite(logs)
     logs = np.log(np.where(known, logs, 1.0))
-    edges = np.array([size[0] - math.log(BEYOND), size[-1] + math.log(BEYOND)])
-    grid = np.broadcast_to(np.linspace(*edges, COARSE), (len(logs), COARSE))
+    first, last = float(size[0]) - math.log(BEYOND), float(size[-1]) + math.log(BEYOND)
+    grid = np.broadcast_to(np.linspace(first, last, COARSE), (len(logs), COARSE))
     place = _least(grid, logs, size, known)
     low, high = place <= grid[:, 0], place >= grid[:, -1]
     step = grid[0, 1] - grid[0, 0]
     place = _least(place[:, None] + np.linspace(-step, step, FINE), logs, size, known)
     offset, rms = _residuals(place[:, None], logs, size, known)
     few = known.sum(axis=1) < FEWEST_BATCHES
-    s_min = np.where(few, np.nan, np.where(high, 0.0, np.exp(offset[:, 0])))
+    level = np.where(low, (logs * known).sum(axis=1) / np.maximum(1, known.sum(axis=1)), offset[:, 0])
+    s_min = np.where(few, np.nan, np.where(high, 0.0, np.exp(level)))
     b_crit = np.where(few, np.nan, np.where(high, np.inf, np.where(low, 0.0, np.exp(place))))
     shape = np.asarray(steps).shape[:-1]
     return Fit(s_min.reshape(shape), b_crit.reshape(shape), np.where(few, np.nan, rms[:, 0]).reshape(shape))
@@ -213,8 +214,7 @@ def plateau_start(steps: Array, drawn: Array, resolution: Sequence[float]) -> in
 
     It is the smallest batch from which on no batch up to that of the fewest steps takes distinguishably more than
     these: the 95 % interval of their ratio over resampled seeds includes 1, or the two differ by no more than steps
-    between validations. None where that is the largest batch itself (a larger one might do with fewer still), or seeds
-    are too few.
+    between validations. None where that is the largest batch itself: a larger one might do with fewer still.
     """
     if drawn.shape[1] == 0 or not np.isfinite(steps).any():
         return None

@@ -27,7 +27,7 @@ Panel = Callable[["Axes"], "Axes"]
 
 
 def figure(batches: pandas.DataFrame, fits: pandas.DataFrame, speeds: pandas.DataFrame) -> Figure:
-    """Return all panels: steps to target, images a second where they were measured, best rates, and times to target."""
+    """Return all panels: steps to target, images a second and times where they were measured, and best rates."""
     drawn = list(_panels(batches, fits, speeds))
     made, axes = plots.sheet(len(drawn))
     for place, panel in zip(axes, drawn, strict=True):
@@ -36,15 +36,15 @@ def figure(batches: pandas.DataFrame, fits: pandas.DataFrame, speeds: pandas.Dat
 
 
 def _panels(batches: pandas.DataFrame, fits: pandas.DataFrame, speeds: pandas.DataFrame) -> Iterator[Panel]:
-    frameworks = list(dict.fromkeys(batches["framework"]))
+    frameworks, optimizers = (list(dict.fromkeys(batches[name])) for name in ("framework", "optimizer"))
     for framework in frameworks:
-        yield partial(steps, _of(batches, framework), _of(fits, framework), list(dict.fromkeys(batches["optimizer"])))
-    for framework in frameworks:
-        yield partial(rates, _of(batches, framework), list(dict.fromkeys(batches["optimizer"])))
+        yield partial(steps, _of(batches, framework), _of(fits, framework), optimizers)
     if len(speeds):
         yield partial(throughput, speeds)
         for framework in (name for name in frameworks if _of(batches, name)["seconds_to_target"].notna().any()):
-            yield partial(seconds, _of(batches, framework), list(dict.fromkeys(batches["optimizer"])))
+            yield partial(seconds, _of(batches, framework), optimizers)
+    for framework in frameworks:
+        yield partial(rates, _of(batches, framework), optimizers)
 
 
 def _of(table: pandas.DataFrame, framework: str) -> pandas.DataFrame:
@@ -65,9 +65,7 @@ def steps(batches: pandas.DataFrame, fits: pandas.DataFrame, optimizers: Sequenc
             _law(axes, rows, law, look["color"])
     _guide(axes, batches, "steps_to_target", -1.0)
     titled(axes, f"{framework_name(batches['framework'].iloc[0])}: steps to target", "global batch", "steps")
-    return _logarithmic(
-        axes, batches, ends, "dotted: steps halve as the batch doubles", "vertical mark: B_crit of the fit"
-    )
+    return _logarithmic(axes, batches, ends, "dotted: perfect scaling", "mark: B_crit of the fit")
 
 
 def rates(batches: pandas.DataFrame, optimizers: Sequence[str], axes: Axes) -> Axes:

@@ -83,7 +83,7 @@ def _protocol(study: Study) -> Iterator[str]:
 
 def _told_of_times(study: Study) -> Iterator[str]:
     """Yield the batch of the least time to target, or that times were not measured."""
-    rows = [row for row in batch_rows(study) if row["seconds_to_target"] is not None]
+    rows = [row for row in batch_rows(study) if row.get("seconds_to_target") is not None]
     if not rows:
         yield "Times were not measured: no run was timed by itself with real workers. Steps are all that this tells."
         return
@@ -135,12 +135,17 @@ def _told_of_limits(arm: Arm) -> str:
         law = f"S_min {words.with_bounds(s_min(arm))} steps, B_crit {words.with_bounds(bend)}{out}"
     perfect = None if made.perfect is None else batches[made.perfect]
     scaling = f"; perfect scaling to {perfect:,}" if perfect is not None and made.perfect else "; no perfect scaling"
-    useful = (
-        f"; maximum useful batch {batches[made.plateau]:,}"
-        if made.plateau is not None
-        else f"; no plateau up to {batches[-1]:,}"
-    )
-    return f"{_who(arm)}: {law}{scaling}{useful} ({words.count(len(arm.trials.seeds), 'seed')})."
+    return f"{_who(arm)}: {law}{scaling}{_useful(arm)} ({words.count(len(arm.trials.seeds), 'seed')})."
+
+
+def _useful(arm: Arm) -> str:
+    """Return the maximum useful batch in words, or why there is none."""
+    batches, plateau = arm.trials.batches, arm.limits.plateau
+    if len(arm.trials.seeds) < FEWEST_SAMPLES:
+        return "; too few seeds to tell a plateau"
+    if plateau is None:
+        return f"; no plateau up to batch {batches[-1]:,}"
+    return f"; maximum useful batch {batches[plateau]:,}"
 
 
 def _told_of_momentum(study: Study) -> Iterator[str]:
@@ -187,7 +192,9 @@ def _told_of_frameworks(study: Study) -> Iterator[str]:
             if apart
             else "no difference between the frameworks is shown"
         )
+        same = one.trials.seeds == other.trials.seeds
+        paired = f"paired by {words.count(len(one.trials.seeds), 'seed')}" if same else "of different seeds"
         yield (
-            f"{one.name}: {verdict}; {names}, paired by {words.count(len(one.trials.seeds), 'seed')}: steps to target"
-            f" {words.with_bounds(steps)} (geometric mean over batches), B_crit {words.with_bounds(bend)}."
+            f"{one.name}: {verdict}; {names}, {paired}: steps to target {words.with_bounds(steps)} (geometric mean"
+            f" over batches), B_crit {words.with_bounds(bend)}."
         )

@@ -54,7 +54,7 @@ def _model(run: Run) -> list[Any]:
 
 
 def batch_rows(study: Study) -> list[dict[str, Any]]:
-    """Return a flat row a framework, optimizer and batch: the best rate, its steps and seconds to target."""
+    """Return a flat row a framework, optimizer and batch: the best rate, its steps, and times if there are any."""
     return [_batch_row(study, arm, place) for arm in study.arms for place in range(len(arm.trials.batches))]
 
 
@@ -75,6 +75,8 @@ def _batch_row(study: Study, arm: Arm, place: int) -> dict[str, Any]:
         "seeds": len(arm.trials.seeds),
         "regime": arm.limits.regime(place),
     }
+    if not study.speeds:
+        return row
     speed = study.speeds.get((arm.framework, batch))
     taken = ratio(times(steps, batch), speed) if speed and reached else None
     return row | bounds("images_per_second", speed) | _finite(bounds("seconds_to_target", taken))
