@@ -53,6 +53,11 @@ class Finished:
         return self.result.status == "completed" and self.result.step_seconds is not None
 
     @property
+    def stopped(self) -> bool:
+        """Whether it ended at its target, which may be amid an epoch."""
+        return self.config.target.stop and self.result.steps_to_target is not None
+
+    @property
     def step_seconds(self) -> float:
         """Seconds of a step; 0 where none was timed."""
         return self.result.step_seconds.median if self.result.step_seconds else 0.0
@@ -128,7 +133,9 @@ def _told(runs: Sequence[Finished], key: Callable[[RunConfig], str]) -> dict[str
 
 def _summary(runs: Sequence[Finished]) -> _Told:
     examples = [
-        r.result.steps * r.result.global_batch / r.result.epochs for r in runs if r.config.epochs and r.result.epochs
+        r.result.steps * r.result.global_batch / r.result.epochs
+        for r in runs
+        if r.config.epochs and r.result.epochs and not r.stopped
     ]
     return _Told(
         image_seconds=statistics.median(run.step_seconds / (run.config.local_batch or 1) for run in runs),
