@@ -111,11 +111,17 @@ def _result(config: RunConfig, steps: Sequence[record.StepRecord]) -> record.Run
     ends = steps[STEPS_PER_EPOCH - 1 :: STEPS_PER_EPOCH]
     timed = [step.worker_seconds for step in steps[WARM_UP:]]
     epochs = [[s.train_loss for s in steps if s.epoch == end.epoch] for end in ends]
-    shared = set(record.RunResult.model_fields) & set(type(config).model_fields) - {"epochs", "steps", "threads"}
+    shared = set(record.RunResult.model_fields) & set(type(config).model_fields) - {
+        "epochs",
+        "steps",
+        "threads",
+        "target",
+    }
     return record.RunResult(
         run_id=config.run_id,
         status="completed",
         **{name: getattr(config, name) for name in shared},
+        target=config.target.metric,
         epochs=len(ends),
         steps=len(steps),
         images_per_second=record.Interval(**stats.throughput(timed, config.global_batch or 1)._asdict()),
