@@ -126,7 +126,7 @@ def _steps(config: RunConfig) -> Iterator[StepRecord]:
 def _result(config: RunConfig, steps: Sequence[StepRecord]) -> RunResult:
     timed = [step.worker_seconds for step in steps[WARM_UP:]]
     ends = [step for step in steps if step.val_loss is not None]
-    shared = set(RunResult.model_fields) & set(type(config).model_fields) - {"epochs", "steps", "threads"}
+    shared = set(RunResult.model_fields) & set(type(config).model_fields) - {"epochs", "steps", "threads", "target"}
     return RunResult(
         run_id=config.run_id,
         status="completed",
