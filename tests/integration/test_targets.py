@@ -21,7 +21,7 @@ JOB: dict[str, Any] = {
     "global_batch": 16,
     "threads": 1,
 }
-JOB |= {"data": {"name": "digits", "image_size": 16}, "optimizer": {"learning_rate": 0.02}, "steps": 60}
+JOB |= {"data": {"name": "digits", "image_size": 16}, "optimizer": {"learning_rate": 0.02}, "steps": 42}
 JOB |= {"validate_steps": 6, "checkpoint": {"every": 7, "keep": 99}}
 WORKERS = {"tensorflow": 1, "torch": 2}  # TensorFlow traces every run anew, on each worker
 
@@ -51,11 +51,11 @@ def test_a_run_stops_where_one_without_a_stop_reports_the_target(framework: str,
     whole, stopped = sorted(Store(results).finished(), key=lambda folder: -folder.read_result().steps)
     reported, result = whole.read_result(), stopped.read_result()
 
-    assert reported.steps == 60 and reported.val_metric is not None and reported.target == TARGET
-    assert reported.validated_steps == tuple(range(6, 61, 6)) and len(reported.val_loss) == 10
+    assert reported.steps == 42 and reported.val_metric is not None and reported.target == TARGET
+    assert reported.validated_steps == tuple(range(6, 43, 6)) and len(reported.val_loss) == 7
     by_step = dict(zip(reported.validated_steps, reported.val_metric.values, strict=True))
     assert reported.steps_to_target == next(step for step, metric in by_step.items() if metric >= TARGET)
-    assert 6 < reported.steps_to_target < 60, "the target is no test of where a run stops"
+    assert 6 < reported.steps_to_target < 42, "the target is no test of where a run stops"
 
     assert result.status == "completed" and result.steps == result.steps_to_target == reported.steps_to_target
     assert losses(stopped) == losses(whole)[: result.steps]

@@ -95,7 +95,7 @@ class Limits:
             return None
         if self.plateau is not None and place >= self.plateau:
             return "maximal data parallelism"
-        if self.perfect is not None and place <= self.perfect:
+        if self.perfect and place <= self.perfect:  # that the smallest batch is as good as itself says nothing
             return "perfect scaling"
         return "diminishing returns"
 
