@@ -103,8 +103,8 @@ def _require_tuned_here(machine: Machine, file: Path) -> None:
     here = fingerprint()
     if machine.tuned_on is not None and machine.tuned_on != here:
         raise UserError(
-            f"{file}: tuned_on: the settings were found on another kind of machine ({machine.tuned_on}; this one is {here});"
-            " run horovod-runner tune here, or remove settings"
+            f"{file}: tuned_on: the settings were found on another kind of machine ({machine.tuned_on}; this one is"
+            f" {here}); run horovod-runner tune here, or remove settings"
         )
 
 
