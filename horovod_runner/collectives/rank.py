@@ -105,7 +105,7 @@ def sums_are_right(reducer: Reducer, arrays: Sequence[np.ndarray], case: Case) -
     """
     for tensor, array in enumerate(arrays):
         fill(array, [reducer.group.rank], tensor)
-    if os.environ.get(SPOILED) == str(reducer.rank):
+    if os.environ.get(SPOILED) == str(reducer.group.rank):
         arrays[0][0] += 1
     reducer.load(arrays, case.key)
     reducer.reduce()
