@@ -179,12 +179,14 @@ class MultiStep(AsTheyAppear):
 
         def finish() -> None:
             self.updated[name].grad = hvd.synchronize(handle)
+            self.parameters[name].grad = None  # was sent, and its memory serves what arrives
 
         return finish
 
     def publish(self) -> None:
         """Start to gather the parameters, those of the first layers first."""
         for name, own in self.updated.items():
+            own.grad = None
             self._arriving[name] = hvd.allgather_async(own, name=f"whole.{name}")
 
     def _before_layer(self, names: Sequence[str], *_: Any) -> None:
