@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from horovod_runner.analysis.strategies import Comparison, Way
 
 NOTHING = "–"
+UNTIMED = "not timed"
 SHARED = "*"
 TRACED = " †"
 LEFT = ("framework", "strategy")
@@ -37,14 +38,19 @@ MEANS = {
     " Overlapped: 1 less exposed over the time in which something is copied or reduced, by the timeline; below zero,"
     " waiting, agreeing and sharing cores cost more than the reduction itself takes."
     f"{TRACED}: all its runs wrote a timeline, which slows them down where cores are shared.",
+    "untimed": f"{UNTIMED.capitalize()}: runs that were done several at once share cores, and their speed means nothing.",
 }
 OF_WAYS = "exposed"  # what is said only where ways of reducing stand side by side
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/\\-])/(?:[^\s'\",;:=()]+)")
 
 
-def meanings(*, ways: bool) -> list[str]:
-    """Return what the figures mean, a sentence or more each; `ways`: whether ways of reducing are compared."""
-    return [text for name, text in MEANS.items() if ways or name != OF_WAYS]
+def meanings(*, ways: bool, untimed: bool) -> list[str]:
+    """Return what the figures mean, a sentence or more each.
+
+    `ways`: whether ways of reducing are compared; `untimed`: whether runs were not timed.
+    """
+    told = {OF_WAYS: ways, "untimed": untimed}
+    return [text for name, text in MEANS.items() if told.get(name, True)]
 
 
 def amount(value: float | None) -> str:
@@ -84,6 +90,12 @@ def bounds(interval: Bounded | None) -> str:
 def with_bounds(interval: Bounded | None) -> str:
     """Return the mean and its interval."""
     return NOTHING if interval is None else f"{amount(interval.mean)} {bounds(interval)}"
+
+
+def speed(cell: Cell) -> str:
+    """Return a cell's images a second, or that its runs were not timed."""
+    known = cell.images_per_second
+    return UNTIMED if cell.untimed else amount(known.mean if known else None)
 
 
 def workers(cell: Cell) -> str:
