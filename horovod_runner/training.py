@@ -50,7 +50,7 @@ class Training:
     ) -> None:
         self.config, self.folder, self.world, self.say, self._load = config, folder, world, say, load
         self.leads = world.rank == 0
-        self.threads = threads_for(world, config.threads)
+        self.threads, self.at_once = threads_for(world, config.threads), world.at_once
         self.began = time.perf_counter()
         self.checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep)
         self.data = open_dataset(config.data, config.job.task, config.seed)
@@ -82,6 +82,8 @@ class Training:
     def _train(self) -> RunResult:
         plan, recorder = self._prepare()
         if self.leads:
+            if plan.first_step:  # steps that shared the machine stay untimed when the others did not
+                self.at_once = max(self.at_once, provenance.at_once_before(self.folder.provenance_file))
             origin = provenance.describe(self.world, self.threads)
             write_json(self.folder.provenance_file, {**origin, "planned_steps": plan.total_steps})
         batches = self.batches()
@@ -229,7 +231,7 @@ class Training:
             wall_seconds=time.perf_counter() - self.began,
             peak_memory_bytes=int(everyone[:, 0].max()),
             threads=self.threads,
-            at_once=self.world.at_once,
+            at_once=self.at_once,
             skipped_examples=int(everyone[:, 1].sum()),
             error=None if error is None else str(error),
         )

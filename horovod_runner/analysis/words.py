@@ -38,7 +38,7 @@ MEANS = {
     " Overlapped: 1 less exposed over the time in which something is copied or reduced, by the timeline; below zero,"
     " waiting, agreeing and sharing cores cost more than the reduction itself takes."
     f"{TRACED}: all its runs wrote a timeline, which slows them down where cores are shared.",
-    "untimed": f"{UNTIMED.capitalize()}: runs that were done several at once share cores, and their speed means nothing.",
+    "untimed": f"{UNTIMED.capitalize()}: runs that were done several at once shared cores; their speed means nothing.",
 }
 OF_WAYS = "exposed"  # what is said only where ways of reducing stand side by side
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/\\-])/(?:[^\s'\",;:=()]+)")
