@@ -14,6 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
+from horovod_runner.config import decode
+from horovod_runner.launching.machine import Machine
+from horovod_runner.matrix.lanes import Lanes
+from horovod_runner.matrix.sharing import needs
 from horovod_runner.store import Store
 from tests.conftest import ROOT, bench, losses, plain_environment, run
 
@@ -104,3 +108,17 @@ def test_a_runner_that_is_ended_leaves_no_lane(end: signal.Signals, results: Pat
     _, alive = psutil.wait_procs(lanes, timeout=10)
     assert lanes and not alive
     assert not [folder for folder in Store(results).finished() if folder.read_result().status == "failed"]
+
+
+def test_a_run_that_shows_no_progress_is_given_up_with_its_process(tmp_path: Path) -> None:
+    config = decode({**BASE, "framework": "torch", "steps": 1_000_000, "width": 64}, "test")
+    folder = Store(tmp_path).open_run(config)
+    with Lanes(1, Machine(silence_minutes=0.005)) as lanes:  # nobody has imported a framework within 0.3 s
+        (lane,) = lanes
+        lane.give(needs(config), folder)
+        process = psutil.Process().children()[-1]
+        while not (told := lanes.ended([lane], 0.5)):
+            assert process.is_running()
+        assert not process.is_running()
+    ((_, ended),) = told
+    assert ended.given_up == "it showed no progress for 0.005 minutes (silence_minutes of the machine file)"

@@ -90,3 +90,18 @@ def test_two_backends_are_kept_and_a_third_replaces_the_one_that_rested_longest(
         assert len(build.built) == built
     gc.collect()
     assert sum(backend() is not None for backend in build.built) == 2
+
+
+def test_steps_that_shared_the_machine_stay_untimed_when_the_rest_did_not(tmp_path: Path) -> None:
+    config = decode({**SMALL, "framework": "torch", "steps": 16}, "test")
+    folder = Store(tmp_path).open_run(config)
+
+    def interrupted(line: str) -> None:
+        if line.startswith("epoch"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Training(config, folder, World(local_size=2), interrupted).run()
+    result = Training(config, folder, World(), lambda line: None).run()
+    assert result.status == "completed" and len(recorded(folder).losses) == 16
+    assert result.at_once == 2 and result.images_per_second is None
