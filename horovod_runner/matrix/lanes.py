@@ -32,23 +32,16 @@ class Lane:
 
     def give(self, run: Needs, folder: RunFolder) -> None:
         """Have a run done whose folder is there."""
-        if self._process is None or self._process.poll() is not None or not self.suits(run):
+        serves = self.last is not None and self.last.process == run.process
+        if self._process is None or self._process.poll() is not None or not serves:
             self.close()
-            self._process = self._alive.enter_context(self._started())
+            argv = [sys.executable, "-m", "horovod_runner.lane", str(self._at_once)]
+            variables = environment(self._machine) | {LOGGED: "1"}
+            self._process = self._alive.enter_context(conversing(argv, variables))
         self.last, self._patience = run, Patience(self._machine, folder)
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has just died: there will be no answer
             self._process.stdin.write(f"{folder.path}\n".encode())
-
-    def suits(self, run: Needs) -> bool:
-        """Whether its process can do a run."""
-        return self.last is not None and self.last.process == run.process
-
-    @contextlib.contextmanager
-    def _started(self) -> Iterator[subprocess.Popen[bytes]]:
-        argv = [sys.executable, "-m", "horovod_runner.lane", str(self._at_once)]
-        with conversing(argv, environment(self._machine) | {LOGGED: "1"}) as process:
-            yield process
 
     @property
     def answers(self) -> Any:
