@@ -255,7 +255,7 @@ def group_rows(groups: Sequence[Group]) -> list[dict[str, str]]:
 def _group_row(group: Group, cell: Cell, keys: Sequence[str]) -> dict[str, str]:
     row = {"workload": job(group.workload), "framework": cell.framework, "workers": workers(cell)}
     row |= {"batch": str(cell.global_batch)} | {key: entry(group.distinct.get(key)) for key in keys}
-    row |= {"images/s": with_bounds(cell.images_per_second)}
+    row |= {"images/s": UNTIMED if cell.untimed else with_bounds(cell.images_per_second)}
     row |= {"train loss": loss(cell.mean("final_train_loss")), "val loss": loss(cell.mean("final_val_loss"))}
     return row | {"val metric": loss(cell.mean("final_val_metric")), "status": cell.status}
 
