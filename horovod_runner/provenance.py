@@ -44,8 +44,16 @@ def describe(world: World, threads: int) -> dict[str, Any]:
             "hosts": -(-world.size // world.local_size),
         },
         "threads": threads,
+        "at_once": world.at_once,
         "environment": {name: value for name, value in sorted(os.environ.items()) if _telling(name)},
     }
+
+
+def at_once_before(file: Path) -> int:
+    """Return how many runs were done at once when a run was started last, from what `describe` said of that."""
+    if not file.exists():
+        return 1
+    return int(json.loads(file.read_text()).get("at_once", 1))
 
 
 def remember_command() -> None:

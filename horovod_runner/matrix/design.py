@@ -51,6 +51,7 @@ class Experiment(_Part):
     axes: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     scaling: Literal["weak", "strong"] = "weak"
     repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
+    at_once: Annotated[int, Field(ge=1, le=4096)] = 1  # runs of one worker that share the machine, untimed
     exclude: Annotated[tuple[Exclusion, ...], Field(strict=False)] = ()
     smoke: Smoke = Smoke()
 
