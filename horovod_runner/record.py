@@ -115,6 +115,7 @@ class RunResult(Record):
     `timed_steps` of the recorded steps carry the throughput; the first `discarded_steps` were kept out of it.
     `worker_seconds` are the mean seconds of every worker's timed steps, by rank (empty in results of before), and
     `ready_seconds` those until its first gradient was handed to the reduction. `timeline` is None without one.
+    `at_once` runs were done on the machine at a time: where it is more than one, nothing of this was measured.
 
     `val_loss` and `val_metric` have one value a validation, of which `validated_steps` and `validated_epochs` are the
     step and the epoch (empty in results of before). `target` is the validation metric that the run was to reach, and
@@ -152,6 +153,7 @@ class RunResult(Record):
     discarded_steps: int = 0
     data_wait_fraction: float | None = None
     threads: int | None = None
+    at_once: int = 1
     skipped_examples: int = 0
     validated_steps: tuple[int, ...] = ()
     validated_epochs: tuple[int, ...] = ()
