@@ -6,6 +6,7 @@ optimizer. An optimizer has its colour and marker; a framework has its panel.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 LOOKS = tuple(zip((INK, *OTHER_COLOURS, "#e69f00", "#0072b2"), ("o", "s", "^", "D", "v", "P"), strict=True))
 APART = 0.04  # of its place: so far arms' points stand apart, so that intervals do not cover each other
+LEAST_SPAN = 4.0  # from the bottom of an axis to its top: two numbers stand on it, and little looks little
 Panel = Callable[["Axes"], "Axes"]
 
 
@@ -169,6 +171,9 @@ def _logarithmic(axes: Axes, batches: pandas.DataFrame, ends: Sequence[End], *ke
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_locator(NullLocator())
+    low, high = axes.get_ylim()
+    wider = math.sqrt(max(1.0, LEAST_SPAN / (high / low)))
+    axes.set_ylim(low / wider, high * wider)
     axes.set_xscale("log", base=2)
     sizes = sorted({int(size) for size in batches["global_batch"]})
     axes.set_xticks(sizes[:: -(-len(sizes) // 8)])
