@@ -90,7 +90,7 @@ def resampled(
     `samples` has the shape (..., seeds); `of_means` takes means of the shape (draws, ...) and returns (draws,). A draw
     takes the same seeds for every entry, which share them. The percentiles are expanded, since a bootstrap of few
     samples is too narrow (Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69,
-    2015, section 4.1): at five seeds they nearly are the extremes. No bounds below three seeds.
+    2015): at five seeds they nearly are the extremes. No bounds below three seeds.
     """
     count = samples.shape[-1]
     figure = float(of_means(samples.mean(axis=-1)[None])[0])

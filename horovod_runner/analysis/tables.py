@@ -174,7 +174,7 @@ def _identity(run: Run) -> dict[str, Any]:
 
 def _epoch_rows(run: Run) -> Iterator[dict[str, Any]]:
     result, metric = run.result, run.result.val_metric
-    validated = validated_epochs(run)
+    validated = _validated_epochs(run)
     val_loss = dict(zip(validated, result.val_loss, strict=False))
     val_metric = dict(zip(validated, metric.values if metric else (), strict=False))
     for epoch, loss in enumerate(result.train_loss, start=1):
@@ -182,7 +182,7 @@ def _epoch_rows(run: Run) -> Iterator[dict[str, Any]]:
         yield _identity(run) | figures | {"epoch": epoch, "metric": metric.name if metric else None}
 
 
-def validated_epochs(run: Run) -> list[int]:
+def _validated_epochs(run: Run) -> list[int]:
     """Return the epochs that the validation figures belong to: every one, or every so many and the last."""
     last, every = len(run.result.train_loss), run.config.get("validate_every") or 1
     if len(run.result.val_loss) == last:

@@ -124,13 +124,14 @@ def _check_names(experiment: Experiment, mistakes: Mistakes) -> None:
 
 
 _FILE_NAME = {"experiment": "is the file's name; rename the file", "repeat": "is counted; write repeats beside base"}
+_NO_ARM = "makes no arm; make it an axis"
 _OF_AN_ARM = {ARM: "is the name of an arm; write arms beside base, and a name for each"}
 _ELSEWHERE = {
     "axes": {**_FILE_NAME, **_OF_AN_ARM},
     "arms": {
         **_FILE_NAME,
         **_OF_AN_ARM,
-        "framework": "makes no arm; make it an axis",
+        "framework": _NO_ARM,
         "seed": "makes no arm; make it an axis",
     },
     "base": {**_FILE_NAME, **_OF_AN_ARM, "scaling": "stands beside base; move it there, or make it an axis"},
@@ -138,7 +139,7 @@ _ELSEWHERE = {
 
 
 def _check_arms(experiment: Experiment, mistakes: Mistakes) -> None:
-    """Add the settings of arms that mean nothing or are given twice, and the arms of the smoke variant that are none."""
+    """Add the settings of arms that mean nothing or are given twice, and the smoke variant's arms that are none."""
     if len(experiment.arms) == 1:
         mistakes.add(("arms",), "arms: there is only one, and nothing to compare it with; add another, or remove it")
     for name, arm in experiment.arms.items():

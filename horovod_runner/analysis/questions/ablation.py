@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 BOTH = "both"
 BASE = "base"
+Finals = Mapping[str, Mapping[str, Mapping[int, float]]]
+"""The final metric by framework, arm (the base first) and seed."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def effects(
 ) -> list[Effect]:
     """Return every arm's effect by framework, and in all frameworks together.
 
-    `finals`: the final metric by framework, arm (the base first) and seed; `lost`: diverged runs by framework and arm.
+    `lost`: diverged runs by framework and arm.
     """
     tables = {name: dict(arms) for name, arms in finals.items()}
     if len(tables) > 1:

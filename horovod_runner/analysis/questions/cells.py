@@ -16,7 +16,7 @@ OF_A_SAMPLE = ("seed", "repeat")
 OF_A_BATCH = ("global_batch", "local_batch", "workers", "virtual_workers", "accumulate", "scaling")
 TOLD_FIRST = ("arm", "global_batch")  # of settings that go together, those that readers know best
 NO_MATTER = ("experiment", "threads", "discard_steps", "record_every")  # what cannot change how a run converges
-MOST_LAST = 5  # validations whose median is a run's final figure (Goyal et al. 2017, section 5.1)
+MOST_LAST = 5  # validations whose median is a run's final figure (Goyal et al. 2017)
 LEAST_STEP = 1e-4  # steps between a metric's values below this are no validation example's
 
 
@@ -43,9 +43,9 @@ def _telling(kept: Sequence[dict[str, Any]]) -> list[str]:
     keys = {key for settings in kept for key in settings}
     told: list[str] = []
     for key in sorted(keys, key=lambda key: (key not in TOLD_FIRST, key)):
-        if len({json.dumps(settings.get(key)) for settings in kept}) > 1:
-            if not any(_determines(kept, known, key) for known in told):
-                told.append(key)
+        varies = len({json.dumps(settings.get(key)) for settings in kept}) > 1
+        if varies and not any(_determines(kept, known, key) for known in told):
+            told.append(key)
     return told
 
 
@@ -136,7 +136,7 @@ def final_loss(run: Run) -> float | None:
 
 def steps_to_target(run: Run) -> float | None:
     """Return the first step at which the run reached its target; None where it never did, or had none."""
-    steps = getattr(run.result, "steps_to_target", None)
+    steps: int | None = getattr(run.result, "steps_to_target", None)
     return None if steps is None else float(steps)
 
 

@@ -107,7 +107,7 @@ def _answer(
     named = {"val_metric": f"final {final.metric.replace('_', ' ')}", "val_loss": "last validation loss"}
     named["steps_to_target"] = "steps to target"
     sentences = [sentence for one in known for sentence in _told(one, frameworks, named[one.figure], margins)]
-    sentences += list(_stated(asked, runs)) + [final.told + _lost(compared, frameworks)]
+    sentences += [*_stated(asked, runs), final.told + _lost(compared, frameworks)]
     return Answer(
         name="-".join(("frameworks", *map(words.file_part, names))),
         title=", ".join(("Does the framework matter?", *map(words.job, names))),

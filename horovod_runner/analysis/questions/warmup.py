@@ -19,7 +19,7 @@ from horovod_runner.analysis.questions import cells as of
 from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.stats import Interval
 from horovod_runner.analysis.summary import bounds
-from horovod_runner.analysis.tables import validated_epochs
+from horovod_runner.analysis.tables import epoch_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -203,17 +203,12 @@ def _verdict(gain: Interval | None, step: float) -> str:
 
 
 def _draw(runs: Sequence[Run], metric: str) -> Figure:
-    import pandas
-
     from horovod_runner.analysis.questions.warmup_plots import curves
 
-    drawn = [run for run in runs if run.completed and of.validations(run)]
-    table = pandas.DataFrame(
-        [
-            {**_place(run)._asdict(), "warmup": _warmup(run), "epoch": epoch, "value": value}
-            for run in drawn
-            for epoch, value in zip(validated_epochs(run), of.validations(run), strict=False)
-        ]
-    )
+    table = epoch_table([run for run in runs if run.completed]).dropna(subset=["val_metric"])
+    by_id = {run.result.run_id: run for run in runs}
+    table["rule"] = [_place(by_id[name]).rule for name in table["run_id"]]
+    table["warmup"] = [_warmup(by_id[name]) for name in table["run_id"]]
+    table = table.rename(columns={"global_batch": "batch", "val_metric": "value"})
     lost = {place: of.diverged(cell) for place, cell in of.cells(runs, lambda run: _place(run)[1:]).items()}
     return curves(table, metric, lost)
