@@ -10,10 +10,12 @@ from horovod_runner import record
 from horovod_runner.analysis.runs import Run
 from horovod_runner.config import decode
 
+EPOCHS = 8
+
 
 def simulated(raw: dict[str, Any], metric: Sequence[float], status: record.Status = "completed", **changes: Any) -> Run:
     """Return a run with these validation metrics, one an epoch; `changes` replace fields of its result."""
-    config = decode({"framework": "torch", "experiment": "study", "epochs": max(1, len(metric))} | raw, "simulated")
+    config = decode({"framework": "torch", "experiment": "study", "epochs": EPOCHS} | raw, "simulated")
     losses = tuple(1.0 - value for value in metric)
     result = record.RunResult(
         run_id=config.run_id,
@@ -32,7 +34,7 @@ def simulated(raw: dict[str, Any], metric: Sequence[float], status: record.Statu
     return Run(folder, config.to_dict(), result.model_copy(update=changes), provenance)
 
 
-def risen(final: float, epochs: int = 8, start: float = 0.1) -> list[float]:
+def risen(final: float, epochs: int = EPOCHS, start: float = 0.1) -> list[float]:
     """Return metrics that rise from `start` and end at `final`, with the last quarter there."""
     rise = [start + (final - start) * min(1.0, (epoch + 1) / (0.6 * epochs)) for epoch in range(epochs)]
     return [round(value, 12) for value in rise]

@@ -83,8 +83,9 @@ def test_an_arm_can_be_excluded(tmp_path: Path) -> None:
 )
 def test_mistakes_are_named_with_their_line(tmp_path: Path, old: str, new: str, said: str) -> None:
     assert old in ARMED
+    file = written(tmp_path, ARMED.replace(old, new))
     with pytest.raises(UserError) as refused:
-        load_experiment(written(tmp_path, ARMED.replace(old, new)))
+        runs(load_experiment(file), file)
     assert f"armed.yaml{said}" in str(refused.value)
 
 

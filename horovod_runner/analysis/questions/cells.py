@@ -64,12 +64,10 @@ def _among(key: str, names: Iterable[str]) -> bool:
 
 def constant_within(runs: Sequence[Run], path: str) -> list[str]:
     """Return the settings that have one value among all runs of any one value of `path`: they go with it."""
-    seen: dict[str, set[tuple[Any, str]]] = defaultdict(set)
-    for run in runs:
-        for key, value in flat(run.config).items():
-            seen[key].add((setting(run, path), json.dumps(value)))
-    values = {setting(run, path) for run in runs}
-    return [key for key, pairs in seen.items() if len(pairs) <= len(values) == len({first for first, _ in pairs})]
+    settings = [(setting(run, path), flat(run.config)) for run in runs]
+    values = {value for value, _ in settings}
+    keys = {key for _, each in settings for key in each}
+    return [key for key in keys if len({(value, json.dumps(each.get(key))) for value, each in settings}) == len(values)]
 
 
 def setting(run: Run, path: str) -> Any:

@@ -142,7 +142,7 @@ def _shares(found: Sequence[Point], ways: Sequence[Way]) -> Iterator[str]:
 
 def _differences(found: Sequence[Point], ways: Sequence[Way]) -> Iterator[str]:
     """Yield weak less strong, and with less without warmup, on the most workers that both have, paired by seed."""
-    pairs = [(a, b) for a in ways for b in ways if _comparable(a, b)]
+    pairs = [(a, b) for a in ways for b in ways if _comparable(a, b, ways)]
     for framework in sorted({point.framework for point in found}):
         for first, second in pairs:
             both = [
@@ -158,11 +158,12 @@ def _differences(found: Sequence[Point], ways: Sequence[Way]) -> Iterator[str]:
                 yield _difference(framework, (first.told(ways), second.told(ways)), most, change)
 
 
-def _comparable(a: Way, b: Way) -> bool:
-    """Whether b is what a is set against: strong scaling, or the same without warmup."""
-    if a.scaling != b.scaling:
-        return a.scaling == WEAK and b.scaling == STRONG
-    return a.rule == b.rule and a.warmup > b.warmup == 0
+def _comparable(a: Way, b: Way, ways: Sequence[Way]) -> bool:
+    """Whether b is what a is set against: strong scaling with the same warmup, if there is, or no warmup."""
+    if a.scaling == b.scaling:
+        return a.rule == b.rule and a.warmup > b.warmup == 0
+    alike = [way for way in ways if way.scaling == STRONG and way.warmup == a.warmup]
+    return a.scaling == WEAK and b.scaling == STRONG and (b in alike or not alike)
 
 
 def _difference(framework: str, ways: tuple[str, str], workers: int, changes: NDArray[np.float64]) -> str:
