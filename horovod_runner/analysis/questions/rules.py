@@ -132,8 +132,8 @@ def _draw(found: Sequence[Gain], base: str, metric: str) -> Figure:
         )
         for gain in found
     ]
-    below = f"less {plots.rule_name(base)}, paired by seed, 95 % interval"
-    return forest([Panel(f"Final {metric.replace('_', ' ')}", below, lines)])
+    title = f"Final {metric.replace('_', ' ')} against {plots.rule_name(base)}"
+    return forest([Panel(title, "difference paired by seed, 95 % interval", lines)])
 
 
 def _who(framework: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from matplotlib.ticker import MaxNLocator
+
 from horovod_runner.analysis import plots
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ def curves(table: pandas.DataFrame, metric: str, lost: Mapping[tuple[str, int], 
     `table` has framework, rule, batch, warmup, epoch and value of completed runs; a curve is the mean over seeds, in a
     band from the least to the largest. `lost` are the diverged runs by rule and batch, which no curve shows.
     """
-    rules, batches = (sorted(set(table[name])) for name in ("rule", "batch"))
+    rules, batches = sorted(set(table["rule"]), key=lambda rule: (rule != "none", rule)), sorted(set(table["batch"]))
     places = [(rule, zoomed) for rule in rules for zoomed in (False, True)]
     figure, axes = grid(len(places), len(batches))
     for row, (rule, zoomed) in enumerate(places):
@@ -32,8 +34,8 @@ def curves(table: pandas.DataFrame, metric: str, lost: Mapping[tuple[str, int], 
             panel, rows = axes[row][column], table[(table["rule"] == rule) & (table["batch"] == batch)]
             _lines(rows, panel, table)
             gone = lost.get((rule, batch), 0)
-            note = f" ({gone} diverged)" if gone and not zoomed else ""
-            title = f"{'last epochs' if zoomed else plots.rule_name(rule)}, batch {batch:,}{note}"
+            note = f" ({gone} diverged)" if gone else ""
+            title = f"Batch {batch:,}, {plots.rule_name(rule)}{', last epochs' if zoomed else note}"
             plots.titled(panel, title, "epoch" if row == len(places) - 1 else "", "" if column else _named(metric))
             if zoomed and len(rows):
                 _zoom(rows, panel)
@@ -87,6 +89,7 @@ def _zoom(rows: pandas.DataFrame, axes: Axes) -> None:
     low, high = shown["value"].quantile(1 - SURE), shown["value"].max()
     room = max(high - low, 1e-3)
     axes.set_xlim(shown["epoch"].min(), last)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_ylim(low - 0.3 * room, high + 0.15 * room)
 
 
