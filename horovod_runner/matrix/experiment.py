@@ -124,17 +124,14 @@ def _check_names(experiment: Experiment, mistakes: Mistakes) -> None:
 
 
 _FILE_NAME = {"experiment": "is the file's name; rename the file", "repeat": "is counted; write repeats beside base"}
+_BESIDE = {"at_once": "is of the whole file; write it beside base"}
 _NO_ARM = "makes no arm; make it an axis"
 _OF_AN_ARM = {ARM: "is the name of an arm; write arms beside base, and a name for each"}
+_COMMON = {**_FILE_NAME, **_BESIDE, **_OF_AN_ARM}
 _ELSEWHERE = {
-    "axes": {**_FILE_NAME, **_OF_AN_ARM},
-    "arms": {
-        **_FILE_NAME,
-        **_OF_AN_ARM,
-        "framework": _NO_ARM,
-        "seed": "makes no arm; make it an axis",
-    },
-    "base": {**_FILE_NAME, **_OF_AN_ARM, "scaling": "stands beside base; move it there, or make it an axis"},
+    "axes": _COMMON,
+    "arms": {**_COMMON, "framework": _NO_ARM, "seed": _NO_ARM},
+    "base": {**_COMMON, "scaling": "stands beside base; move it there, or make it an axis"},
 }
 
 
