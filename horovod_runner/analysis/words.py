@@ -260,7 +260,7 @@ def _group_row(group: Group, cell: Cell, keys: Sequence[str]) -> dict[str, str]:
     return row | {"val metric": loss(cell.mean("final_val_metric")), "status": cell.status}
 
 
-def statuses(runs: Sequence[Run]) -> list[tuple[str, int]]:
+def statuses(runs: Sequence[Run]) -> Sequence[tuple[str, int]]:
     """Return (status, how many runs ended so), the most common first."""
     return Counter(run.result.status for run in runs).most_common()
 
