@@ -141,7 +141,11 @@ def _answer(names: Sequence[str], runs: Sequence[Run]) -> Answer:
     samples = {place: table for place, table in samples.items() if table}
     step, lost = of.resolution(runs) or 0.0, of.diverged(runs)
     failed = f" {words.count(lost, 'run')} of {len(runs)} diverged." if lost else " No run diverged."
-    sentences = (*map(_told, growths(samples)), *_doubt(samples, step), final.told + failed)
+    told = [_told(growth) for growth in growths(samples)]
+    grid = (
+        "A slope's interval knows the warmups that were tried alone: where every draw picks the same, it has no width."
+    )
+    sentences = (*told, *([grid] if told else []), *_doubt(samples, step), final.told + failed)
     return Answer(
         name="-".join(("warmup", *map(words.file_part, names))),
         title=", ".join(("Does the best warmup grow with the batch?", *map(words.job, names))),
