@@ -158,6 +158,9 @@ class RunConfig(Settings):
     framework: Literal["tensorflow", "torch"]
     workload: str = "resnet50"
     experiment: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = "bench"
+    arm: Annotated[str, Field(min_length=1, max_length=60)] | None = Field(
+        None, description="the name of the run's arm, where an experiment has named arms"
+    )
     data: DataConfig = DataConfig()
     width: Annotated[int, Field(ge=1, le=4096)] | None = Field(None, description="channels of the first layer")
     classifier: Literal["full", "small"] | None = Field(

@@ -24,6 +24,7 @@ from horovod_runner.errors import UserError
 from horovod_runner.record import RunResult, StepRecord, result_from_json, step_columns_from_json, step_from_json
 
 DEFAULT_RESULTS = Path("results")
+ASKED = "experiment.json"  # beside an experiment's runs: what they were asked, written before the first of them began
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,12 @@ class Store:
         for pattern in ("result.json", "*/result.json", "*/*/result.json"):
             for file in sorted(self.root.glob(pattern)):
                 yield RunFolder(file.parent)
+
+
+def read_asked(experiment: Path) -> dict[str, Any]:
+    """Return what an experiment's runs were asked, as `run` wrote it down; empty where it did not."""
+    file = experiment / ASKED
+    return dict(read_json(file)) if file.exists() else {}
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from horovod_runner.analysis import words
 from horovod_runner.analysis.figures import Picture
-from horovod_runner.analysis.plots import FRAMEWORKS
 from horovod_runner.analysis.questions import Answer
 from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.scaling.causes import slow_worker
@@ -94,7 +93,7 @@ def render(studies: Sequence[Study], proof: Proof | None = None) -> str:
 
 def framework(name: str) -> str:
     """Return a framework's name as people write it."""
-    return FRAMEWORKS.get(name, (name,))[0]
+    return words.framework(name)
 
 
 def findings(group: Group, scalings: Sequence[Scaling] | None = None) -> list[str]:

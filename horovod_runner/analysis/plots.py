@@ -24,6 +24,13 @@ FRAMEWORKS: dict[str, tuple[str, str, str]] = {  # name as written, colour, mark
     "tensorflow": ("TensorFlow", "#d55e00", "s"),
     "torch": ("PyTorch", "#0072b2", "o"),
 }
+RULES = {
+    "none": "rate not scaled",
+    "linear_workers": "rate × workers",
+    "linear_samples": "rate × batch",
+    "sqrt_workers": "rate × √workers",
+    "sqrt_samples": "rate × √batch",
+}
 OTHER_COLOURS = ("#009e73", "#cc79a7", "#56b4e9")
 DASHED: Any = (0, (5, 2))
 LINES: tuple[Any, ...] = ("-", DASHED, (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
@@ -270,6 +277,11 @@ def _title(value: str, table: pandas.DataFrame) -> str:
 def framework_name(framework: str) -> str:
     """Return a framework's name as people write it."""
     return FRAMEWORKS.get(framework, (framework, "", ""))[0]
+
+
+def rule_name(rule: str) -> str:
+    """Return how a rule of scaling the learning rate is written."""
+    return RULES.get(rule, rule)
 
 
 def colour(framework: str) -> str:

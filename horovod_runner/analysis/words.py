@@ -260,9 +260,48 @@ def _group_row(group: Group, cell: Cell, keys: Sequence[str]) -> dict[str, str]:
     return row | {"val metric": loss(cell.mean("final_val_metric")), "status": cell.status}
 
 
-def statuses(runs: Sequence[Run]) -> list[tuple[str, int]]:
+def statuses(runs: Sequence[Run]) -> Sequence[tuple[str, int]]:
     """Return (status, how many runs ended so), the most common first."""
     return Counter(run.result.status for run in runs).most_common()
+
+
+def signed(interval: Bounded) -> str:
+    """Return a difference with its sign and its interval, four digits that matter each."""
+    if interval.ci95_low is None or interval.ci95_high is None:
+        return f"{interval.mean:+.4g} [{NOTHING}]"
+    return f"{interval.mean:+.4g} [{interval.ci95_low:+.4g}, {interval.ci95_high:+.4g}]"
+
+
+def with_entries(interval: Bounded) -> str:
+    """Return a figure and its interval with four digits that matter."""
+    if interval.ci95_low is None or interval.ci95_high is None:
+        return f"{interval.mean:.4g} [{NOTHING}]"
+    return f"{interval.mean:.4g} [{interval.ci95_low:.4g}, {interval.ci95_high:.4g}]"
+
+
+def short_settings(chosen: Mapping[str, Any]) -> str:
+    """Return settings by the last words of their names, as figures and tables have room for."""
+    named = (f"{key.rsplit('.', 1)[-1].replace('_', ' ')} {entry(value)}" for key, value in chosen.items())
+    return ", ".join(part.removeprefix("arm ").replace("global batch", "batch") for part in named)
+
+
+def framework(name: str) -> str:
+    """Return a framework's name as people write it."""
+    return {"tensorflow": "TensorFlow", "torch": "PyTorch"}.get(name, name)
+
+
+def rule(name: str) -> str:
+    """Return what a rule does to the learning rate."""
+    by = {"workers": "the workers", "samples": "the batch"}
+    power, _, what = name.partition("_")
+    if what not in by:
+        return "rate not scaled" if name == "none" else name
+    return f"rate scaled with {'the square root of ' if power == 'sqrt' else ''}{by[what]}"
+
+
+def file_part(text: str) -> str:
+    """Return a text as a part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9._]+", "_", text)
 
 
 def job(workload: str) -> str:

@@ -11,8 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from horovod_runner.defaults import put
+from horovod_runner.errors import UserError
 from horovod_runner.matrix.mistakes import Origins
 from horovod_runner.plain import Place
+
+ARM = "arm"
 
 Point = dict[str, Any]
 """One value of every axis, by the axis' path."""
@@ -36,23 +39,34 @@ class Exclusion(_Part):
 
 
 class Smoke(_Part):
-    """What the minutes-long variant has instead: keys of base and axes are replaced, not merged deeper."""
+    """What the minutes-long variant has instead: keys of base and axes are replaced, not merged deeper.
+
+    `arms` are the names of those that it keeps.
+    """
 
     base: dict[str, Any] = {}
     axes: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    arms: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
     repeats: Annotated[int, Field(ge=1, le=10_000)] | None = None
 
 
 class Experiment(_Part):
-    """The contents of an experiment file."""
+    """The contents of an experiment file.
+
+    `arms` are named bundles of settings, by their paths, that go together: they cross with the axes as an axis of their
+    own, and the first is what the others are compared with. `margins` are the largest differences between frameworks
+    that count as none, by figure, and are stated before the runs begin.
+    """
 
     description: Annotated[str, Field(min_length=1)]
     base: dict[str, Any] = {}
     axes: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    arms: dict[str, dict[str, Any]] = {}
     scaling: Literal["weak", "strong"] = "weak"
     repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
     at_once: Annotated[int, Field(ge=1, le=4096)] = 1  # runs of one worker that share the machine, untimed
     exclude: Annotated[tuple[Exclusion, ...], Field(strict=False)] = ()
+    margins: dict[Literal["val_metric", "val_loss"], Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
     smoke: Smoke = Smoke()
 
     _origins: Origins = PrivateAttr(default_factory=dict)
@@ -74,6 +88,7 @@ class Experiment(_Part):
             update={
                 "base": {**self.base, **self.smoke.base},
                 "axes": {**self.axes, **self.smoke.axes},
+                "arms": {name: self.arms[name] for name in self.smoke.arms or self.arms},
                 "repeats": self.smoke.repeats or self.repeats,
             }
         )
@@ -84,17 +99,26 @@ class Experiment(_Part):
 
     def changed(self, settings: Mapping[str, Any]) -> Experiment:
         """Return the experiment with settings of every run replaced; an axis keeps this one value."""
-        base, axes, origins = dict(self.base), dict(self.axes), self._origins
+        base, axes, arms, origins = dict(self.base), dict(self.axes), self.arms, self._origins
         for path, value in settings.items():
+            if path == ARM and arms:
+                arms = _only(arms, value)
+                continue
+            arms = {name: _without_setting(arm, path) for name, arm in arms.items()}
             group: Place = ("axes", path) if path in axes else ("base", *path.split("."))
             origins = {**_given(path, group), **_without(origins, group), group: f"--set {path}"}
             if path in axes:
                 axes[path] = [value]
             else:
                 base = put(base, path, value)
-        changed = self.model_copy(update={"base": base, "axes": axes})
+        changed = self.model_copy(update={"base": base, "axes": axes, "arms": arms})
         changed._origins = origins
         return changed
+
+    @property
+    def factors(self) -> dict[str, list[Any]]:
+        """The axes, with the arms' names before them where there are arms."""
+        return ({ARM: list(self.arms)} if self.arms else {}) | self.axes
 
     def points(self) -> list[Point]:
         """Return the matrix: every combination of the axes that is not excluded, in the file's order."""
@@ -108,7 +132,7 @@ class Experiment(_Part):
 
     def size(self) -> int:
         """Return how many runs there are before exclusions."""
-        return math.prod(len(values) for values in self.axes.values()) * self.repeats
+        return math.prod(len(values) for values in self.factors.values()) * self.repeats
 
     def ordered(self, name: str) -> Iterator[tuple[Point, int]]:
         """Yield (point, repeat) of every run in the order they are to be done: in blocks that hold each point once.
@@ -127,23 +151,43 @@ class Experiment(_Part):
         run: dict[str, Any] = {"scaling": self.scaling, "experiment": name, **self.base}
         if self.repeats > 1:
             run["repeat"] = repeat
-        for path in sorted(point, key=_depth):  # `data` before `data.image_size`, whichever axis comes first
-            run = put(run, path, point[path])
+        changes = self.arms.get(point.get(ARM, ""), {}) | point
+        for path in sorted(changes, key=_depth):  # `data` before `data.image_size`, whichever axis comes first
+            run = put(run, path, changes[path])
         return run
 
     def origin(self, point: Point, key: str) -> Place:
         """Return where the setting `key` of a point's run is written: the value of an axis, or else the base."""
-        related = [path for path in self.axes if f"{key}.".startswith(f"{path}.") or f"{path}.".startswith(f"{key}.")]
+        arm = self.arms.get(point.get(ARM, ""), {})
+        related = [path for path in (*self.axes, *arm) if overlap(path, key)]
         if not related:
             return ("base", *key.split("."))
         path = max(related, key=len)
+        if path in arm:
+            return ("arms", point[ARM], path)
         return ("axes", path, next(i for i, value in enumerate(self.axes[path]) if value is point[path]))
 
     def _all_points(self) -> Iterator[Point]:
-        return (dict(zip(self.axes, values, strict=True)) for values in itertools.product(*self.axes.values()))
+        return (dict(zip(self.factors, values, strict=True)) for values in itertools.product(*self.factors.values()))
 
     def _exclusion_of(self, point: Point) -> int | None:
         return next((index for index, exclusion in enumerate(self.exclude) if exclusion.matches(point)), None)
+
+
+def overlap(path: str, other: str) -> bool:
+    """Whether one of two dotted paths is the other, or leads to it."""
+    return f"{path}.".startswith(f"{other}.") or f"{other}.".startswith(f"{path}.")
+
+
+def _only(arms: Mapping[str, dict[str, Any]], name: Any) -> dict[str, dict[str, Any]]:
+    """Return the arm of this name alone; UserError when there is none."""
+    if name not in arms:
+        raise UserError(f"--set arm: there is no arm {name!r}; choose one of {', '.join(arms)}")
+    return {name: arms[name]}
+
+
+def _without_setting(arm: Mapping[str, Any], path: str) -> dict[str, Any]:
+    return {known: value for known, value in arm.items() if not f"{known}.".startswith(f"{path}.")}
 
 
 def _depth(path: str) -> int:

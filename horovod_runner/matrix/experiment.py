@@ -14,12 +14,13 @@ from pydantic import BaseModel, ValidationError
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import UserError
 from horovod_runner.launching.job_settings import JobSettings, decode_with
-from horovod_runner.matrix.design import Exclusion, Experiment, Point, Smoke
+from horovod_runner.matrix.design import ARM, Exclusion, Experiment, Point, Smoke, overlap
 from horovod_runner.matrix.mistakes import Mistakes
 from horovod_runner.plain import Document, Unreadable, read_document
 from horovod_runner.sentences import WrongSettings, shown, unknown_key, wrong_value
 
 MOST_RUNS = 100_000
+LONGEST_ARM = 60  # characters of its name: it stands in tables and figures
 LARGEST_FILE = 1_000_000  # bytes
 
 
@@ -83,7 +84,7 @@ def _decoded(document: Document, mistakes: Mistakes) -> Experiment | None:
         for item in error.errors():
             mistakes.add(item["loc"], _sentence(item))
         wrong = {item["loc"][0] for item in error.errors()}
-        if wrong & {"base", "axes", "exclude"}:
+        if wrong & {"base", "axes", "arms", "exclude"}:
             return None
         kept = {key: value for key, value in plain.items() if key in Experiment.model_fields and key not in wrong}
         experiment = Experiment.model_validate({"description": "none", **kept})
@@ -103,6 +104,7 @@ def _sentence(item: Any) -> str:
 def _check_names(experiment: Experiment, mistakes: Mistakes) -> None:
     """Add the axes and exclusions that mean nothing, values that stand twice, and settings that belong elsewhere."""
     _check_exclusions(experiment, mistakes)
+    _check_arms(experiment, mistakes)
     for path in experiment.smoke.axes:
         if path not in experiment.axes:
             sentence = f"smoke.axes.{path}: is no axis of the file; give its value in smoke.base, or add it to axes"
@@ -123,14 +125,39 @@ def _check_names(experiment: Experiment, mistakes: Mistakes) -> None:
 
 _FILE_NAME = {"experiment": "is the file's name; rename the file", "repeat": "is counted; write repeats beside base"}
 _BESIDE = {"at_once": "is of the whole file; write it beside base"}
+_NO_ARM = "makes no arm; make it an axis"
+_OF_AN_ARM = {ARM: "is the name of an arm; write arms beside base, and a name for each"}
+_COMMON = {**_FILE_NAME, **_BESIDE, **_OF_AN_ARM}
 _ELSEWHERE = {
-    "axes": {**_FILE_NAME, **_BESIDE},
-    "base": {**_FILE_NAME, **_BESIDE, "scaling": "stands beside base; move it there, or make it an axis"},
+    "axes": _COMMON,
+    "arms": {**_COMMON, "framework": _NO_ARM, "seed": _NO_ARM},
+    "base": {**_COMMON, "scaling": "stands beside base; move it there, or make it an axis"},
 }
 
 
+def _check_arms(experiment: Experiment, mistakes: Mistakes) -> None:
+    """Add the settings of arms that mean nothing or are given twice, and the smoke variant's arms that are none."""
+    if len(experiment.arms) == 1:
+        mistakes.add(("arms",), "arms: there is only one, and nothing to compare it with; add another, or remove it")
+    for name, arm in experiment.arms.items():
+        if not name.strip() or not name.isprintable() or len(name) > LONGEST_ARM:
+            what = f"an arm's name is one line of 1 to {LONGEST_ARM} characters; rename it"
+            mistakes.add(("arms", name), f"arms.{shown(name)}: {what}")
+        for path in arm:
+            key, place = f"arms.{name}.{path}", ("arms", name, path)
+            axis = next((axis for axis in experiment.axes if overlap(axis, path)), None)
+            if path in _ELSEWHERE["arms"]:
+                mistakes.add(place, f"{key}: {_ELSEWHERE['arms'][path]}")
+            elif axis is not None:
+                mistakes.add(place, f"{key}: axes.{axis} gives it as well; keep one of the two")
+    for index, name in enumerate(experiment.smoke.arms or ()):
+        if name not in experiment.arms:
+            sentence = f"smoke.arms: {shown(name)} is no arm; choose of {', '.join(experiment.arms) or 'none'}"
+            mistakes.add(("smoke", "arms", index), sentence)
+
+
 def _check_exclusions(experiment: Experiment, mistakes: Mistakes) -> None:
-    axes = experiment.axes
+    axes = experiment.factors
     for index, exclusion in enumerate(experiment.exclude):
         for path, value in exclusion.when.items():
             key, place = f"exclude.{index}.when.{path}", ("exclude", index, "when", path)

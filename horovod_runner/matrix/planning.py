@@ -79,7 +79,7 @@ def _finished(config: RunConfig, folder: RunFolder) -> Finished:
 
 def _table(experiment: Experiment, configs: Sequence[RunConfig], states: Sequence[str]) -> Table:
     counted = ["repeat"] if experiment.repeats > 1 else []
-    paths = list(dict.fromkeys([*_ALWAYS, *experiment.axes, *counted]))
+    paths = list(dict.fromkeys([*_ALWAYS, *experiment.factors, *counted]))
     table = Table(box=None, pad_edge=False)
     for title in (*map(_title, paths), "steps", "state"):
         table.add_column(title, overflow="fold", vertical="bottom")

@@ -35,6 +35,7 @@ def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | 
     from horovod_runner.launching.interrupts import ended_by_signals
     from horovod_runner.launching.launch import require_installed
     from horovod_runner.launching.machine import load_machine
+    from horovod_runner.matrix.asked import write_down
     from horovod_runner.matrix.progress import say, watching
     from horovod_runner.matrix.runner import run_all
     from horovod_runner.matrix.sharing import in_order, require_cores
@@ -49,6 +50,7 @@ def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | 
         require_installed(framework)
     remember_command()
     console, store = Console(), Store(results)
+    write_down(experiment, file, store)
     console.print(experiment.description.strip(), highlight=False)
     with ended_by_signals(), watching(configs, store, console, experiment.at_once) as watcher:
         tally = run_all(configs, store, watcher, here, experiment.at_once)

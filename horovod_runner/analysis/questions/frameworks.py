@@ -1,0 +1,199 @@
+"""Does the framework matter? Differences between two frameworks, paired by seed, and whether they are within a margin.
+
+Asked of runs of two frameworks with three seeds or more in common. The margin is what the experiment file says under
+`margins`, which `run` writes down before the first run begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from horovod_runner.analysis import seeds, words
+from horovod_runner.analysis.arms import arm
+from horovod_runner.analysis.questions import Answer, by_job
+from horovod_runner.analysis.questions import cells as of
+from horovod_runner.analysis.runs import Run
+from horovod_runner.analysis.stats import FEWEST_SAMPLES, Equivalence, Interval, equivalence
+from horovod_runner.analysis.summary import bounds
+from horovod_runner.store import read_asked
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LEVEL = 0.05
+Figures = dict[str, Callable[[Run], float | None]]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Equal settings: the differences by figure and seed, first framework less second, and how many runs diverged."""
+
+    settings: Mapping[str, Any]
+    differences: Mapping[str, Mapping[int, float]]
+    diverged: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """The mean over cells of a figure's differences, a seed being one sample, and how cells stand alone."""
+
+    figure: str
+    mean: Interval
+    seeds: int
+    cells: int
+    apart: int  # cells whose own interval leaves 0 out
+    within: Equivalence | None  # the test at the margin that was stated
+    cells_within: int
+
+
+def answers(runs: Sequence[Run]) -> list[Answer]:
+    """Answer it for each job with runs of two frameworks; none where they have too few seeds in common."""
+    made = []
+    for names, members in by_job(runs):
+        trained = [run for run in members if arm(run) in ("training", "alone")]
+        frameworks = sorted({run.result.framework for run in trained})
+        if len(frameworks) != 2:
+            continue
+        final = of.Final(trained)
+        figures: Figures = {"val_metric": final, "val_loss": of.final_loss, "steps_to_target": of.steps_to_target}
+        compared = list(compare(trained, (frameworks[0], frameworks[1]), figures))
+        if compared:
+            made.append(_answer(names, trained, (frameworks[0], frameworks[1]), compared, final))
+    return made
+
+
+def compare(runs: Sequence[Run], of_both: tuple[str, str], figures: Figures) -> Iterator[Cell]:
+    """Yield every cell of equal settings that has three seeds or more of both frameworks, with its differences."""
+    for label, equal in of.split(runs, ("framework",)):
+        both = [[run for run in equal if run.result.framework == name] for name in of_both]
+        found = {}
+        for name, figure in figures.items():
+            first, second = (of.by_seed(side, figure) for side in both)
+            shared = sorted(first.keys() & second.keys())
+            if len(shared) >= FEWEST_SAMPLES:
+                found[name] = {seed: first[seed] - second[seed] for seed in shared}
+        if "val_metric" in found:
+            yield Cell(label, found, (of.diverged(both[0]), of.diverged(both[1])))
+
+
+def pool(cells: Sequence[Cell], figure: str, margin: float | None) -> Pooled | None:
+    """Return what cells say of a figure together; None where no cell has it, or they share fewer than three seeds."""
+    tables = [cell.differences[figure] for cell in cells if figure in cell.differences]
+    together = list(seeds.mean_of(tables).values())
+    if len(together) < FEWEST_SAMPLES:
+        return None
+    alone = [list(table.values()) for table in tables]
+    return Pooled(
+        figure=figure,
+        mean=seeds.over_seeds(together),
+        seeds=len(together),
+        cells=len(tables),
+        apart=sum(seeds.decided(seeds.over_seeds(values)) for values in alone),
+        within=None if margin is None else equivalence(together, margin),
+        cells_within=0 if margin is None else sum(equivalence(values, margin).p < LEVEL for values in alone),
+    )
+
+
+def _answer(
+    names: Sequence[str], runs: Sequence[Run], frameworks: tuple[str, str], compared: Sequence[Cell], final: of.Final
+) -> Answer:
+    asked = read_asked(runs[0].folder.parent)
+    margins = asked.get("margins") or {}
+    pooled = [pool(compared, figure, margins.get(figure)) for figure in ("val_metric", "val_loss", "steps_to_target")]
+    known = [one for one in pooled if one is not None]
+    named = {"val_metric": f"final {final.metric.replace('_', ' ')}", "val_loss": "last validation loss"}
+    named["steps_to_target"] = "steps to target"
+    sentences = [sentence for one in known for sentence in _told(one, frameworks, named[one.figure], margins)]
+    sentences += [*_stated(asked, runs), final.told + _lost(compared, frameworks)]
+    return Answer(
+        name="-".join(("frameworks", *map(words.file_part, names))),
+        title=", ".join(("Does the framework matter?", *map(words.job, names))),
+        sentences=tuple(sentences),
+        rows=tuple(_row(cell, margins) for cell in compared),
+        draw=partial(_draw, compared, known, frameworks, named, margins),
+    )
+
+
+def _told(one: Pooled, frameworks: tuple[str, str], figure: str, margins: Mapping[str, float]) -> Iterator[str]:
+    first, second = map(words.framework, frameworks)
+    over = f"{words.count(one.cells, 'cell')} of equal settings and {one.seeds} seeds, paired by seed"
+    what = "a difference" if seeds.decided(one.mean) else "no difference is shown"
+    chance = f"{LEVEL * one.cells:.1f} would by chance"
+    yield (
+        f"{first} less {second}, {figure}, over {over}: {words.signed(one.mean)}: {what}. In {one.apart} of the"
+        f" {words.count(one.cells, 'cell')} alone the 95 % interval leaves 0 out, where {chance}."
+    )
+    if one.within is None:
+        return
+    margin, test = margins[one.figure], one.within
+    verdict = "equivalent within" if test.p < LEVEL else "equivalence is not shown at"
+    yield (
+        f"The frameworks' {figure}: {verdict} the stated margin of ±{margin:g} (two one-sided t-tests on the mean over"
+        f" cells: p = {test.p:.2g}, 90 % interval [{words.entry(test.low)}, {words.entry(test.high)}]); of the cells"
+        f" alone, {one.cells_within} of {one.cells} are shown to be."
+    )
+
+
+def _stated(asked: Mapping[str, Any], runs: Sequence[Run]) -> Iterator[str]:
+    """Yield when the margins were stated, seen from the first run, or that there are none."""
+    if not asked.get("margins"):
+        yield (
+            "No margin was stated (margins, in the experiment file), so that nothing is said to be equivalent: an"
+            " interval that holds 0 is no proof of that."
+        )
+        return
+    started = min((str(run.provenance["started"]) for run in runs if run.provenance.get("started")), default="")
+    stated = str(asked.get("stated", ""))
+    if started and stated and stated[:19] <= started[:19]:
+        yield f"The margins were written down at {stated[:16]} UTC, before the first of these runs began."
+    else:
+        yield "That the margins were stated before the first of these runs began is not on record."
+
+
+def _lost(compared: Sequence[Cell], frameworks: tuple[str, str]) -> str:
+    lost = [sum(cell.diverged[side] for cell in compared) for side in (0, 1)]
+    told = " and ".join(f"{count} of {words.framework(name)}" for count, name in zip(lost, frameworks, strict=True))
+    return f" Diverged: {told}; a pair without a last loss is left out of the losses' differences." if any(lost) else ""
+
+
+def _row(cell: Cell, margins: Mapping[str, float]) -> dict[str, Any]:
+    row: dict[str, Any] = {"settings": words.short_settings(cell.settings)}
+    row |= {"seeds": len(cell.differences["val_metric"]), "diverged": "/".join(map(str, cell.diverged))}
+    for figure in ("val_metric", "val_loss", "steps_to_target"):
+        values = list(cell.differences.get(figure, {}).values())
+        row |= bounds(f"{figure}_difference", seeds.over_seeds(values) if values else None)
+        margin = margins.get(figure)
+        if margin is not None:
+            row |= {f"{figure}_equivalence_p": equivalence(values, margin).p if values else None}
+    return row
+
+
+def _draw(
+    compared: Sequence[Cell],
+    pooled: Sequence[Pooled],
+    frameworks: tuple[str, str],
+    named: Mapping[str, str],
+    margins: Mapping[str, float],
+) -> Figure:
+    from horovod_runner.analysis.questions.forest import Line, Panel, forest
+
+    first, second = map(words.framework, frameworks)
+    panels = []
+    for one in pooled:
+        whole = [cell for cell in compared if one.figure in cell.differences]
+        if len(whole) < len(compared):
+            continue
+        lines = [
+            Line(
+                words.short_settings(cell.settings) or "all runs",
+                seeds.over_seeds(list(cell.differences[one.figure].values())),
+            )
+            for cell in compared
+        ]
+        lines += [Line("all together", one.mean, whole=True)] if len(compared) > 1 else []
+        title = named[one.figure][:1].upper() + named[one.figure][1:]
+        panels.append(Panel(title, f"{first} − {second}, 95 % interval", lines, margins.get(one.figure)))
+    return forest(panels)

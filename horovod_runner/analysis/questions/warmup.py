@@ -1,0 +1,218 @@
+"""Does the best warmup grow with the batch? (McCord & Dash, SC21 poster.)
+
+Asked of runs with three lengths of warmup or more; batches, learning-rate rules and frameworks are told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from horovod_runner.analysis import seeds, words
+from horovod_runner.analysis.questions import Answer, by_job
+from horovod_runner.analysis.questions import cells as of
+from horovod_runner.analysis.runs import Run
+from horovod_runner.analysis.stats import Interval
+from horovod_runner.analysis.summary import bounds
+from horovod_runner.analysis.tables import epoch_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FEWEST_WARMUPS = 3
+SUBJECT = ("framework", "schedule.warmup_epochs", "schedule.scaling", *of.OF_A_BATCH)
+BOTH = "both"
+
+
+class Place(NamedTuple):
+    """Where warmups are compared: one framework, one rule of scaling the learning rate, one batch."""
+
+    framework: str
+    rule: str
+    batch: int
+
+
+Samples = dict[Place, dict[float, dict[int, float]]]
+"""The final metric by place, epochs of warmup, and seed."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """The best warmup at each batch, and its slope on the batch: epochs per 1,000 images, and per doubling."""
+
+    framework: str
+    rule: str
+    batches: tuple[int, ...]
+    warmups: tuple[float, ...]
+    best: tuple[float, ...]
+    per_thousand: Interval
+    per_doubling: Interval
+    seeds: int
+
+
+def answers(runs: Sequence[Run]) -> list[Answer]:
+    """Answer it for each job whose runs have three lengths of warmup or more; none otherwise."""
+    return [
+        _answer((*names, *(f"{key} {value}" for key, value in label.items())), equal)
+        for names, members in by_job(runs)
+        for label, equal in of.split(members, SUBJECT)
+        if len({_warmup(run) for run in equal}) >= FEWEST_WARMUPS
+    ]
+
+
+def growths(samples: Samples) -> list[Growth]:
+    """Return how the best warmup goes with the batch, for each framework and rule, and for all frameworks together.
+
+    The best warmup is the one with the largest mean over seeds, chosen anew in every draw of the bootstrap. Warmups
+    that not every batch has, and seeds that not every cell has, are left out; so is what has a single batch.
+    """
+    found = []
+    for rule in sorted({place.rule for place in samples}):
+        frameworks = sorted({place.framework for place in samples if place.rule == rule})
+        tables = {name: {p.batch: t for p, t in samples.items() if p[:2] == (name, rule)} for name in frameworks}
+        if len(frameworks) > 1:
+            tables[BOTH] = _together(list(tables.values()))
+        found += [_growth(name, rule, table) for name, table in tables.items()]
+    return [growth for growth in found if growth is not None]
+
+
+def against_the_best(table: dict[float, dict[int, float]]) -> tuple[float, dict[float, Interval]]:
+    """Return the warmup with the largest mean, and what it gains over each other one, paired by seed."""
+    means = {warmup: seeds.over_seeds(list(values.values())).mean for warmup, values in table.items()}
+    best = max(means, key=lambda warmup: means[warmup])
+    others = {warmup: seeds.paired(table[best], values) for warmup, values in table.items() if warmup != best}
+    return best, {warmup: seeds.over_seeds(gains) for warmup, gains in others.items() if len(gains)}
+
+
+def _warmup(run: Run) -> float:
+    return float(of.setting(run, "schedule.warmup_epochs") or 0)
+
+
+def _place(run: Run) -> Place:
+    return Place(run.result.framework, str(of.setting(run, "schedule.scaling")), run.result.global_batch)
+
+
+def _growth(framework: str, rule: str, table: dict[int, dict[float, dict[int, float]]]) -> Growth | None:
+    if len(table) < 2:
+        return None
+    batches = sorted(table)
+    warmups = sorted(set.intersection(*(set(table[batch]) for batch in batches)))
+    cells = [[table[batch][warmup] for warmup in warmups] for batch in batches]
+    shared = sorted(set.intersection(*(set(cell) for row in cells for cell in row))) if warmups else []
+    if len(warmups) < FEWEST_WARMUPS or not shared:
+        return None
+    values = np.array([[[cell[seed] for seed in shared] for cell in row] for row in cells])
+
+    def on(axis: Sequence[float]) -> Interval:
+        # Rounded, so that a slope of nothing is nothing.
+        return seeds.resampled(values, lambda means: seeds.slope(axis, seeds.best_setting(means, warmups)).round(9))
+
+    best = tuple(seeds.best_setting(values.mean(axis=-1), warmups).tolist())
+    thousands, doublings = [batch / 1000 for batch in batches], np.log2(batches).tolist()
+    return Growth(framework, rule, tuple(batches), tuple(warmups), best, on(thousands), on(doublings), len(shared))
+
+
+def _together(
+    tables: Sequence[dict[int, dict[float, dict[int, float]]]],
+) -> dict[int, dict[float, dict[int, float]]]:
+    """Return the mean over frameworks, by batch, warmup and seed, of what all of them have."""
+    batches = set.intersection(*(set(table) for table in tables))
+    return {
+        batch: {
+            warmup: seeds.mean_of([table[batch][warmup] for table in tables])
+            for warmup in set.intersection(*(set(table[batch]) for table in tables))
+        }
+        for batch in batches
+    }
+
+
+def _answer(names: Sequence[str], runs: Sequence[Run]) -> Answer:
+    final = of.Final(runs)
+    members = of.cells(runs, lambda run: (_place(run), _warmup(run)))
+    samples: Samples = {
+        place: {warmup: by_seed for (_, warmup), cell in group if (by_seed := of.by_seed(cell, final))}
+        for place, group in groupby(members.items(), key=lambda item: item[0][0])
+    }
+    samples = {place: table for place, table in samples.items() if table}
+    step, lost = of.resolution(runs) or 0.0, of.diverged(runs)
+    failed = f" {words.count(lost, 'run')} of {len(runs)} diverged." if lost else " No run diverged."
+    told = [_told(growth) for growth in growths(samples)]
+    grid = (
+        "A slope's interval knows the warmups that were tried alone: where every draw picks the same, it has no width."
+    )
+    sentences = (*told, *([grid] if told else []), *_doubt(samples, step), final.told + failed)
+    return Answer(
+        name="-".join(("warmup", *map(words.file_part, names))),
+        title=", ".join(("Does the best warmup grow with the batch?", *map(words.job, names))),
+        sentences=sentences,
+        rows=tuple(_rows(samples, members, step)),
+        draw=partial(_draw, runs, final.metric),
+    )
+
+
+def _told(growth: Growth) -> str:
+    who = "All frameworks together" if growth.framework == BOTH else words.framework(growth.framework)
+    where = ", ".join(f"{best:g} at {batch:,}" for best, batch in zip(growth.best, growth.batches, strict=True))
+    grid = ", ".join(f"{warmup:g}" for warmup in growth.warmups)
+    start = f"{who}, {words.rule(growth.rule)}: the best of {grid} epochs of warmup is {where} images a step"
+    rate = f"{words.with_bounds(growth.per_thousand)} epochs for 1,000 images more ({growth.seeds} seeds)"
+    if growth.per_thousand.ci95_low is None:
+        return f"{start}, a slope of {rate}: too few seeds to say whether it grows."
+    if not seeds.decided(growth.per_thousand):
+        return f"{start}, a slope of {rate}: that the best warmup changes with the batch is not shown."
+    shape = " Two batches cannot tell a line from another shape." if len(growth.batches) == 2 else ""
+    verb = "grows" if growth.per_thousand.mean > 0 else "shrinks"
+    return f"{start}; it {verb} with the batch, with a slope of {rate}.{shape}"
+
+
+def _doubt(samples: Samples, step: float) -> Iterator[str]:
+    """Yield how often the best warmup is the best beyond what seeds and one validation example change."""
+    ties = {}
+    for place, table in samples.items():
+        best, gains = against_the_best(table)
+        ties[place] = (best, [warmup for warmup, gain in gains.items() if not seeds.apart(gain, step)], len(gains))
+    if not ties:
+        return
+    open_ones = sum(bool(tied) for _, tied, _ in ties.values())
+    all_tied = sum(len(tied) == others for _, tied, others in ties.values())
+    least = f" or by less than one validation example ({step:.4f})" if step else ""
+    yield (
+        f"In {open_ones} of {len(ties)} combinations of framework, rule and batch the best warmup cannot be told from"
+        f" at least one other (a paired 95 % interval that holds 0{least}; each at its own 95 %), and in {all_tied}"
+        f" from any of the others{': a null result there' if all_tied else ''}."
+    )
+
+
+def _rows(samples: Samples, members: dict[tuple[Place, float], list[Run]], step: float) -> Iterator[dict[str, Any]]:
+    for place, table in samples.items():
+        best, gains = against_the_best(table)
+        for warmup, values in sorted(table.items()):
+            cell = members[place, warmup]
+            row: dict[str, Any] = place._asdict() | {"warmup_epochs": warmup, "seeds": len(values)}
+            row |= {"diverged": of.diverged(cell)} | bounds("final_metric", seeds.over_seeds(list(values.values())))
+            gain = gains.get(warmup)
+            row |= bounds("best_gains", gain)
+            yield row | {"verdict": "best" if warmup == best else _verdict(gain, step)}
+
+
+def _verdict(gain: Interval | None, step: float) -> str:
+    if gain is None:
+        return "no seed in common with the best"
+    return "worse" if seeds.apart(gain, step) else "not told from the best"
+
+
+def _draw(runs: Sequence[Run], metric: str) -> Figure:
+    from horovod_runner.analysis.questions.warmup_plots import curves
+
+    table = epoch_table([run for run in runs if run.completed]).dropna(subset=["val_metric"])
+    by_id = {run.result.run_id: run for run in runs}
+    table["rule"] = [_place(by_id[name]).rule for name in table["run_id"]]
+    table["warmup"] = [_warmup(by_id[name]) for name in table["run_id"]]
+    table = table.rename(columns={"global_batch": "batch", "val_metric": "value"})
+    lost = {place: of.diverged(cell) for place, cell in of.cells(runs, lambda run: _place(run)[1:]).items()}
+    return curves(table, metric, lost)

@@ -1,0 +1,112 @@
+"""Validation metric over epochs as on the poster: a panel a batch, whole and zoomed, a curve a warmup."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.ticker import MaxNLocator
+
+from horovod_runner.analysis import plots
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SHADES = ("#440154", "#31688e", "#35b779", "#d8b018")  # of viridis, from none to the longest warmup
+PANEL_INCHES = (3.6, 2.5)
+LAST_PART = 1 / 3  # of the epochs, in the zoomed panels
+SURE = 0.5  # of the values in the zoomed panels, the better ones: what is worse is cut off
+
+
+def curves(table: pandas.DataFrame, metric: str, lost: Mapping[tuple[str, int], int]) -> Figure:
+    """Draw the metric over epochs: a column a batch, two rows a rule (whole, and the last epochs' better values).
+
+    `table` has framework, rule, batch, warmup, epoch and value of completed runs; a curve is the mean over seeds, in a
+    band from the least to the largest. `lost` are the diverged runs by rule and batch, which no curve shows.
+    """
+    rules, batches = sorted(set(table["rule"]), key=lambda rule: (rule != "none", rule)), sorted(set(table["batch"]))
+    places = [(rule, zoomed) for rule in rules for zoomed in (False, True)]
+    figure, axes = grid(len(places), len(batches))
+    for row, (rule, zoomed) in enumerate(places):
+        for column, batch in enumerate(batches):
+            panel, rows = axes[row][column], table[(table["rule"] == rule) & (table["batch"] == batch)]
+            _lines(rows, panel, table)
+            gone = lost.get((rule, batch), 0)
+            note = f" ({gone} diverged)" if gone else ""
+            title = f"Batch {batch:,}, {plots.rule_name(rule)}{', last epochs' if zoomed else note}"
+            plots.titled(panel, title, "epoch" if row == len(places) - 1 else "", "" if column else _named(metric))
+            if zoomed and len(rows):
+                _zoom(rows, panel)
+    _legend(figure, table)
+    return figure
+
+
+def grid(rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure of small panels in rows and columns, with room for a legend at its foot."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    width, height = max(2, columns) * PANEL_INCHES[0], rows * PANEL_INCHES[1] + 0.5
+    with matplotlib.rc_context(plots.STYLE):
+        figure = Figure(figsize=(width, height))
+        axes = figure.subplots(rows, columns, squeeze=False)
+    figure.subplots_adjust(
+        left=0.7 / width, right=1 - 0.15 / width, bottom=0.95 / height, top=1 - 0.4 / height, wspace=0.22, hspace=0.5
+    )
+    return figure, [list(row) for row in axes]
+
+
+def _lines(rows: pandas.DataFrame, axes: Axes, whole: pandas.DataFrame) -> None:
+    warmups, frameworks = (sorted(set(whole[name])) for name in ("warmup", "framework"))
+    for (framework, warmup), cell in rows.groupby(["framework", "warmup"]):
+        over = cell.groupby("epoch")["value"].agg(["mean", "min", "max"])
+        colour = shade(warmups.index(warmup), len(warmups))
+        line = plots.LINES[frameworks.index(framework) % len(plots.LINES)]
+        axes.plot(over.index, over["mean"], color=colour, linestyle=line, linewidth=1.3)
+        axes.fill_between(over.index, over["min"], over["max"], color=colour, alpha=0.1, linewidth=0)
+
+
+def shade(place: int, count: int) -> str:
+    """Return the colour of one of so many ordered settings, from dark to light."""
+    return (
+        SHADES[round(place * (len(SHADES) - 1) / max(1, count - 1))] if count <= len(SHADES) else _between(place, count)
+    )
+
+
+def _between(place: int, count: int) -> str:
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return str(to_hex(colormaps["viridis"](0.92 * place / (count - 1))))
+
+
+def _zoom(rows: pandas.DataFrame, axes: Axes) -> None:
+    """Show the last part of the epochs, and of its values the better ones."""
+    last = rows["epoch"].max()
+    shown = rows[rows["epoch"] >= last - max(1, last * LAST_PART)]
+    low, high = shown["value"].quantile(1 - SURE), shown["value"].max()
+    room = max(high - low, 1e-3)
+    axes.set_xlim(shown["epoch"].min(), last)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_ylim(low - 0.3 * room, high + 0.15 * room)
+
+
+def _legend(figure: Figure, table: pandas.DataFrame) -> None:
+    from matplotlib.lines import Line2D
+
+    warmups, frameworks = (sorted(set(table[name])) for name in ("warmup", "framework"))
+    handles: list[Any] = [
+        Line2D([], [], color=shade(place, len(warmups)), label=f"warmup {warmup:g}")
+        for place, warmup in enumerate(warmups)
+    ]
+    handles += [
+        Line2D([], [], color=plots.INK, linestyle=plots.LINES[place], label=plots.framework_name(name))
+        for place, name in enumerate(frameworks)
+    ]
+    figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, fontsize=8.5)
+
+
+def _named(metric: str) -> str:
+    return f"validation {metric.replace('_', ' ')}"

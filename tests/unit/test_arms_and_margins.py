@@ -1,0 +1,112 @@
+"""Named arms and margins in experiment files: decoded, crossed with axes, refused with a line, and written down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from horovod_runner.errors import UserError
+from horovod_runner.matrix.asked import write_down
+from horovod_runner.matrix.experiment import load_experiment, runs
+from horovod_runner.store import Store, read_asked
+from tests.made_results import add_run
+
+ARMED = """description: what each remedy changes
+base: {workload: resnet50, local_batch: 64, epochs: 3}
+axes: {framework: [torch, tensorflow], seed: [0, 1]}
+arms:
+  base: {}
+  square root: {schedule.scaling: sqrt_samples}
+  LARS, ghost: {optimizer: {name: lars, learning_rate: 1.0}, batch_norm: ghost, ghost_batch: 16}
+margins: {val_metric: 0.02}
+smoke: {arms: [base, square root], axes: {seed: [0]}}
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    """Write an experiment file."""
+    file = folder / "armed.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_arms_cross_with_axes_and_carry_their_name(tmp_path: Path) -> None:
+    file = written(tmp_path, ARMED)
+    made = runs(load_experiment(file), file)
+    assert len(made) == 3 * 2 * 2
+    assert [run.arm for run in made[::4]] == ["base", "square root", "LARS, ghost"]
+    settings = {run.arm: (run.schedule.scaling, run.optimizer.name, run.ghost_batch) for run in made}
+    assert settings == {
+        "base": ("none", "sgd", None),
+        "square root": ("sqrt_samples", "sgd", None),
+        "LARS, ghost": ("none", "lars", 16),
+    }
+
+
+def test_the_smoke_variant_keeps_the_arms_that_it_names(tmp_path: Path) -> None:
+    file = written(tmp_path, ARMED)
+    assert [run.arm for run in runs(load_experiment(file).smoked(), file)] == ["base"] * 2 + ["square root"] * 2
+
+
+def test_a_setting_of_the_command_line_goes_before_the_arms(tmp_path: Path) -> None:
+    file = written(tmp_path, ARMED)
+    changed = load_experiment(file).changed({"arm": "LARS, ghost", "batch_norm": "local", "ghost_batch": None})
+    left = {(run.arm, run.batch_norm, run.ghost_batch) for run in runs(changed, file)}
+    assert left == {("LARS, ghost", "local", None)}
+    with pytest.raises(UserError, match="there is no arm 'x'; choose one of base, square root, LARS, ghost"):
+        load_experiment(file).changed({"arm": "x"})
+
+
+def test_an_arm_can_be_excluded(tmp_path: Path) -> None:
+    text = ARMED + "exclude: [{when: {arm: square root, framework: torch}, because: it is known}]\n"
+    file = written(tmp_path, text)
+    assert len(runs(load_experiment(file), file)) == 10
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("sqrt_samples", "sqrt_sample", ":6: schedule.scaling: should be"),
+        ("ghost_batch: 16", "ghost_bach: 16", ":7: ghost_bach: is no setting of a run; write ghost_batch"),
+        ("base: {}", "base: {seed: 3}", ":5: arms.base.seed: makes no arm; make it an axis"),
+        (
+            "seed: [0, 1]}",
+            "seed: [0, 1], schedule.scaling: [none]}",
+            ":6: arms.square root.schedule.scaling: axes.schedule",
+        ),
+        ("arms: [base, square root]", "arms: [bas]", ':9: smoke.arms: "bas" is no arm; choose of base'),
+        ("epochs: 3}", "epochs: 3, arm: x}", ":2: base.arm: is the name of an arm"),
+        ("val_metric: 0.02", "val_metric: -1", ":8: margins.val_metric: should be greater than 0"),
+        ("val_metric: 0.02", "accuracy: 0.02", ":8: margins.accuracy"),
+    ],
+)
+def test_mistakes_are_named_with_their_line(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert old in ARMED
+    file = written(tmp_path, ARMED.replace(old, new))
+    with pytest.raises(UserError) as refused:
+        runs(load_experiment(file), file)
+    assert f"armed.yaml{said}" in str(refused.value)
+
+
+def test_what_is_asked_is_written_down_before_the_runs(tmp_path: Path) -> None:
+    file = written(tmp_path, ARMED)
+    write_down(load_experiment(file), file, Store(tmp_path))
+    asked = read_asked(tmp_path / "armed")
+    assert asked["margins"] == {"val_metric": 0.02} and list(asked["arms"]) == ["base", "square root", "LARS, ghost"]
+    stated = asked["stated"]
+    add_run(tmp_path, {"framework": "torch", "experiment": "armed"})
+    write_down(load_experiment(file), file, Store(tmp_path))  # the same margins: it goes on
+    assert read_asked(tmp_path / "armed")["stated"] == stated
+
+
+def test_margins_are_not_changed_once_runs_began(tmp_path: Path) -> None:
+    file = written(tmp_path, ARMED)
+    write_down(load_experiment(file), file, Store(tmp_path))
+    wider = written(tmp_path, ARMED.replace("0.02", "0.05"))
+    write_down(load_experiment(wider), wider, Store(tmp_path))  # nothing has begun
+    add_run(tmp_path, {"framework": "torch", "experiment": "armed"})
+    late = written(tmp_path, ARMED.replace("0.02", "0.5"))
+    with pytest.raises(UserError, match=r"margins: are \{'val_metric': 0.5\}, and the runs in .* begun with"):
+        write_down(load_experiment(late), late, Store(tmp_path))
+    assert read_asked(tmp_path / "armed")["margins"] == {"val_metric": 0.05}

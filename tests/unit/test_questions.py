@@ -1,0 +1,237 @@
+"""Frameworks, arms, learning-rate rules and convergence: answers from runs whose truth is known, and in the report."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from horovod_runner.analysis import questions, seeds
+from horovod_runner.analysis.questions import Answer, ablation, cells, converges, frameworks, rules
+from horovod_runner.analysis.report import write_report
+from horovod_runner.analysis.runs import Run
+from horovod_runner.store import ASKED, write_json
+from tests.made_results import add_run
+from tests.simulated import crossed, simulated
+
+BOTH = {"framework": ["tensorflow", "torch"]}
+SEEDS = {"seed": [0, 1, 2, 3, 4]}
+
+
+def only(answers: list[Answer]) -> Answer:
+    """Return the one answer."""
+    (answer,) = answers
+    return answer
+
+
+def moved(runs: list[Run], folder: Path) -> list[Run]:
+    """Return the runs as if they lay in this experiment's folder."""
+    return [Run(folder / run.folder.name, run.config, run.result, run.provenance) for run in runs]
+
+
+def noisy(seed: int, size: float) -> np.random.Generator | Any:
+    """Return a function that draws noise of this size."""
+    generator = np.random.default_rng(seed)
+    return lambda: float(size * generator.normal())
+
+
+# Frameworks
+
+
+def framework_runs(gap: float, noise: float, seed: int = 0, own: float = 0.02) -> list[Run]:
+    """Return runs in which TensorFlow ends `gap` above PyTorch, paired within `noise`; seeds spread by `own`."""
+    draw, of_seed = noisy(seed, noise), np.random.default_rng(seed + 1).normal(size=5) * own
+
+    def truth(point: dict[str, Any]) -> float:
+        return 0.8 + of_seed[point["seed"]] + (gap if point["framework"] == "tensorflow" else 0.0) + draw()
+
+    return crossed({}, {"local_batch": [16, 32, 64], **BOTH, **SEEDS}, truth)
+
+
+def stated(tmp_path: Path, when: str = "2026-01-01T00:00:00+00:00") -> Path:
+    """Return an experiment's folder with margins written down at that time."""
+    write_json(tmp_path / ASKED, {"schema": 1, "stated": when, "margins": {"val_metric": 0.02, "val_loss": 0.1}})
+    return tmp_path
+
+
+def test_a_difference_between_frameworks_is_found_through_the_seeds_scatter() -> None:
+    answer = only(frameworks.answers(framework_runs(gap=0.01, noise=0.001)))
+    assert len(answer.rows) == 3
+    assert all(row["val_metric_difference"] == pytest.approx(0.01, abs=0.003) for row in answer.rows)
+    assert "+0.01" in answer.sentences[0] and ": a difference." in answer.sentences[0]
+    assert "In 3 of the 3 cells" in answer.sentences[0]
+
+
+def test_without_a_margin_nothing_is_said_to_be_equivalent() -> None:
+    told = " ".join(only(frameworks.answers(framework_runs(gap=0.0, noise=0.001))).sentences)
+    assert "No margin was stated" in told and "equivalent within" not in told
+
+
+def test_equivalence_is_shown_at_a_margin_stated_before(tmp_path: Path) -> None:
+    answer = only(frameworks.answers(moved(framework_runs(0.0, 0.004), stated(tmp_path))))
+    told = " ".join(answer.sentences)
+    assert "final top1 accuracy: equivalent within the stated margin of ±0.02" in told
+    assert "before the first of these runs began" in told
+    assert all(row["val_metric_equivalence_p"] < 0.05 for row in answer.rows)
+
+
+def test_equivalence_is_not_shown_where_frameworks_differ_or_scatter(tmp_path: Path) -> None:
+    for gap, noise in ((0.03, 0.004), (0.0, 0.2)):
+        told = " ".join(only(frameworks.answers(moved(framework_runs(gap, noise), stated(tmp_path)))).sentences)
+        assert "final top1 accuracy: equivalence is not shown at the stated margin of ±0.02" in told
+
+
+def test_a_margin_stated_afterwards_is_told_as_such(tmp_path: Path) -> None:
+    folder = stated(tmp_path, "2026-06-01T00:00:00+00:00")
+    assert "is not on record" in " ".join(only(frameworks.answers(moved(framework_runs(0, 0.004), folder))).sentences)
+
+
+def test_two_seeds_are_too_few_to_compare_frameworks() -> None:
+    assert frameworks.answers([run for run in framework_runs(0, 0.1) if run.result.seed < 2]) == []
+
+
+# Arms
+
+
+ARMS = {"base": 0.80, "LARS": 0.84, "sqrt": 0.80, "late": None, "worse": 0.75}
+
+
+def armed(noise: float = 0.002) -> list[Run]:
+    """Return runs of arms with known effects, of which `late` diverges in every second seed."""
+    draw = noisy(5, noise)
+
+    def truth(point: dict[str, Any]) -> float | None:
+        final = ARMS[point["arm"]]
+        if final is None:
+            return None if point["seed"] % 2 else 0.8 + draw()
+        return final + 0.02 * point["seed"] + draw()
+
+    runs = crossed({}, {"arm": list(ARMS), **BOTH, **SEEDS}, truth)
+    bundled = {"LARS": {"optimizer": {"name": "lars"}}, "sqrt": {"schedule": {"scaling": "sqrt_samples"}}}
+    return [
+        Run(run.folder, dict(run.config) | bundled.get(str(run.config["arm"]), {}), run.result, run.provenance)
+        for run in runs
+    ]
+
+
+def test_arms_are_set_against_the_base_paired_by_seed() -> None:
+    answer = only(ablation.answers(armed()))
+    verdicts = {(row["framework"], row["arm"]): row["verdict"] for row in answer.rows}
+    for who in ("tensorflow", "torch", "both"):
+        assert verdicts[who, "base"] == "base" and verdicts[who, "LARS"] == "better"
+        assert verdicts[who, "sqrt"] == "not told from the base" and verdicts[who, "worse"] == "worse"
+    (row,) = (row for row in answer.rows if (row["framework"], row["arm"]) == ("both", "late"))
+    assert row["diverged"] == 4
+    assert "4 runs of 50 diverged" in answer.sentences[-1]
+
+
+def test_arms_without_effect_are_a_null_result() -> None:
+    draw = noisy(2, 0.01)
+    runs = crossed({}, {"arm": ["base", "b", "c"], **BOTH, **SEEDS}, lambda point: 0.8 + draw())
+    told = only(ablation.answers(runs)).sentences
+    assert sum("no arm is shown to change anything" in sentence for sentence in told) == 3
+
+
+def test_the_base_is_the_files_first_arm(tmp_path: Path) -> None:
+    write_json(tmp_path / ASKED, {"arms": {"worse": {}, "LARS": {}, "base": {}, "sqrt": {}, "late": {}}})
+    answer = only(ablation.answers(moved(armed(), tmp_path)))
+    assert [row["arm"] for row in answer.rows[:3]] == ["worse", "LARS", "base"]
+    assert {row["arm"] for row in answer.rows if row["verdict"] == "base"} == {"worse"}
+
+
+def test_arms_at_other_batches_are_not_mixed() -> None:
+    runs = crossed({}, {"arm": ["base", "b"], "local_batch": [16, 32], **SEEDS}, lambda point: 0.8)
+    assert sorted(answer.name for answer in ablation.answers(runs)) == [
+        "ablation-global_batch_16",
+        "ablation-global_batch_32",
+    ]
+
+
+# Learning-rate rules
+
+
+def test_a_rule_that_helps_at_the_large_batch_alone_is_told_so() -> None:
+    draw = noisy(9, 0.001)
+
+    def truth(point: dict[str, Any]) -> float:
+        helped = 0.05 if point["schedule.scaling"] == "linear_samples" and point["local_batch"] == 512 else 0.0
+        return 0.8 + 0.01 * point["seed"] + helped + draw()
+
+    axes = {"schedule.scaling": ["none", "linear_samples"], "local_batch": [256, 512], **BOTH, **SEEDS}
+    answer = only(rules.answers(crossed({}, axes, truth)))
+    verdicts = {(row["batch"], row["framework"]): row["verdict"] for row in answer.rows}
+    assert verdicts[512, "both"] == "better" and verdicts[256, "both"] == "no difference is shown"
+
+
+# Convergence
+
+
+def scaled(point: dict[str, Any]) -> float | None:
+    """Return a final metric: weak scaling on 8 workers falls off, and half of its runs without warmup diverge."""
+    if point["scaling"] == "strong" or point["virtual_workers"] < 8:
+        return 0.9 + 0.002 * point["seed"]
+    if point["schedule.warmup_epochs"] == 0 and point["seed"] % 2:
+        return None
+    return 0.7 + 0.01 * point["seed"]
+
+
+def scaling_runs() -> list[Run]:
+    """Return runs on one to eight workers, weak and strong, with warmup and without, in both frameworks."""
+    axes = {"virtual_workers": [1, 2, 8], "schedule.warmup_epochs": [0.0, 2.0], **BOTH, **SEEDS}
+    weak = crossed({"local_batch": 16}, {"scaling": ["weak"], **axes}, scaled)
+    return weak + crossed({"global_batch": 16}, {"scaling": ["strong"], **axes}, scaled)
+
+
+def test_weak_scaling_that_fails_is_told_with_the_share_that_converges() -> None:
+    answer = only(converges.answers(scaling_runs()))
+    shares, differences = answer.sentences[0], " ".join(answer.sentences)
+    assert "weak, warmup 0 3 of 5 [" in shares and "strong, warmup 2 5 of 5 [" in shares
+    assert "PyTorch on 8 workers, final metric, weak, warmup 2 less strong, warmup 2: -0.18" in differences
+    (row,) = (
+        row
+        for row in answer.rows
+        if (row["framework"], row["scaling"], row["workers"], row["warmup_epochs"]) == ("torch", "weak", 8, 0.0)
+    )
+    assert (row["diverged"], row["runs"], row["batch"]) == (2, 5, 128)
+
+
+def test_wilsons_interval_is_the_published_one() -> None:
+    interval = seeds.share(0, 10)
+    assert interval.ci95_low == 0.0 and interval.ci95_high == pytest.approx(0.2775, abs=1e-4)
+    assert seeds.share(5, 5).ci95_low == pytest.approx(0.5655, abs=1e-4)
+
+
+# In common
+
+
+def test_settings_that_go_together_are_named_once() -> None:
+    runs = crossed({}, {"local_batch": [16, 32], "width": [8, 16], "seed": [0]}, lambda point: 0.5)
+    assert next(label for label, _ in cells.split(runs, ())) == {"global_batch": 16, "width": 8}
+
+
+def test_failed_runs_say_nothing_of_convergence() -> None:
+    runs = [simulated({"seed": 0}, [0.5]), simulated({"seed": 1}, [], "failed"), simulated({"seed": 2}, [], "diverged")]
+    ((_, members),) = questions.by_job(runs)
+    assert [run.result.status for run in members] == ["completed", "diverged"]
+
+
+def test_the_report_answers_before_its_groups_which_become_one_table(tmp_path: Path) -> None:
+    for warmup in (0.0, 1.0, 2.0):
+        for batch in (16, 32):
+            for seed in range(3):
+                raw = {"workload": "resnet50", "framework": "torch", "seed": seed, "local_batch": batch}
+                add_run(tmp_path, raw | {"schedule": {"warmup_epochs": warmup}})
+    printed = io.StringIO()
+    html = write_report(tmp_path, console=Console(file=printed, width=200)).read_text()
+    assert "Does the best warmup grow with the batch?" in html and "Does the best warmup" in printed.getvalue()
+    assert "6 groups of settings, 18 runs: 18 completed" in printed.getvalue()
+    assert html.index("Does the best warmup") < html.index("All settings")
+    assert "images a worker</h3>" not in html  # no group has a section of its own
+    home = tmp_path / "bench"
+    assert {file.name for file in (home / "figures").iterdir()} == {"warmup.svg", "warmup.png"}
+    assert len((home / "tables" / "warmup.csv").read_text().splitlines()) == 1 + 6
+    assert len((home / "tables" / "cells.csv").read_text().splitlines()) == 1 + 6
