@@ -195,6 +195,9 @@ class RunConfig(Settings):
     )
     record_every: Count = Field(1, description="one line of steps.jsonl for so many steps")
     validate_every: Annotated[int, Field(ge=0)] = Field(1, description="epochs between validations; 0: never")
+    noise_scale: bool = Field(
+        False, description="measure the gradient noise scale from each shard's and the averaged gradient"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -233,6 +236,11 @@ class RunConfig(Settings):
         """Training examples, as far as they are known without opening anything: None for a folder."""
         known = SOURCES[str(self.data.name)].examples
         return known and (self.data.examples or known)
+
+    @property
+    def shard_batch(self) -> int:
+        """Examples of one forward and backward pass: those of a shard, or of each of its micro-batches."""
+        return (self.local_batch or 0) // self.accumulate
 
     @property
     def options(self) -> dict[str, str | None]:
