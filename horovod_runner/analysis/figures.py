@@ -16,6 +16,7 @@ from xml.etree.ElementTree import Element, SubElement
 import matplotlib
 
 from horovod_runner.analysis import panels, plots, time_plots, words
+from horovod_runner.analysis.questions import Answer
 from horovod_runner.analysis.scaling.study import Scaling, studies
 from horovod_runner.analysis.strategies import Comparison
 from horovod_runner.analysis.summary import Group
@@ -68,15 +69,37 @@ def scaling_sheet(group: Group) -> Figure:
     return _composed(group, panels.sheets(group, studies(group))[panels.OF_SCALING])
 
 
-def _sheet(group: Group, kind: str, drawn: Sequence[panels.Panel], folder: Path) -> Iterator[Picture]:
-    """Write one sheet; `kind` is what is appended to its file's name."""
-    figure = _composed(group, drawn)
-    file = f"{file_name(group)}{kind}"
+def draw_answer(experiment: str, answer: Answer, folder: Path) -> Picture | None:
+    """Write the figure of a question's answer as PNG and SVG into `folder`, and return it for the page.
+
+    None where the answer has no figure. UserError when the folder cannot be written.
+    """
+    if answer.draw is None:
+        return None
+    drawing = _written(answer.draw(), answer.name, folder)
+    picture = ElementTree.fromstring(drawing)
+    for size in ("width", "height"):
+        picture.attrib.pop(size, None)
+    picture.attrib |= {"role": "img", "aria-label": answer.title}
+    mark = hashlib.sha256(json.dumps([experiment, answer.name]).encode()).hexdigest()[:8]
+    svg = _for_the_page(ElementTree.tostring(picture, "unicode"), f"q{mark}-")
+    return Picture(answer.title, svg, f"{answer.name}.svg")
+
+
+def _written(figure: Figure, name: str, folder: Path) -> bytes:
+    """Write a figure as SVG and PNG of this name, and return the SVG."""
     with full_disk_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
     drawing = rendered(figure, "svg")
-    write_bytes(folder / f"{file}.svg", drawing)
-    write_bytes(folder / f"{file}.png", rendered(figure, "png"))
+    write_bytes(folder / f"{name}.svg", drawing)
+    write_bytes(folder / f"{name}.png", rendered(figure, "png"))
+    return drawing
+
+
+def _sheet(group: Group, kind: str, drawn: Sequence[panels.Panel], folder: Path) -> Iterator[Picture]:
+    """Write one sheet; `kind` is what is appended to its file's name."""
+    file = f"{file_name(group)}{kind}"
+    drawing = _written(_composed(group, drawn), file, folder)
     captions = [caption for caption, _ in drawn]
     mark = hashlib.sha256(json.dumps([group.experiment, file]).encode()).hexdigest()[:8]
     for caption, svg in zip(captions, cut(drawing, captions, mark), strict=True):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from horovod_runner.analysis import words
 from horovod_runner.analysis.figures import Picture
 from horovod_runner.analysis.plots import FRAMEWORKS
+from horovod_runner.analysis.questions import Answer
 from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.scaling.causes import slow_worker
 from horovod_runner.analysis.scaling.study import Scaling, studies
@@ -40,9 +41,19 @@ class Ways(NamedTuple):
     pictures: Sequence[Picture] | None
 
 
+class Answered(NamedTuple):
+    """What an experiment's runs say to a question, and its picture (None where there is nothing to draw)."""
+
+    answer: Answer
+    picture: Picture | None
+
+
 @dataclass(frozen=True)
 class Study:
-    """An experiment on the page: its groups, its notes, and where its figures and tables lie, seen from the page."""
+    """An experiment on the page: its groups, its notes, and where its figures and tables lie, seen from the page.
+
+    `whole`: whether each group has a section; or else one table has all of them.
+    """
 
     name: str
     groups: Sequence[Shown]
@@ -50,6 +61,8 @@ class Study:
     figures: str
     tables: Sequence[str]
     ways: Sequence[Ways] = ()
+    answers: Sequence[Answered] = ()
+    whole: bool = True
 
     @property
     def runs(self) -> list[Run]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis import tables, terminal, words
 from horovod_runner.analysis.pack import is_packed
+from horovod_runner.analysis.questions import Answer, answers
 from horovod_runner.analysis.runs import unfinished
 from horovod_runner.analysis.scaling.study import studies
 from horovod_runner.analysis.strategies import Comparison, comparisons
@@ -23,10 +24,11 @@ from horovod_runner.store import full_disk_named, write_text
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from horovod_runner.analysis.page import Shown, Study
+    from horovod_runner.analysis.page import Answered, Shown, Study
     from horovod_runner.analysis.parity import Proof
 
 MOST_DRAWN = 8  # groups with figures in one report: a matrix has hundreds, and drawing one takes a second
+MOST_WHOLE = 4  # groups with a section each where questions are answered: of more, there is one table of all
 MOST_COMPARED = 4  # comparisons of ways of reducing with figures in one experiment
 PAGE = "report.html"
 
@@ -40,13 +42,27 @@ def write_report(root: Path, out: Path | None = None, console: Console | None = 
     """
     proven = find_table(root)
     chosen = [] if proven == root else groups(tables.read(root))
-    terminal.show(chosen, console or terminal.console())
+    answered = _told(chosen, console or terminal.console())
     # Imported here, so that the tables need not wait for matplotlib.
     from horovod_runner.analysis import page
 
     file = out or root / PAGE
-    write_text(file, page.render(list(_studies(chosen, root, file, out is not None)), _proof(proven, out)))
+    write_text(file, page.render(list(_studies(chosen, answered, root, file, out is not None)), _proof(proven, out)))
     return file
+
+
+def _told(chosen: Sequence[Group], console: Console) -> dict[str, list[Answer]]:
+    """Print every experiment's tables, or in their stead the answers that many groups give; return the answers."""
+    together = {name: list(members) for name, members in groupby(chosen, key=lambda group: group.experiment)}
+    many = [name for name, members in together.items() if len(members) > MOST_WHOLE]
+    answered = {name: answers(all_runs(together[name])) for name in many}
+    shrunk = {name for name in many if answered[name]}
+    terminal.show([group for group in chosen if group.experiment not in shrunk], console)
+    # What is asked of few groups is answered after their tables, which need not wait for it.
+    answered |= {name: answers(all_runs(members)) for name, members in together.items() if name not in answered}
+    for name, members in together.items():
+        terminal.show_answers(name, answered[name], members if name in shrunk else (), console)
+    return answered
 
 
 def _proof(folder: Path | None, out: Path | None) -> Proof | None:
@@ -58,7 +74,9 @@ def _proof(folder: Path | None, out: Path | None) -> Proof | None:
     return parity.proof(folder, out.parent / "figures" / "parity" if out else folder / "figures")
 
 
-def _studies(chosen: Sequence[Group], root: Path, file: Path, elsewhere: bool) -> Iterator[Study]:
+def _studies(
+    chosen: Sequence[Group], answered: Mapping[str, Sequence[Answer]], root: Path, file: Path, elsewhere: bool
+) -> Iterator[Study]:
     """Draw and tabulate every experiment for the page `file`; `elsewhere`: beside the page, not beside the results."""
     from horovod_runner.analysis import figures, page
 
@@ -68,7 +86,8 @@ def _studies(chosen: Sequence[Group], root: Path, file: Path, elsewhere: bool) -
         drawn_to, tabled_to = (
             file.parent / kind / name if elsewhere else home / kind for kind in ("figures", "tables")
         )
-        picked = _picked(members, max(2, MOST_DRAWN // len(together)))
+        whole = not answered[name] or len(members) <= MOST_WHOLE
+        picked = _picked(members, max(2, MOST_DRAWN // len(together))) if whole else set()
         shown = []
         for place, group in enumerate(members):
             scalings = studies(group)
@@ -79,8 +98,10 @@ def _studies(chosen: Sequence[Group], root: Path, file: Path, elsewhere: bool) -
             page.Ways(one, figures.draw_ways(one, drawn_to) if place < MOST_COMPARED else None)
             for place, one in enumerate(compared)
         ]
-        written = [_from(file, table) for table in _write_tables(shown, compared, tabled_to)]
-        yield page.Study(name, shown, list(_notes(shown, home)), _from(file, drawn_to), written, ways)
+        told = [page.Answered(one, figures.draw_answer(name, one, drawn_to)) for one in answered[name]]
+        written = [_from(file, table) for table in _write_tables(shown, compared, told, tabled_to)]
+        notes = list(_notes(shown, home, whole))
+        yield page.Study(name, shown, notes, _from(file, drawn_to), written, ways, told, whole)
 
 
 def _from(file: Path, other: Path) -> str:
@@ -88,19 +109,24 @@ def _from(file: Path, other: Path) -> str:
     return os.path.relpath(other, file.parent)
 
 
-def _write_tables(shown: Sequence[Shown], compared: Sequence[Comparison], folder: Path) -> Iterator[Path]:
-    """Write the cells, and what they say of scaling and of strategies where they do, as CSV; yield the files."""
+def _write_tables(
+    shown: Sequence[Shown], compared: Sequence[Comparison], told: Sequence[Answered], folder: Path
+) -> Iterator[Path]:
+    """Write cells, what they say of scaling and strategies, and the answers' tables as CSV; yield the files."""
     import pandas
 
     scaling = [row for one in shown for made in one.scalings for row in tables.scaling_rows(one.group, made)]
-    rows = {"cells.csv": cell_rows(one.group for one in shown), "scaling.csv": scaling}
+    rows: dict[str, Sequence[Mapping[str, Any]]] = {"cells.csv": cell_rows(one.group for one in shown)}
+    rows["scaling.csv"] = scaling
     rows["strategies.csv"] = [row for comparison in compared for row in strategy_rows(comparison)]
+    rows |= {f"{one.answer.name}.csv": one.answer.rows for one in told}
     with full_disk_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for name, chosen in rows.items():
         if chosen:
             table = pandas.DataFrame(chosen)
-            table["settings"] = table["settings"].map(json.dumps)
+            if "settings" in table:
+                table["settings"] = table["settings"].map(json.dumps)
             write_text(folder / name, table.to_csv(index=False))
             yield folder / name
 
@@ -121,7 +147,7 @@ def _home(together: Sequence[Group], root: Path) -> Path:
     return folder if folder == root else folder.parent
 
 
-def _notes(shown: Sequence[Shown], home: Path) -> Iterator[str]:
+def _notes(shown: Sequence[Shown], home: Path, whole: bool) -> Iterator[str]:
     """Yield what a reader should know about how the study was put together."""
     runs = all_runs(one.group for one in shown)
     failed, begun = sum(not run.completed for run in runs), unfinished(home)
@@ -134,7 +160,7 @@ def _notes(shown: Sequence[Shown], home: Path) -> Iterator[str]:
         yield "These runs are of several machines, which are never averaged: each has its own table."
     if len({str(run.provenance.get("versions")) for run in runs}) > 1:
         yield "These runs were made with different versions of something: see Versions below before comparing."
-    if undrawn:
+    if undrawn and whole:
         yield f"Not every group has figures: {undrawn} of {len(shown)} have a table alone."
     if is_packed(home) and not runs[0].packed:
         yield "Runs that this folder holds packed are left out, because there are newer ones beside them."

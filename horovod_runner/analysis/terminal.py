@@ -13,10 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from horovod_runner.analysis import words
+from horovod_runner.analysis.questions import Answer
 from horovod_runner.analysis.scaling.causes import slow_worker
 from horovod_runner.analysis.scaling.study import studies
 from horovod_runner.analysis.strategies import Comparison, comparisons, told
-from horovod_runner.analysis.summary import Cell, Group
+from horovod_runner.analysis.summary import Cell, Group, all_runs
 
 WIDE = 132  # columns of a terminal in which every figure has a column of its own
 PAIRED = (  # in a narrower one, the second stands below the first
@@ -43,6 +44,8 @@ def console() -> Console:
 
 def show(groups: Sequence[Group], to: Console) -> None:
     """Print every group's table, the runs that did not complete with their reason, and what the figures mean."""
+    if not groups:
+        return
     for group in groups:
         to.print(_table(group, to.width), no_wrap=True)
         for run in group.runs:
@@ -57,6 +60,19 @@ def show(groups: Sequence[Group], to: Console) -> None:
     for comparison in compared:
         _show_ways(comparison, to)
     to.print(f"[dim]{escape(' '.join(words.meanings(ways=bool(compared))))}[/dim]")
+
+
+def show_answers(experiment: str, answers: Sequence[Answer], instead_of: Sequence[Group], to: Console) -> None:
+    """Print the answers to an experiment's questions, and how many groups of runs they stand for in their stead."""
+    for answer in answers:
+        to.print(f"\n[bold]{escape(experiment)}: {escape(answer.title)}[/bold]")
+        for sentence in answer.sentences:
+            to.print(f" - {escape(sentence)}")
+    if instead_of:
+        runs = all_runs(instead_of)
+        states = ", ".join(f"{number:,} {state}" for state, number in words.statuses(runs))
+        shown = f"{len(instead_of):,} groups of settings, {words.count(len(runs), 'run')}: {states}"
+        to.print(f"\n{escape(experiment)}: {shown}; the page and tables/cells.csv have a row for each.")
 
 
 def _show_ways(comparison: Comparison, to: Console) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,16 @@ from horovod_runner.analysis.stats import Bounded, times
 from horovod_runner.analysis.summary import Cell, Group
 
 if TYPE_CHECKING:
+    from horovod_runner.analysis.runs import Run
     from horovod_runner.analysis.scaling.parts import Parts
     from horovod_runner.analysis.scaling.study import Knee, Scaling
     from horovod_runner.analysis.strategies import Comparison, Way
 
 NOTHING = "–"
+BOUNDS = ("_ci95_low", "_ci95_high")
 SHARED = "*"
 TRACED = " †"
-LEFT = ("framework", "strategy")
+LEFT = ("framework", "strategy", "arm", "rule", "status", "settings", "verdict", "workload")
 DIVISION_TITLE = "How a step divides by Horovod's timeline, as rank 0 saw it, in ms"
 LAWS = {"amdahl": "Amdahl's law", "gustafson": "Gustafson's law", "usl": "the Universal Scalability Law"}
 JOBS = {"resnet50": "ResNet-50", "unet": "U-Net", "vgg16": "VGG-16"}
@@ -205,6 +208,49 @@ def division_rows(comparison: Comparison) -> list[dict[str, str]]:
         row |= {phase: milliseconds(seconds) for phase, seconds in division.seconds.items()}
         made.append(row | {"last ready": _last_ready(division.last_ready)})
     return made
+
+
+def answer_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return a question's table as texts; a value whose bounds stand beside it becomes `value [low, high]`."""
+    return [
+        {name.replace("_", " "): _with_its_bounds(row, name) for name in row if not name.endswith(BOUNDS)}
+        for row in rows
+    ]
+
+
+def _with_its_bounds(row: Mapping[str, Any], name: str) -> str:
+    text, low, high = entry(row[name]), *(f"{name}{end}" for end in BOUNDS)
+    if low not in row or row[name] is None:
+        return text
+    return f"{text} [{NOTHING}]" if row[low] is None else f"{text} [{entry(row[low])}, {entry(row[high])}]"
+
+
+def entry(value: Any) -> str:
+    """Return a value of any kind as it stands in a table: of a real number four digits that matter."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, float):
+        return f"{value:.4g}" if math.isfinite(value) else amount(value)
+    return without_paths(str(value))
+
+
+def group_rows(groups: Sequence[Group]) -> list[dict[str, str]]:
+    """Return one table of many groups, a row a cell: the settings that tell them apart, and how its runs ended."""
+    keys = list(dict.fromkeys(key for group in groups for key in group.distinct))
+    return [_group_row(group, cell, keys) for group in groups for cell in group.cells]
+
+
+def _group_row(group: Group, cell: Cell, keys: Sequence[str]) -> dict[str, str]:
+    row = {"workload": job(group.workload), "framework": cell.framework, "workers": workers(cell)}
+    row |= {"batch": str(cell.global_batch)} | {key: entry(group.distinct.get(key)) for key in keys}
+    row |= {"images/s": with_bounds(cell.images_per_second)}
+    row |= {"train loss": loss(cell.mean("final_train_loss")), "val loss": loss(cell.mean("final_val_loss"))}
+    return row | {"val metric": loss(cell.mean("final_val_metric")), "status": cell.status}
+
+
+def statuses(runs: Sequence[Run]) -> list[tuple[str, int]]:
+    """Return (status, how many runs ended so), the most common first."""
+    return Counter(run.result.status for run in runs).most_common()
 
 
 def job(workload: str) -> str:
