@@ -42,7 +42,7 @@ def estimates(shard_squared: ArrayLike, mean_squared: ArrayLike, shard_batch: in
 
 def simple(traces: ArrayLike, squares: ArrayLike) -> float | None:
     """Return B_simple = mean tr(Sigma) / mean |G|^2, in examples; None where the estimate of |G|^2 is not positive."""
-    trace, square = float(np.mean(traces)), float(np.mean(squares))
+    trace, square = (float(np.asarray(values, np.float64).mean()) for values in (traces, squares))
     return trace / square if square > 0 else None
 
 

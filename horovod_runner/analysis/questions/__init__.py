@@ -16,7 +16,7 @@ from horovod_runner.analysis.runs import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-QUESTIONS: tuple[str, ...] = ()
+QUESTIONS: tuple[str, ...] = ("noise",)
 """The questions' modules in this package, in the order in which a report answers them."""
 
 

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from horovod_runner.analysis.plots import LINES, End, colour, marker, name_ends, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+MARKS = {"markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.6}
 
 
 class Curve(NamedTuple):
@@ -33,14 +36,15 @@ def along_training(curves: Sequence[Curve], axes: Axes) -> Axes:
         look = {"color": colour(curve.framework), "linestyle": LINES[before % len(LINES)]}
         height = np.array([_positive(value) for value in curve.simple])
         low, high = (np.array([_positive(band and band[side]) for band in curve.bands]) for side in (0, 1))
-        axes.plot(curve.epochs, height, marker=marker(curve.framework), linewidth=1.6, markersize=4.5, **look)
+        axes.plot(curve.epochs, height, marker=marker(curve.framework), linewidth=1.6, **MARKS, **look)
         axes.fill_between(curve.epochs, low, high, color=look["color"], alpha=0.15, linewidth=0)
         known = np.flatnonzero(np.isfinite(height))
         if known.size:
             last = int(known[-1])
             ends.append(End(curve.epochs[last], float(height[last]), curve.name, look["color"], look["linestyle"]))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_locator(NullLocator())
     titled(axes, "Gradient noise scale along training", "epoch", "B_simple (examples)")
     return name_ends(axes, ends)
 
