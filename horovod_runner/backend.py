@@ -93,7 +93,8 @@ class Backend(Protocol):
         """Return what this worker knows of the last step's gradients; None unless `noise_scale` is set.
 
         The mean over its shards of the squared norm of a shard's gradient, and its share of the squared norm of the
-        averaged one: the shares of all workers add up. Gradients of the loss alone: before weight decay and clipping.
+        averaged one: the shares of all workers add up. Gradients of the loss alone, before weight decay and clipping;
+        the average as it arrived, with what compression has made of it.
         """
         ...
 

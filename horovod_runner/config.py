@@ -196,7 +196,8 @@ class RunConfig(Settings):
     record_every: Count = Field(1, description="one line of steps.jsonl for so many steps")
     validate_every: Annotated[int, Field(ge=0)] = Field(1, description="epochs between validations; 0: never")
     noise_scale: bool = Field(
-        False, description="measure the gradient noise scale from each shard's and the averaged gradient"
+        False,
+        description="measure the gradient noise scale from the gradients of shards (or micro-batches) and their average",
     )
 
     @model_validator(mode="before")

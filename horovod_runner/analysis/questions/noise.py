@@ -17,7 +17,7 @@ import numpy as np
 from horovod_runner.analysis import noise_scale
 from horovod_runner.analysis.noise_scale import Estimates
 from horovod_runner.analysis.questions import Answer, by_job
-from horovod_runner.analysis.runs import Run
+from horovod_runner.analysis.runs import Run, flat
 from horovod_runner.analysis.stats import Interval
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _answer(names: Sequence[str], arms: Sequence[Arm]) -> Answer:
 
 def _arms(members: Sequence[Run]) -> list[Arm]:
     """Return the arms of one job's runs, by framework and batch."""
-    varied = _varied(members)
+    varied, measured = _varied(members), _measured([run for run in members if run.completed])
 
     def key(run: Run) -> tuple[Any, ...]:
         own = run.result.framework, run.result.global_batch
@@ -116,7 +116,7 @@ def _arms(members: Sequence[Run]) -> list[Arm]:
     arms = []
     for _, group in itertools.groupby(sorted(members, key=key), key=key):
         equal = list(group)
-        found = [measured for run in equal if run.completed and (measured := _measured(run)) is not None]
+        found = [measured[run.result.run_id] for run in equal if run.result.run_id in measured]
         of = next((run.result.gradient_noise for run in equal if run.result.gradient_noise), None)
         if of is not None:
             settings = {name: equal[0].row.get(name) for name in varied}
@@ -127,8 +127,6 @@ def _arms(members: Sequence[Run]) -> list[Arm]:
 
 def _varied(members: Sequence[Run]) -> list[str]:
     """Return the settings in which runs of the same framework and batch differ, but for their seeds."""
-    from horovod_runner.analysis.runs import flat
-
     seen: dict[tuple[str, int, str], set[str]] = {}
     for run in members:
         for name, value in flat(run.config).items():
@@ -138,19 +136,25 @@ def _varied(members: Sequence[Run]) -> list[str]:
     return sorted({name for (_, _, name), values in seen.items() if len(values) > 1})
 
 
-def _measured(run: Run) -> Measured | None:
-    """Return a run's estimates from its recorded steps; None where no step has norms."""
+def _measured(runs: Sequence[Run]) -> dict[str, Measured]:
+    """Return runs' estimates from their recorded steps, by run id; a run without any is not there."""
     from horovod_runner.analysis.tables import step_table
 
     fields = ["step", "shard_squared_norm", "mean_squared_norm"]
-    steps, of = step_table([run], fields).dropna(subset=fields), run.result.gradient_noise
-    if not len(steps) or of is None:
-        return None
-    found = noise_scale.estimates(
-        steps["shard_squared_norm"], steps["mean_squared_norm"], of.shard_batch, of.global_batch
-    )
-    epochs = steps["step"].to_numpy(float) * run.result.epochs / run.result.steps
-    return Measured(epochs, found)
+    told = {run.result.run_id: run for run in runs if run.result.gradient_noise is not None}
+    steps = step_table(list(told.values()), fields).dropna(subset=fields) if told else None
+    rows = {} if steps is None else dict(iter(steps.groupby("run_id")))
+    return {
+        name: _estimated(told[name], *(table[field].to_numpy(float) for field in fields))
+        for name, table in rows.items()
+    }
+
+
+def _estimated(run: Run, steps: np.ndarray, shards: np.ndarray, means: np.ndarray) -> Measured:
+    of = run.result.gradient_noise
+    assert of is not None
+    epochs = steps * run.result.epochs / run.result.steps
+    return Measured(epochs, noise_scale.estimates(shards, means, of.shard_batch, of.global_batch))
 
 
 def _row(arm: Arm) -> dict[str, Any]:
