@@ -197,7 +197,7 @@ class RunConfig(Settings):
     validate_every: Annotated[int, Field(ge=0)] = Field(1, description="epochs between validations; 0: never")
     noise_scale: bool = Field(
         False,
-        description="measure the gradient noise scale from the gradients of shards (or micro-batches) and their average",
+        description="measure the gradient noise scale from the gradients of shards, or micro-batches, and their mean",
     )
 
     @model_validator(mode="before")
