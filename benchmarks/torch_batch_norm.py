@@ -46,16 +46,56 @@ class GroupedBatchNorm(nn.BatchNorm2d):
         """Map (batch, channels, height, width) to the same shape."""
         if not self.training:
             return super().forward(x)
-        groups = x.split(self._how.group or len(x))
-        assert self.momentum is not None
-        share = shares(self.momentum, self._how.parts * len(groups))[self._part.number * len(groups) :]
-        made = [self._normalise(group, s) for group, s in zip(groups, share, strict=False)]
-        return made[0] if len(made) == 1 else torch.cat(made)
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        share = shares(self.momentum, self._how.parts)[self._part.number]
+        groups = len(x) // (self._how.group or len(x))
+        if groups == 1:
+            return functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, True, share, self.eps
+            )
+        batch, channels, height, width = x.shape
+        grouped = x.permute(0, 2, 3, 1).reshape(groups, -1, channels)  # no copy where channels are last
+        y, mean, variance = _Grouped.apply(grouped, self.weight, self.bias, self.eps)
+        values = grouped.shape[1]
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(variance * (values / (values - 1)), share)
+        return y.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
-    def _normalise(self, x: torch.Tensor, share: float) -> torch.Tensor:
-        return functional.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, True, share, self.eps
-        )
+
+class _Grouped(torch.autograd.Function):
+    """y = weight x^ + bias, x^ = (x - mean) / sqrt(variance + eps), by the mean and variance of each group of examples.
+
+    All groups at once, by few operations on (groups, values, channels): with a kernel for each group, large batches of
+    small images would wait for calls.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return y, and the means over groups of their means and (biased) variances, each (channels,)."""
+        wide = x.to(weight.dtype)
+        variance, mean = torch.var_mean(wide, dim=1, correction=0, keepdim=True)
+        inverse = torch.rsqrt(variance + eps)
+        y = torch.addcmul(bias - mean * inverse * weight, wide, inverse * weight)
+        ctx.save_for_backward(x, weight, mean, inverse)
+        means = mean.mean(dim=(0, 1)), variance.mean(dim=(0, 1))
+        ctx.mark_non_differentiable(*means)
+        return y.to(x.dtype), *means
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor, *_: Any) -> tuple[torch.Tensor | None, ...]:
+        """Return gradients as of Ioffe and Szegedy 2015, section 3.
+
+        dx = weight / s (dy - mean(dy) - x^ mean(dy x^)), with the means over a group.
+        """
+        x, weight, mean, inverse = ctx.saved_tensors
+        wide = dy.to(weight.dtype)
+        hat = (x.to(weight.dtype) - mean) * inverse
+        mean_dy, mean_dy_hat = wide.mean(dim=1, keepdim=True), (wide * hat).mean(dim=1, keepdim=True)
+        dx = (wide - mean_dy).addcmul_(hat, mean_dy_hat, value=-1).mul_(inverse * weight)
+        values = x.shape[1]
+        return dx.to(x.dtype), mean_dy_hat.sum(dim=(0, 1)) * values, mean_dy.sum(dim=(0, 1)) * values, None
 
 
 class SynchronisedBatchNorm(nn.BatchNorm2d):

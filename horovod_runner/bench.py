@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from horovod_runner.config import RunConfig
+from horovod_runner.defaults import put
 from horovod_runner.errors import EXIT_DIVERGED, EXIT_USER_ERROR, SharedError
 from horovod_runner.launching.job_settings import decode_with
 from horovod_runner.launching.launch import launch, require_installed
 from horovod_runner.launching.machine import Machine, load_machine
-from horovod_runner.matrix.design import put
 from horovod_runner.provenance import remember_command
 from horovod_runner.store import Store
 from horovod_runner.world import World, detect

@@ -28,14 +28,17 @@ _BENCH_SETTINGS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code. A user's mistake is one sentence on standard error, exit code 2."""
+    verb = None
     try:
         arguments = _parser().parse_args(argv)
-        return int(arguments.verb(arguments))
+        verb = arguments.verb
+        return int(verb(arguments))
     except UserError as error:
         _complain(error)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        print("\nhorovod-runner: interrupted; the same command goes on from here", file=sys.stderr)
+        again = "goes on from here" if verb in (_bench, _run, _tune) else "starts afresh"
+        print(f"\nhorovod-runner: interrupted; the same command {again}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return 0

@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.data import SOURCES
 from benchmarks.workloads import WORKLOADS, Workload
+from horovod_runner.errors import UserError
 
 
 def with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
@@ -33,6 +34,19 @@ def with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
 def data_from_word(word: str) -> dict[str, str]:
     """Return the settings that `data` given as one word stands for: a source's name, or else a folder."""
     return {"name": word} if word in SOURCES else {"path": word}
+
+
+def put(plain: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """Return plain data with the value at a dotted path replaced; groups on the way are made, other keys kept."""
+    head, _, rest = path.partition(".")
+    if not rest:
+        return {**plain, head: value}
+    inner = plain.get(head) or {}
+    if isinstance(inner, str) and head == "data":
+        inner = data_from_word(inner)
+    if not isinstance(inner, Mapping):
+        raise UserError(f"{path}: {head} is {inner!r}, which has no settings inside; give {head} itself")
+    return {**plain, head: put(inner, rest, value)}
 
 
 def _optimizer_defaults(optimizer: Any, job: Workload) -> Any:

@@ -11,7 +11,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,16 @@ def describe(world: World, threads: int) -> dict[str, Any]:
             "hosts": -(-world.size // world.local_size),
         },
         "threads": threads,
+        "at_once": world.at_once,
         "environment": {name: value for name, value in sorted(os.environ.items()) if _telling(name)},
     }
+
+
+def at_once_before(file: Path) -> int:
+    """Return how many runs were done at once when a run was started last, from what `describe` said of that."""
+    if not file.exists():
+        return 1
+    return int(json.loads(file.read_text()).get("at_once", 1))
 
 
 def remember_command() -> None:
@@ -71,7 +79,10 @@ def commit() -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Return what the machine is, without naming it: runs of equal `id` may be averaged together."""
+    """Return what the machine is, without naming it.
+
+    Runs of equal `id` may be averaged together; the nodes of a cluster that are built alike share a `kind`.
+    """
     facts: dict[str, Any] = {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
@@ -81,7 +92,11 @@ def machine() -> dict[str, Any]:
     }
     # The kernel reports a little less or more memory from boot to boot: it is rounded to GiB for the name.
     name = [facts["cpu"], facts["cores"], round(facts["memory_bytes"] / 2**30), facts["system"], facts["gpus"]]
-    return {"id": hashlib.sha256(repr([*name, platform.node()]).encode()).hexdigest()[:10], **facts}
+    return {"id": _mark([*name, platform.node()]), "kind": _mark(name), **facts}
+
+
+def _mark(name: Sequence[Any]) -> str:
+    return hashlib.sha256(repr(name).encode()).hexdigest()[:10]
 
 
 def versions() -> dict[str, str | None]:

@@ -135,7 +135,8 @@ class RunResult(Record):
     `timed_steps` of the recorded steps carry the throughput; the first `discarded_steps` were kept out of it.
     `worker_seconds` are the mean seconds of every worker's timed steps, by rank (empty in results of before), and
     `ready_seconds` those until its first gradient was handed to the reduction. `timeline` is None without one, and
-    `gradient_noise` unless `noise_scale` was set.
+    `gradient_noise` unless `noise_scale` was set. `at_once` runs were done on the machine at a time: where it is more
+    than one, nothing of this was measured.
     """
 
     schema_version: int = SCHEMA
@@ -169,6 +170,7 @@ class RunResult(Record):
     discarded_steps: int = 0
     data_wait_fraction: float | None = None
     threads: int | None = None
+    at_once: int = 1
     skipped_examples: int = 0
     error: str | None = None
     log_tail: tuple[str, ...] = ()  # what the rank that failed said last

@@ -24,15 +24,19 @@ def summarise(
     wall_seconds: float = 0.0,
     peak_memory_bytes: int | None = None,
     threads: int | None = None,
+    at_once: int = 1,
     skipped_examples: int = 0,
     error: str | None = None,
     log_tail: Sequence[str] = (),
 ) -> RunResult:
-    """Return the result of a run that ended in this way after these steps."""
+    """Return the result of a run that ended in this way after these steps.
+
+    Runs that were done several `at_once` shared cores, in processes that were warm: none of their steps is timed.
+    """
     first = config.discard_steps
     if first is None:
         first = steps[warm_up - 1].step if (warm_up := stats.warm_up([s.step_seconds for s in steps])) else 0
-    timed = [s for s in steps if s.step > first and math.isfinite(s.train_loss)]
+    timed = [s for s in steps if s.step > first and math.isfinite(s.train_loss) and at_once == 1]
     validated = [s for s in steps if s.val_loss is not None and s.val_metric is not None]
     return RunResult(
         run_id=config.run_id,
@@ -54,10 +58,11 @@ def summarise(
         val_loss=tuple(s.val_loss for s in validated if s.val_loss is not None),
         val_metric=Metric(name=metric, values=tuple(s.val_metric or 0.0 for s in validated)) if validated else None,
         wall_seconds=wall_seconds,
-        peak_memory_bytes=peak_memory_bytes,
+        peak_memory_bytes=peak_memory_bytes if at_once == 1 else None,
         timed_steps=len(timed),
         discarded_steps=len(steps) - len(timed),
         threads=threads,
+        at_once=at_once,
         skipped_examples=skipped_examples,
         error=error,
         log_tail=tuple(log_tail),

@@ -35,18 +35,22 @@ MAX_LINES = 100_000
 LOCK_PATIENCE = 15.0  # seconds that the ranks of a runner that was killed may take to end
 
 Talk = Callable[[str], None]
+Load = Callable[[Job], Backend]
 
 
 class Training:
     """One worker of one run.
 
-    Every worker takes the same path; rank 0 alone writes and talks. `say` is called with lines for the user.
+    Every worker takes the same path; rank 0 alone writes and talks. `say` is called with lines for the user, `load`
+    for the backend.
     """
 
-    def __init__(self, config: RunConfig, folder: RunFolder, world: World, say: Talk) -> None:
-        self.config, self.folder, self.world, self.say = config, folder, world, say
+    def __init__(
+        self, config: RunConfig, folder: RunFolder, world: World, say: Talk, load: Load = load_backend
+    ) -> None:
+        self.config, self.folder, self.world, self.say, self._load = config, folder, world, say, load
         self.leads = world.rank == 0
-        self.threads = threads_for(world, config.threads)
+        self.threads, self.at_once = threads_for(world, config.threads), world.at_once
         self.began = time.perf_counter()
         self.checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep)
         self.data = open_dataset(config.data, config.job.task, config.seed)
@@ -71,13 +75,15 @@ class Training:
     def join(self) -> Backend:
         """Build the backend, which joins the other workers, and see that all of them are in the same run."""
         os.environ.update(timeline.timeline_environment(self.config, self.folder.timeline_file))
-        self.backend: Backend = load_backend(self._job())
+        self.backend: Backend = self._load(self._job())
         check_agreement(self.backend, self.config)
         return self.backend
 
     def _train(self) -> RunResult:
         plan, recorder = self._prepare()
         if self.leads:
+            if plan.first_step:  # steps that shared the machine stay untimed when the others did not
+                self.at_once = max(self.at_once, provenance.at_once_before(self.folder.provenance_file))
             origin = provenance.describe(self.world, self.threads)
             write_json(self.folder.provenance_file, {**origin, "planned_steps": plan.total_steps})
         batches = self.batches()
@@ -225,6 +231,7 @@ class Training:
             wall_seconds=time.perf_counter() - self.began,
             peak_memory_bytes=int(everyone[:, 0].max()),
             threads=self.threads,
+            at_once=self.at_once,
             skipped_examples=int(everyone[:, 1].sum()),
             error=None if error is None else str(error),
         )

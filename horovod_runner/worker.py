@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from horovod_runner.allreduce.settings import carrier
+from horovod_runner.backend import Backend, Job, load_backend
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_USER_ERROR, SharedError, UserError
 from horovod_runner.launching.launch import LOGGED, require_installed
@@ -25,23 +26,30 @@ from horovod_runner.record import RunResult
 from horovod_runner.store import RunFolder, Store, full_disk_named
 from horovod_runner.world import World, complain, detect, launcher_process, refuse_strangers, threads_for
 
+Talk = Callable[[str], None]
+
 
 def run_worker(config: RunConfig, results: Path) -> int:
     """Do this worker's part of a run; return the exit code of the process, having said why it is not 0."""
     world = detect()
     try:
         return _work(config, Store(results).folder(config), world, results)
-    except UserError as error:
-        complain(error, world)
-        code = EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        code = EXIT_INTERRUPTED
-    except Exception:
-        why = traceback.format_exc()
-        print(f"horovod-runner: rank {world.rank} of {world.size}: {why}", file=sys.stderr, flush=True)
-        code = 1
+    except (Exception, KeyboardInterrupt) as error:
+        code = explained(error, world)
     _leave(code)
     return code
+
+
+def explained(error: BaseException, world: World) -> int:
+    """Return the exit code of a worker that ends with this error, having said why."""
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    if isinstance(error, UserError):
+        complain(error, world)
+        return EXIT_USER_ERROR
+    why = "".join(traceback.format_exception(error))
+    print(f"horovod-runner: rank {world.rank} of {world.size}: {why}", file=sys.stderr, flush=True)
+    return 1
 
 
 def _work(config: RunConfig, folder: RunFolder, world: World, results: Path) -> int:
@@ -58,11 +66,15 @@ def _work(config: RunConfig, folder: RunFolder, world: World, results: Path) -> 
         quieten_pmix()
     if world.rank == 0:
         Store(results).open_run(config)
+    say = _talker(folder) if world.rank == 0 else _silent
+    return train(config, folder, world, say, load_backend)
 
+
+def train(config: RunConfig, folder: RunFolder, world: World, say: Talk, load: Callable[[Job], Backend]) -> int:
+    """Do this worker's part of a run, its threads being placed; return the exit code of one that has a result."""
     from horovod_runner.training import Training
 
-    say = _talker(folder) if world.rank == 0 else _silent
-    result = Training(config, folder, world, say).run()
+    result = Training(config, folder, world, say, load).run()
     say(closing_line(result, folder))
     return EXIT_DIVERGED if result.status == "diverged" else 0
 
@@ -87,11 +99,16 @@ def follow_launcher() -> None:
     """End this process when the launcher that started it is gone: an orphan would hold cores and files."""
     launcher = launcher_process()
     if launcher is not None:
-        threading.Thread(target=_end_with, args=(launcher,), daemon=True).start()
+        follow(launcher)
 
 
-def _end_with(launcher: psutil.Process) -> None:
-    while launcher.is_running() and launcher.status() != psutil.STATUS_ZOMBIE:
+def follow(process: psutil.Process) -> None:
+    """End this process when that one is gone."""
+    threading.Thread(target=_end_with, args=(process,), daemon=True).start()
+
+
+def _end_with(process: psutil.Process) -> None:
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         time.sleep(1.0)
     os._exit(1)
 
@@ -99,7 +116,8 @@ def _end_with(launcher: psutil.Process) -> None:
 def closing_line(result: RunResult, folder: RunFolder) -> str:
     """Return the sentence that a run ends with."""
     rate = result.images_per_second
-    speed = "no step was timed" if rate is None else f"{rate.mean:.1f} images/s"
+    untimed = "no step was timed" if result.at_once == 1 else f"not timed, {result.at_once} runs at once"
+    speed = untimed if rate is None else f"{rate.mean:.1f} images/s"
     if rate is not None and rate.ci95_low is not None and rate.ci95_high is not None:
         speed += f" [{rate.ci95_low:.1f}, {rate.ci95_high:.1f}]"
     why = f" ({result.error})" if result.error else ""

@@ -35,6 +35,11 @@ class World:
         """Whether a launcher started this process."""
         return self.launcher != "none"
 
+    @property
+    def at_once(self) -> int:
+        """How many runs share the host: a lane is the only worker of its run, and one of several processes."""
+        return max(1, self.local_size // self.size)
+
 
 _LAUNCHERS = {"mpirun", "mpiexec", "orterun", "orted", "prted", "horovodrun", "srun", "slurmstepd"}
 

@@ -12,8 +12,8 @@ The strategies, in both frameworks:
 - `lag1`: the gradients of the step before are applied while this step's travel (Kurth et al., SC18); before the first
   step they are zero.
 
-All but `none` and `lag1` are the same arithmetic. settings.py, groups.py and mpi.py are neutral;
+All but `none` and `lag1` are the same arithmetic. settings.py, groups.py, horovod.py and mpi.py are neutral;
 `<framework>_reducer.py` is what a strategy looks like to the framework's backend; `<framework>_horovod.py` and
-`<framework>_mpi.py` hold the strategies by what carries them. With the two backends
-this is the only code that imports Horovod.
+`<framework>_mpi.py` hold the strategies by what carries them. With the two backends, and collectives/ which measures
+the reduction alone, this is the only code that imports Horovod.
 """

@@ -44,6 +44,10 @@ class MpiGroup:
         source, target = (self._mpi.IN_PLACE, own) if into is None else (own, into)
         self._world.Allreduce(source, target)
 
+    def barrier(self) -> None:
+        """Return when every worker has come here."""
+        self._world.Barrier()
+
     def close(self) -> None:
         """Leave MPI in order."""
         self._mpi.Finalize()

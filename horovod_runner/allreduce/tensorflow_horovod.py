@@ -7,46 +7,29 @@ collectives are called directly.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 
 import horovod.tensorflow as hvd
 import numpy as np
 import tensorflow as tf
 
-from horovod_runner.allreduce.settings import library_environment, require_operations, shard
+from horovod_runner.allreduce.horovod import HorovodGroup
+from horovod_runner.allreduce.settings import shard
 from horovod_runner.allreduce.tensorflow_reducer import Reducer
 from horovod_runner.config import AllreduceConfig, RunConfig
 
 OPERATIONS = {"average": hvd.Average, "sum": hvd.Sum, "adasum": hvd.Adasum}
 
 
-class JoinedGroup:
-    """All workers, met through Horovod."""
+class JoinedGroup(HorovodGroup):
+    """All workers, met through Horovod, with TensorFlow's tensors."""
 
     def __init__(self, config: RunConfig) -> None:
-        os.environ.update(library_environment(config))
-        hvd.init()
-        require_operations(config, nccl_built=bool(hvd.nccl_built()), by_mpi=hvd.mpi_enabled())
-        self.size: int = hvd.size()
-
-    def mean(self, values: np.ndarray) -> np.ndarray:
-        """Return the element-wise mean of a float64 vector over workers."""
-        reduced: np.ndarray = hvd.allreduce(tf.constant(values), name="mean", op=hvd.Average).numpy()
-        return reduced
-
-    def gather(self, values: np.ndarray) -> np.ndarray:
-        """Return (workers, length) of a float64 vector."""
-        rows: np.ndarray = hvd.allgather(tf.constant(values[None, :]), name="gather").numpy()
-        return rows
+        super().__init__(config, hvd, tf.constant)
 
     def mean_in_step(self, vector: tf.Tensor, name: str) -> tf.Tensor:
         """Return the element-wise mean of a small tensor over workers, for layers that need it amid a step."""
         return hvd.allreduce(vector, name=plain(name), op=hvd.Average)
-
-    def close(self) -> None:
-        """Leave Horovod in order, so that no worker is taken for dead."""
-        hvd.shutdown()
 
 
 def plain(name: str) -> str:

@@ -170,6 +170,7 @@ class _Reader:
         self.last: list[tuple[float, int]] = []
 
     def take(self, event: dict[str, Any]) -> None:
+        """Take in one event of the file: a tensor's name, the begin or end of one of its spans, or a rank's coming."""
         kind, pid = event.get("ph"), event.get("pid", 0)
         if kind == "M":
             given = event.get("args", {})
@@ -204,6 +205,7 @@ class _Reader:
         self.last.append((last, rank if alone else NOBODY))
 
     def trace(self) -> Trace:
+        """Return what was read, in seconds, with tensors numbered by their place among the names."""
         pids = sorted(self.names)
         place = {pid: index for index, pid in enumerate(pids)}
         spans = {}

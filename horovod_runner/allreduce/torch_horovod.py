@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import horovod.torch as hvd
-import numpy as np
 import torch
 
-from horovod_runner.allreduce.settings import library_environment, require_operations, shard
+from horovod_runner.allreduce.horovod import HorovodGroup
+from horovod_runner.allreduce.settings import shard
 from horovod_runner.allreduce.torch_reducer import Reducer, memory_of
 from horovod_runner.config import AllreduceConfig, RunConfig
 
@@ -20,34 +19,17 @@ Finish = Callable[[], Any]
 OPERATIONS = {"average": hvd.Average, "sum": hvd.Sum, "adasum": hvd.Adasum}
 
 
-class JoinedGroup:
-    """All workers, met through Horovod."""
+class JoinedGroup(HorovodGroup):
+    """All workers, met through Horovod, with PyTorch's tensors."""
 
     def __init__(self, config: RunConfig) -> None:
-        os.environ.update(library_environment(config))
-        hvd.init()
-        require_operations(config, nccl_built=bool(hvd.nccl_built()), by_mpi=hvd.mpi_enabled())
-        self.size: int = hvd.size()
-
-    def mean(self, values: np.ndarray) -> np.ndarray:
-        """Return the element-wise mean of a float64 vector over workers."""
-        reduced: np.ndarray = hvd.allreduce(torch.from_numpy(values.copy()), name="mean", op=hvd.Average).numpy()
-        return reduced
-
-    def gather(self, values: np.ndarray) -> np.ndarray:
-        """Return (workers, length) of a float64 vector."""
-        rows: np.ndarray = hvd.allgather(torch.from_numpy(values[None, :].copy()), name="gather").numpy()
-        return rows
+        super().__init__(config, hvd, torch.tensor)
 
     def mean_in_step(self, vector: torch.Tensor, name: str) -> torch.Tensor:
         """Return the element-wise mean of a small tensor over workers, for layers that need it amid a step."""
         # In place: the differentiable form copies, and its latency counts a hundred times a step.
         reduced: torch.Tensor = hvd.allreduce_(vector, name=name, op=hvd.Average)
         return reduced
-
-    def close(self) -> None:
-        """Leave Horovod in order, so that no worker is taken for dead."""
-        hvd.shutdown()
 
 
 class Exchange:
@@ -199,12 +181,14 @@ class MultiStep(AsTheyAppear):
 
         def finish() -> None:
             self.updated[name].grad = hvd.synchronize(handle)
+            self.parameters[name].grad = None  # was sent, and its memory serves what arrives
 
         return finish
 
     def publish(self) -> None:
         """Start to gather the parameters, those of the first layers first."""
         for name, own in self.updated.items():
+            own.grad = None
             self._arriving[name] = hvd.allgather_async(own, name=f"whole.{name}")
 
     def _before_layer(self, names: Sequence[str], *_: Any) -> None:

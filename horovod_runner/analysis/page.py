@@ -70,6 +70,11 @@ class Study:
         return all_runs(shown.group for shown in self.groups)
 
     @property
+    def untimed(self) -> bool:
+        """Whether there are runs that were not timed."""
+        return any(cell.untimed for shown in self.groups for cell in shown.group.cells)
+
+    @property
     def failures(self) -> list[Run]:
         """The runs that did not complete."""
         return [run for run in self.runs if not run.completed]

@@ -54,6 +54,11 @@ class Cell:
         return any(oversubscribed(run) for run in self.runs)
 
     @property
+    def untimed(self) -> bool:
+        """Whether its runs shared their machine with other runs, so that none has a speed."""
+        return self.images_per_second is None and any(run.result.at_once > 1 for run in self.completed)
+
+    @property
     def status(self) -> str:
         """What became of its runs, in words: `completed`, or how many of each."""
         states = [run.result.status for run in self.runs]

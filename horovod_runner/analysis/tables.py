@@ -81,6 +81,8 @@ def clocks(chosen: Sequence[Run]) -> Iterator[tuple[Run, NDArray[np.float64]]]:
     for run in chosen:
         recorded = stored.get((run.experiment, run.result.run_id)) if run.packed else _recorded(run)
         if recorded is not None:
+            if run.result.at_once > 1:
+                continue  # its steps took what others left them
             timed = zip(recorded["step"], recorded["worker_seconds"], strict=True)
             rows = [seconds for step, seconds in timed if step > run.result.discarded_steps]
             if rows:

@@ -59,7 +59,8 @@ def show(groups: Sequence[Group], to: Console) -> None:
     compared = comparisons(groups)
     for comparison in compared:
         _show_ways(comparison, to)
-    to.print(f"[dim]{escape(' '.join(words.meanings(ways=bool(compared))))}[/dim]")
+    untimed = any(cell.untimed for group in groups for cell in group.cells)
+    to.print(f"[dim]{escape(' '.join(words.meanings(ways=bool(compared), untimed=untimed)))}[/dim]")
 
 
 def show_answers(experiment: str, answers: Sequence[Answer], instead_of: Sequence[Group], to: Console) -> None:
@@ -145,7 +146,7 @@ def _row(group: Group, cell: Cell) -> dict[str, str]:
         "framework": cell.framework,
         "workers": words.workers(cell),
         "batch": str(cell.global_batch),
-        "images/s": words.amount(speed.mean if speed else None),
+        "images/s": words.speed(cell),
         "interval": words.bounds(speed),
         "speedup": words.amount(gain.mean if gain else None),
         "its interval": "baseline" if cell.workers == cell.baseline_workers else words.bounds(gain),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from horovod_runner.analysis.strategies import Comparison, Way
 
 NOTHING = "–"
+UNTIMED = "not timed"
 BOUNDS = ("_ci95_low", "_ci95_high")
 SHARED = "*"
 TRACED = " †"
@@ -40,14 +41,19 @@ MEANS = {
     " Overlapped: 1 less exposed over the time in which something is copied or reduced, by the timeline; below zero,"
     " waiting, agreeing and sharing cores cost more than the reduction itself takes."
     f"{TRACED}: all its runs wrote a timeline, which slows them down where cores are shared.",
+    "untimed": f"{UNTIMED.capitalize()}: runs that were done several at once shared cores; their speed means nothing.",
 }
 OF_WAYS = "exposed"  # what is said only where ways of reducing stand side by side
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/\\-])/(?:[^\s'\",;:=()]+)")
 
 
-def meanings(*, ways: bool) -> list[str]:
-    """Return what the figures mean, a sentence or more each; `ways`: whether ways of reducing are compared."""
-    return [text for name, text in MEANS.items() if ways or name != OF_WAYS]
+def meanings(*, ways: bool, untimed: bool) -> list[str]:
+    """Return what the figures mean, a sentence or more each.
+
+    `ways`: whether ways of reducing are compared; `untimed`: whether runs were not timed.
+    """
+    told = {OF_WAYS: ways, "untimed": untimed}
+    return [text for name, text in MEANS.items() if told.get(name, True)]
 
 
 def amount(value: float | None) -> str:
@@ -87,6 +93,12 @@ def bounds(interval: Bounded | None) -> str:
 def with_bounds(interval: Bounded | None) -> str:
     """Return the mean and its interval."""
     return NOTHING if interval is None else f"{amount(interval.mean)} {bounds(interval)}"
+
+
+def speed(cell: Cell) -> str:
+    """Return a cell's images a second, or that its runs were not timed."""
+    known = cell.images_per_second
+    return UNTIMED if cell.untimed else amount(known.mean if known else None)
 
 
 def workers(cell: Cell) -> str:
@@ -243,7 +255,7 @@ def group_rows(groups: Sequence[Group]) -> list[dict[str, str]]:
 def _group_row(group: Group, cell: Cell, keys: Sequence[str]) -> dict[str, str]:
     row = {"workload": job(group.workload), "framework": cell.framework, "workers": workers(cell)}
     row |= {"batch": str(cell.global_batch)} | {key: entry(group.distinct.get(key)) for key in keys}
-    row |= {"images/s": with_bounds(cell.images_per_second)}
+    row |= {"images/s": UNTIMED if cell.untimed else with_bounds(cell.images_per_second)}
     row |= {"train loss": loss(cell.mean("final_train_loss")), "val loss": loss(cell.mean("final_val_loss"))}
     return row | {"val metric": loss(cell.mean("final_val_metric")), "status": cell.status}
 

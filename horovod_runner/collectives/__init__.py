@@ -2,5 +2,5 @@
 
 plan.py says what is measured, ways.py by whom, rank.py is one rank of it, measure.py starts the ranks and collects,
 fit.py knows numbers only, and table.py and figure.py show what record.py describes. The modules that reduce
-(`*_reducer.py`) are imported by ranks alone, since they import mpi4py or Horovod.
+(`by_*.py`) are imported by ranks alone, since they import mpi4py or Horovod.
 """

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from horovod_runner import provenance
-from horovod_runner.allreduce.settings import library_environment
 from horovod_runner.collectives.plan import Case, Plan
 from horovod_runner.collectives.samples import Folder, Sample
 from horovod_runner.collectives.ways import COPY, WAYS, Reducer
@@ -58,18 +57,18 @@ def _measure_all(folder: Folder, world: World) -> None:
     refuse_strangers(world)
     follow_launcher()
     quieten_pmix()
-    os.environ.update(library_environment(plan.as_run()))
-    reducer = ({**WAYS, COPY.name: COPY}[plan.way]).join(plan.framework)
-    if reducer.size != plan.workers:
-        raise SharedError(f"{plan.workers} ranks were started, but each finds {reducer.size}; use .venv/bin/mpirun")
+    reducer = ({**WAYS, COPY.name: COPY}[plan.way]).join(plan.as_run())
+    group = reducer.group
+    if group.size != plan.workers:
+        raise SharedError(f"{plan.workers} ranks were started, but each finds {group.size}; use .venv/bin/mpirun")
     if world.rank == 0:
         write_json(folder.origin_file, provenance.describe(world, threads))
     for case in plan.cases:
         sample = measure(case, reducer, plan, folder.beat if world.rank == 0 else _nothing)
         if world.rank == 0:
             folder.append(sample)
-    reducer.barrier()
-    reducer.close()
+    group.barrier()
+    group.close()
 
 
 def measure(
@@ -90,11 +89,11 @@ def measure(
     each = (clock() - began) / WARM_UP
     seconds = timer.seconds(_iterations(plan, each, reducer))
     right &= sums_are_right(reducer, arrays, case)
-    everywhere = reducer.gather(np.array([right], np.float64)).min() == 1
+    everywhere = reducer.group.gather(np.array([right], np.float64)).min() == 1
     return Sample(
         case=case.key,
-        warm_up=_rows(reducer.gather(np.array(warm_up))),
-        seconds=_rows(reducer.gather(np.array(seconds))),
+        warm_up=_rows(reducer.group.gather(np.array(warm_up))),
+        seconds=_rows(reducer.group.gather(np.array(seconds))),
         correct=bool(everywhere),
     )
 
@@ -105,8 +104,8 @@ def sums_are_right(reducer: Reducer, arrays: Sequence[np.ndarray], case: Case) -
     The arrays are overwritten.
     """
     for tensor, array in enumerate(arrays):
-        fill(array, [reducer.rank], tensor)
-    if os.environ.get(SPOILED) == str(reducer.rank):
+        fill(array, [reducer.group.rank], tensor)
+    if os.environ.get(SPOILED) == str(reducer.group.rank):
         arrays[0][0] += 1
     reducer.load(arrays, case.key)
     reducer.reduce()
@@ -140,7 +139,7 @@ class _Timer:
         if self._clock() - self._beaten > BEAT_SECONDS:
             self._beat()
             self._beaten = self._clock()
-        self._reducer.barrier()
+        self._reducer.group.barrier()
         began = self._clock()
         self._reducer.reduce()
         return self._clock() - began
@@ -150,7 +149,7 @@ def _iterations(plan: Plan, each: float, reducer: Reducer) -> int:
     """Return how often a case is timed, the same number on every rank; `each` are seconds, barrier included."""
     if plan.iterations is not None:
         return plan.iterations
-    slowest = float(reducer.gather(np.array([each])).max())
+    slowest = float(reducer.group.gather(np.array([each])).max())
     return int(np.clip(plan.seconds / slowest, FEWEST, MOST))
 
 

@@ -15,14 +15,37 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from horovod_runner.config import RunConfig
+
 Arrays = Sequence[np.ndarray]
 
 
-class Reducer(Protocol):
-    """One rank among those that reduce. Arrays are float32 and one-dimensional; every rank makes the same calls."""
+class Rank(Protocol):
+    """How one rank meets the others: the part of a run's groups (allreduce/) that is used beside reducing."""
 
     rank: int
     size: int
+
+    def barrier(self) -> None:
+        """Return when every rank has come here."""
+        ...
+
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        """Return (ranks, length) of a float64 vector."""
+        ...
+
+    def close(self) -> None:
+        """Leave the others in order."""
+        ...
+
+
+class Reducer(Protocol):
+    """What a rank reduces with. Arrays are float32 and one-dimensional; every rank makes the same calls."""
+
+    @property
+    def group(self) -> Rank:
+        """This rank among the others."""
+        ...
 
     @property
     def contributors(self) -> Sequence[int]:
@@ -39,18 +62,6 @@ class Reducer(Protocol):
 
     def result(self) -> list[np.ndarray]:
         """Return what the last reduction made."""
-        ...
-
-    def barrier(self) -> None:
-        """Return when every rank has come here."""
-        ...
-
-    def gather(self, values: np.ndarray) -> np.ndarray:
-        """Return (ranks, length) of a float64 vector."""
-        ...
-
-    def close(self) -> None:
-        """Leave the others in order."""
         ...
 
 
@@ -76,10 +87,10 @@ class Way:
         unbuilt = [need.upper() for need in self.needs if built.get(f"{need}_built") is False]
         return f"Horovod was not built with {' and '.join(unbuilt)}" if unbuilt else None
 
-    def join(self, framework: str) -> Reducer:
-        """Import what reduces and meet the other ranks."""
-        module = f"horovod_runner.collectives.{framework if self.needs else 'mpi'}_reducer"
-        reducer: Reducer = importlib.import_module(module).join(self.name)
+    def join(self, config: RunConfig) -> Reducer:
+        """Import what reduces and meet the other ranks, as those of a run with these settings do."""
+        by = importlib.import_module(f"horovod_runner.collectives.by_{config.framework if self.needs else 'mpi'}")
+        reducer: Reducer = by.join(self.name, config)
         return reducer
 
 

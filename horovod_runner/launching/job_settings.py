@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from horovod_runner.config import NonNegative, Positive, RunConfig, Settings, decode
-from horovod_runner.matrix.design import put
+from horovod_runner.defaults import put
 from horovod_runner.sentences import WrongSettings
 
 

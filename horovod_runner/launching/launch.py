@@ -85,6 +85,22 @@ def started(
         yield process
 
 
+@contextlib.contextmanager
+def conversing(argv: Sequence[str], variables: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command as `started` does, which is told what to do by a pipe, and answers by another."""
+    process = subprocess.Popen(
+        argv,
+        env=variables,
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,
+    )
+    with process, _ended_at_exit(process):
+        yield process
+
+
 class Patience:
     """How long a run is waited for: as long as its files change, and not beyond the machine's limit."""
 

@@ -94,17 +94,17 @@ def read_machine(file: Path) -> Machine:
 
 
 def fingerprint() -> str:
-    """Return this machine as `tuned_on` has it: its cores, and the id by which results tell machines apart."""
+    """Return this machine as `tuned_on` has it: its cores, and what all nodes of its kind have in common."""
     here = this_machine()
-    return f"{here['cores']} core{'s'[: here['cores'] != 1]}, {here['id']}"
+    return f"{here['cores']} core{'s'[: here['cores'] != 1]}, {here['kind']}"
 
 
 def _require_tuned_here(machine: Machine, file: Path) -> None:
     here = fingerprint()
     if machine.tuned_on is not None and machine.tuned_on != here:
         raise UserError(
-            f"{file}: tuned_on: the settings were found on another machine ({machine.tuned_on}; this one is {here});"
-            " run horovod-runner tune here, or remove settings"
+            f"{file}: tuned_on: the settings were found on another kind of machine ({machine.tuned_on}; this one is"
+            f" {here}); run horovod-runner tune here, or remove settings"
         )
 
 

@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from horovod_runner.defaults import data_from_word
-from horovod_runner.errors import UserError
+from horovod_runner.defaults import put
 from horovod_runner.matrix.mistakes import Origins
 from horovod_runner.plain import Place
 
@@ -52,6 +51,7 @@ class Experiment(_Part):
     axes: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     scaling: Literal["weak", "strong"] = "weak"
     repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
+    at_once: Annotated[int, Field(ge=1, le=4096)] = 1  # runs of one worker that share the machine, untimed
     exclude: Annotated[tuple[Exclusion, ...], Field(strict=False)] = ()
     smoke: Smoke = Smoke()
 
@@ -144,19 +144,6 @@ class Experiment(_Part):
 
     def _exclusion_of(self, point: Point) -> int | None:
         return next((index for index, exclusion in enumerate(self.exclude) if exclusion.matches(point)), None)
-
-
-def put(plain: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """Return plain data with the value at a dotted path replaced; groups on the way are made, other keys kept."""
-    head, _, rest = path.partition(".")
-    if not rest:
-        return {**plain, head: value}
-    inner = plain.get(head) or {}
-    if isinstance(inner, str) and head == "data":
-        inner = data_from_word(inner)
-    if not isinstance(inner, Mapping):
-        raise UserError(f"{path}: {head} is {inner!r}, which has no settings inside; give {head} itself")
-    return {**plain, head: put(inner, rest, value)}
 
 
 def _depth(path: str) -> int:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from horovod_runner.config import RunConfig
+from horovod_runner.matrix.sharing import shares
 from horovod_runner.record import RunResult
 
 _RATES = {"learning_rate", "momentum", "beta1", "beta2", "epsilon", "weight_decay", "trust_coefficient"}
@@ -46,12 +47,14 @@ class Finished:
 
     @property
     def telling(self) -> bool:
-        """Whether it went all the way and timed steps."""
-        return self.result.status == "completed" and self.result.step_seconds is not None
+        """Whether it went all the way, and its steps' seconds are known."""
+        return self.result.status == "completed" and self.step_seconds > 0
 
     @property
     def step_seconds(self) -> float:
-        """Seconds of a step; 0 where none was timed."""
+        """Seconds of a step: of runs that shared the machine, whose steps are not timed, all there were; 0: unknown."""
+        if self.result.at_once > 1 and self.result.steps:
+            return self.seconds / self.result.steps
         return self.result.step_seconds.median if self.result.step_seconds else 0.0
 
     @property
@@ -61,14 +64,23 @@ class Finished:
 
 
 class Experience:
-    """What runs that were done tell about others."""
+    """What runs that were done tell about others, of which so many are to be done at once."""
 
-    def __init__(self, finished: Sequence[Finished]) -> None:
-        """Sort the runs by what a step's time depends on."""
-        telling = [run for run in finished if run.telling]
+    def __init__(self, finished: Sequence[Finished], at_once: int = 1) -> None:
+        """Sort the runs by what a step's time depends on, leaving out those that shared the machine otherwise."""
+        self._at_once = at_once
+        telling = [run for run in finished if run.telling and run.result.at_once == self._beside(run.config)]
         self._jobs = {_job(run.config) for run in telling}
         self._same = _told(telling, _all_costs)
         self._similar = _told(telling, _costs_but_batch)
+
+    def _beside(self, config: RunConfig) -> int:
+        return self._at_once if shares(config, self._at_once) else 1
+
+    def matrix_seconds_of(self, config: RunConfig) -> float | None:
+        """Return what a run adds to the time of its matrix: its seconds, or its part of those it shares with others."""
+        seconds = self.seconds_of(config)
+        return None if seconds is None else seconds / self._beside(config)
 
     def seconds_of(self, config: RunConfig) -> float | None:
         """Return the seconds of a run from its launch to its end; None if nothing like it was done.

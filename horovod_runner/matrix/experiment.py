@@ -122,9 +122,10 @@ def _check_names(experiment: Experiment, mistakes: Mistakes) -> None:
 
 
 _FILE_NAME = {"experiment": "is the file's name; rename the file", "repeat": "is counted; write repeats beside base"}
+_BESIDE = {"at_once": "is of the whole file; write it beside base"}
 _ELSEWHERE = {
-    "axes": _FILE_NAME,
-    "base": {**_FILE_NAME, "scaling": "stands beside base; move it there, or make it an axis"},
+    "axes": {**_FILE_NAME, **_BESIDE},
+    "base": {**_FILE_NAME, **_BESIDE, "scaling": "stands beside base; move it there, or make it an axis"},
 }
 
 

@@ -13,6 +13,7 @@ from horovod_runner.config import RunConfig
 from horovod_runner.errors import UserError
 from horovod_runner.matrix.design import Experiment
 from horovod_runner.matrix.estimate import Experience, Finished, planned_steps
+from horovod_runner.matrix.sharing import shares
 from horovod_runner.store import RunFolder, Store
 
 MOST_ROWS = 40
@@ -37,7 +38,7 @@ def show(experiment: Experiment, configs: Sequence[RunConfig], store: Store, con
     console.print(f"{_counted(len(configs), 'run')}, {len(left):,} to do", highlight=False)
     if left:
         known = [*finished.values(), *_read_like(left, store, set(finished))]
-        console.print(_estimate(left, known), highlight=False, soft_wrap=True)
+        console.print(_estimate(left, known, experiment.at_once), highlight=False, soft_wrap=True)
 
 
 def read_finished(configs: Sequence[RunConfig], store: Store) -> dict[str, Finished]:
@@ -97,16 +98,17 @@ def _length(config: RunConfig) -> str:
     return f"{steps:,}" if steps is not None else f"{config.epochs} epochs"
 
 
-def _estimate(left: Sequence[RunConfig], known: Sequence[Finished]) -> str:
-    experience = Experience(known)
-    seconds = [experience.seconds_of(config) for config in left]
+def _estimate(left: Sequence[RunConfig], known: Sequence[Finished], at_once: int) -> str:
+    experience = Experience(known, at_once)
+    seconds = [experience.matrix_seconds_of(config) for config in left]
     sure = [s for s in seconds if s is not None]
     if not sure:
         return "no estimate yet: nothing like these runs was done here"
     unknown = len(seconds) - len(sure)
     rest = f"; no estimate for the other {unknown:,}: nothing like them was done here" if unknown else ""
     what = f"{len(sure):,} of the runs to do" if unknown else f"the {_counted(len(sure), 'run')} to do"
-    return f"about {duration(sum(sure))} for {what}, by runs like them that were done here{rest}"
+    how = f", {at_once} at once" if any(shares(config, at_once) for config in left) else ""
+    return f"about {duration(sum(sure))} for {what}{how}, by runs like them that were done here{rest}"
 
 
 def _counted(count: int, what: str) -> str:

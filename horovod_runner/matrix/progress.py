@@ -48,7 +48,7 @@ def name_of(config: RunConfig) -> str:
 
 @dataclass
 class Current:
-    """The run in flight, as far as its files tell."""
+    """A run in flight, as far as its files tell."""
 
     config: RunConfig
     folder: RunFolder
@@ -72,42 +72,47 @@ def _last_line(folder: RunFolder) -> str:
 
 
 class Lines:
-    """Progress for logs and pipes: one line when a run starts, one when it ends."""
+    """Progress for logs and pipes: one line when a run starts, one when it ends; both are numbered if others may come
+    between."""
 
-    def __init__(self, console: Console, configs: Sequence[RunConfig], store: Store) -> None:
-        self._console, self._all = console, len(configs)
-        self._outlook = Outlook(configs, store)
+    def __init__(self, console: Console, configs: Sequence[RunConfig], store: Store, at_once: int = 1) -> None:
+        self._console, self._all, self._several = console, len(configs), at_once > 1
+        self._outlook = Outlook(configs, store, at_once)
+        self._numbers: dict[str, str] = {}
 
     def started(self, config: RunConfig, folder: RunFolder) -> None:
         """Say which run begins."""
-        self._outlook.started()
-        say(self._console, f"[{self._all - self._outlook.left + 1}/{self._all}] {name_of(config)} …")
+        self._outlook.started(config)
+        number = f"[{self._all - self._outlook.left + self._outlook.in_flight}/{self._all}]"
+        self._numbers[config.run_id] = number
+        say(self._console, f"{number} {name_of(config)} …")
 
     def ended(self, config: RunConfig, result: RunResult) -> None:
         """Say how the run ended and what is left."""
         self._outlook.ended(config, result)
         rest = f"; {self._outlook.words()}" if self._outlook.left else ""
-        say(self._console, f"      {outcome(result)}{rest}")
+        number = self._numbers.pop(config.run_id, "")
+        say(self._console, f"{number if self._several else '     '} {outcome(result)}{rest}")
 
 
 class LiveTable:
     """Progress for a terminal: a table of all runs, redrawn while they go."""
 
-    def __init__(self, live: Live, configs: Sequence[RunConfig], store: Store) -> None:
+    def __init__(self, live: Live, configs: Sequence[RunConfig], store: Store, at_once: int = 1) -> None:
         self.live, self._configs = live, configs
         self._results = {c.run_id: store.folder(c).read_result() for c in configs if store.folder(c).done}
-        self._current: Current | None = None
-        self._outlook = Outlook(configs, store)
+        self._current: dict[str, Current] = {}
+        self._outlook = Outlook(configs, store, at_once)
 
     def started(self, config: RunConfig, folder: RunFolder) -> None:
-        """Show the run as the one in flight."""
-        self._current = Current(config, folder)
-        self._outlook.started()
+        """Show the run as one in flight."""
+        self._current[config.run_id] = Current(config, folder)
+        self._outlook.started(config)
 
     def ended(self, config: RunConfig, result: RunResult) -> None:
         """Show the run's outcome."""
         self._outlook.ended(config, result)
-        self._current = None
+        self._current.pop(config.run_id, None)
         self._results[config.run_id] = result
         self.redraw()
 
@@ -124,21 +129,31 @@ class LiveTable:
         return table
 
     def _window(self) -> Sequence[RunConfig]:
-        """Return as many runs as the terminal has room for: the one in flight, those before it, a few after it."""
+        """Return as many runs as the terminal has room for: those in flight, the ones before them, a few after.
+
+        What is in flight far from the first that is not done stands at the end.
+        """
         room = max(1, self.live.console.height - ROOM_FOR_OTHERS)
         now = next((i for i, config in enumerate(self._configs) if config.run_id not in self._results), 0)
         last = min(len(self._configs), now + 1 + room // 3)
-        return self._configs[max(0, last - room) : max(last, room)]
+        near = self._configs[max(0, last - room) : max(last, room)]
+        shown = {config.run_id for config in near}
+        far = [current.config for run_id, current in self._flying() if run_id not in shown]
+        return [*near[: room - len(far)], *far][:room] if far else near
+
+    def _flying(self) -> list[tuple[str, Current]]:
+        return list(self._current.items())  # in one go: it is another thread that draws
 
     def _cells(self, config: RunConfig) -> tuple[str | ProgressBar, str]:
         result = self._results.get(config.run_id)
         if result is not None:
             return _MARKS[result.status], outcome(result)
-        if self._current is None or self._current.config is not config:
+        current = self._current.get(config.run_id)
+        if current is None:
             return "[dim]waits", ""
-        done, planned, loss = self._current.progress()
+        done, planned, loss = current.progress()
         if not planned:
-            return "[cyan]starts", f"{time.monotonic() - self._current.began:.0f} s"
+            return "[cyan]starts", f"{time.monotonic() - current.began:.0f} s"
         return ProgressBar(total=planned, completed=done, width=24), f"step {done} of {planned}  {loss}"
 
 
@@ -146,19 +161,21 @@ def outcome(result: RunResult) -> str:
     """Return a finished run in a few words."""
     if result.error:
         return f"{result.status}: {result.error}"
-    rate = "" if result.images_per_second is None else f"{result.images_per_second.mean:.1f} images/s"
+    rate = "not timed" if result.images_per_second is None else f"{result.images_per_second.mean:.1f} images/s"
     loss = f", validation loss {result.val_loss[-1]:.4f}" if result.val_loss else ""
     return f"{rate}{loss}, {result.wall_seconds:.0f} s"
 
 
 @contextlib.contextmanager
-def watching(configs: Sequence[RunConfig], store: Store, console: Console) -> Iterator[Lines | LiveTable]:
-    """Show a matrix while it is done, as the terminal allows."""
+def watching(
+    configs: Sequence[RunConfig], store: Store, console: Console, at_once: int = 1
+) -> Iterator[Lines | LiveTable]:
+    """Show a matrix while it is done, so many runs at once, as the terminal allows."""
     if not console.is_terminal:
-        yield Lines(console, configs, store)
+        yield Lines(console, configs, store, at_once)
         return
     with Live(console=console, auto_refresh=False) as live:
-        table = LiveTable(live, configs, store)
+        table = LiveTable(live, configs, store, at_once)
         over = threading.Event()
         thread = threading.Thread(target=_redraw_until, args=(over, table, live), daemon=True)
         thread.start()

@@ -19,8 +19,11 @@ def plan(file: Path, settings: Mapping[str, Any], results: Path, machine: Path |
     """Print what an experiment asks, which runs it has, and how long they will take; nothing is started."""
     from horovod_runner.launching.machine import load_machine
     from horovod_runner.matrix.planning import show
+    from horovod_runner.matrix.sharing import require_cores
 
-    experiment, configs = read(file, settings, load_machine(machine).settings, smoke=smoke)
+    here = load_machine(machine)
+    experiment, configs = read(file, settings, here.settings, smoke=smoke)
+    require_cores(experiment.at_once, file, here)
     show(experiment, configs, Store(results), Console())
     return 0
 
@@ -34,18 +37,21 @@ def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | 
     from horovod_runner.launching.machine import load_machine
     from horovod_runner.matrix.progress import say, watching
     from horovod_runner.matrix.runner import run_all
+    from horovod_runner.matrix.sharing import in_order, require_cores
     from horovod_runner.provenance import remember_command
 
     here = load_machine(machine)
     experiment, configs = read(file, settings, here.settings, smoke=smoke)
     here.require_room(max(config.workers for config in configs))
+    require_cores(experiment.at_once, file, here)
+    configs = in_order(configs, experiment.at_once)
     for framework in {config.framework: config for config in configs}.values():
         require_installed(framework)
     remember_command()
     console, store = Console(), Store(results)
     console.print(experiment.description.strip(), highlight=False)
-    with ended_by_signals(), watching(configs, store, console) as watcher:
-        tally = run_all(configs, store, watcher, here)
+    with ended_by_signals(), watching(configs, store, console, experiment.at_once) as watcher:
+        tally = run_all(configs, store, watcher, here, experiment.at_once)
     page = write_report(results / configs[0].experiment)
     for failure in tally.failed:
         console.print(

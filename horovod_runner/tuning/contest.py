@@ -13,9 +13,9 @@ from typing import Any
 from rich.console import Console
 
 from horovod_runner.config import RunConfig, decode
+from horovod_runner.defaults import put
 from horovod_runner.errors import UserError
 from horovod_runner.launching.machine import Machine
-from horovod_runner.matrix.design import put
 from horovod_runner.matrix.progress import say
 from horovod_runner.matrix.runner import run_one
 from horovod_runner.sentences import WrongSettings

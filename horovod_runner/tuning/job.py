@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from horovod_runner.config import RunConfig, decode
+from horovod_runner.defaults import put
 from horovod_runner.errors import UserError
 from horovod_runner.launching.job_settings import is_given
 from horovod_runner.launching.launchers import controllers, usual_controller
 from horovod_runner.launching.machine import Machine
-from horovod_runner.matrix.design import put
 from horovod_runner.tuning.space import CHOSEN, STRATEGIES, Space
 
 STEPS = 32

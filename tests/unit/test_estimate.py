@@ -12,7 +12,7 @@ import pytest
 from benchmarks.data import SOURCES, open_dataset
 from horovod_runner.config import DataConfig, RunConfig, decode
 from horovod_runner.errors import UserError
-from horovod_runner.matrix.estimate import Finished, planned_steps, seconds_of
+from horovod_runner.matrix.estimate import Experience, Finished, planned_steps, seconds_of
 from horovod_runner.matrix.verbs import plan
 from horovod_runner.record import RunResult, Seconds
 from tests.made_results import add_failure, add_run
@@ -46,6 +46,23 @@ def test_start_and_steps_of_runs_like_it() -> None:
     done = [finished(30.0, 0.2, seed=seed) for seed in range(3)]  # 10 s that are not steps, and 100 steps
     assert seconds_of(config(seed=7), done) == pytest.approx(30.0)
     assert seconds_of(config(steps=1000, schedule={"warmup_epochs": 2.0}), done) == pytest.approx(210.0)
+
+
+def shared(run: Finished) -> Finished:
+    untimed = {"at_once": 2, "step_seconds": None}
+    return Finished(run.config, run.result.model_copy(update=untimed), run.seconds)
+
+
+def test_runs_at_once_are_judged_by_those_that_were_and_take_their_part_of_the_time() -> None:
+    alone, beside = finished(30.0, 0.2), shared(finished(50.0, 0.2))
+    experience = Experience([alone, beside], at_once=2)
+    assert experience.seconds_of(config(seed=7)) == pytest.approx(50.0)
+    assert experience.matrix_seconds_of(config(seed=7)) == pytest.approx(25.0)
+    assert experience.matrix_seconds_of(config(seed=7, steps=200)) == pytest.approx(50.0)
+    assert Experience([alone, beside]).matrix_seconds_of(config(seed=7)) == pytest.approx(30.0)
+    assert Experience([alone], at_once=2).matrix_seconds_of(config(seed=7)) is None, "alone it was faster"
+    several = finished(30.0, 0.2, workers=2)
+    assert Experience([several], at_once=2).matrix_seconds_of(config(workers=2)) == pytest.approx(30.0)
 
 
 def test_a_run_with_another_batch_is_scaled_by_its_images_only_where_nothing_nearer_was_done() -> None:

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from horovod_runner.config import RunConfig
+from horovod_runner.defaults import put
 from horovod_runner.errors import UserError
-from horovod_runner.matrix.design import Experiment, put
+from horovod_runner.matrix.design import Experiment
 from horovod_runner.matrix.estimate import planned_steps
 from horovod_runner.matrix.experiment import load_experiment, runs
 from horovod_runner.plain import load_yaml

@@ -86,6 +86,41 @@ def test_the_time_that_is_left_is_that_of_runs_like_those(tmp_path: Path) -> Non
     )
 
 
+def test_several_in_flight_are_all_shown_and_counted(tmp_path: Path) -> None:
+    configs = [
+        decode({"framework": f, "steps": 40, "seed": seed, "local_batch": seed + 2}, "test")
+        for f in ("torch", "tensorflow")
+        for seed in range(30)
+    ]
+    store, near, far = Store(tmp_path), configs[0], configs[30]
+    console = Console(width=140, height=20, file=io.StringIO(), force_terminal=True, color_system=None)
+    table = LiveTable(Live(console=console, auto_refresh=False), configs, store, at_once=2)
+    for config in (near, far):
+        table.started(config, store.open_run(config))
+    table.redraw()
+    picture = shown(console, table)
+    assert picture.count("starts") == 2 and "in tensorflow, 1 worker, 2 images each" in picture
+    assert len(picture.splitlines()) <= 20 and "60 runs left" in picture
+    table.ended(far, summarise(far, "completed", steps=[step(40, 1.0)], at_once=2, wall_seconds=4))
+    table.redraw()
+    assert shown(console, table).count("starts") == 1 and "59 runs left" in shown(console, table)
+
+
+def test_lines_of_several_at_once_are_numbered(tmp_path: Path) -> None:
+    store, text = Store(tmp_path), io.StringIO()
+    lines = Lines(Console(file=text, width=120), [FIRST, SECOND], store, at_once=2)
+    for config in (FIRST, SECOND):
+        lines.started(config, store.open_run(config))
+    lines.ended(SECOND, summarise(SECOND, "failed", at_once=2, error="exit code 9: it was killed"))
+    lines.ended(FIRST, summarise(FIRST, "completed", steps=[step(40, 1.0)], at_once=2, wall_seconds=4))
+    assert text.getvalue().splitlines() == [
+        "[1/2] resnet50 in torch, 1 worker, 16 images each …",
+        "[2/2] resnet50 in tensorflow, 1 worker, 16 images each …",
+        "[2/2] failed: exit code 9: it was killed; 1 run left",
+        "[1/2] not timed, 4 s",
+    ]
+
+
 def test_lines_count_what_was_done_before(tmp_path: Path) -> None:
     store, text = Store(tmp_path), io.StringIO()
     store.open_run(FIRST).write_result(summarise(FIRST, "completed", steps=[step(40, 1.0)], wall_seconds=4))

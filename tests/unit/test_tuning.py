@@ -88,11 +88,13 @@ def test_what_is_15_per_cent_faster_is_found(path: str, value: Any) -> None:
 
 
 def test_neither_changes_where_a_run_in_twenty_takes_twice_as_long() -> None:
+    """The gain is found in 239 of these 300 simulations, the default kept in all but a few."""
+
     def speed(candidate: Candidate) -> float:
         return 1.15 if candidate.get("strategy", None) == "blocking" else 1.0
 
     assert sum(outcome.winner == DEFAULT for outcome in outcomes(lambda _: 1.0, 0.05)) >= 0.95 * SIMULATIONS
-    assert sum(speed(outcome.winner) > 1 for outcome in outcomes(speed, 0.05)) >= 0.7 * SIMULATIONS
+    assert sum(speed(outcome.winner) > 1 for outcome in outcomes(speed, 0.05)) >= 0.75 * SIMULATIONS
 
 
 def test_two_gains_of_different_stages_are_both_found() -> None:
@@ -322,7 +324,7 @@ def test_settings_of_another_machine_are_refused(tmp_path: Path, capsys: pytest.
     file = machine_file(tmp_path, elsewhere)
     assert main(["bench", "--framework", "torch", "--machine", str(file), "--results", str(tmp_path / "r")]) == 2
     said = capsys.readouterr().err
-    assert f"{file}: tuned_on: the settings were found on another machine (64 cores, 0123456789" in said
+    assert f"{file}: tuned_on: the settings were found on another kind of machine (64 cores, 0123456789" in said
     assert "run horovod-runner tune here, or remove settings" in said and said.count("\n") == 1
     assert not (tmp_path / "r").exists()
     for harmless in ("launcher: mpirun\ntuned_on: 64 cores, 0123456789\n", elsewhere.replace("{threads: 8}", "{}")):

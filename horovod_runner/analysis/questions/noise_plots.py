@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-MARKS = {"markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.6}
+MARKS: dict[str, Any] = {"markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.6}
 
 
 class Curve(NamedTuple):
@@ -33,7 +33,7 @@ def along_training(curves: Sequence[Curve], axes: Axes) -> Axes:
     axes.set_yscale("log")
     for place, curve in enumerate(curves):
         before = sum(other.framework == curve.framework for other in curves[:place])
-        look = {"color": colour(curve.framework), "linestyle": LINES[before % len(LINES)]}
+        look: dict[str, Any] = {"color": colour(curve.framework), "linestyle": LINES[before % len(LINES)]}
         height = np.array([_positive(value) for value in curve.simple])
         low, high = (np.array([_positive(band and band[side]) for band in curve.bands]) for side in (0, 1))
         axes.plot(curve.epochs, height, marker=marker(curve.framework), linewidth=1.6, **MARKS, **look)

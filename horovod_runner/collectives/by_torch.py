@@ -8,28 +8,29 @@ import horovod.torch as hvd
 import numpy as np
 import torch
 
+from horovod_runner.allreduce.torch_horovod import JoinedGroup
 from horovod_runner.collectives.ways import NCCL, Arrays
+from horovod_runner.config import RunConfig
 
 
-def join(way: str) -> TorchReducer:
+def join(way: str, config: RunConfig) -> ByTorch:
     """Start Horovod and return this rank; tensors lie on this rank's GPU for NCCL, and in memory for all else."""
-    hvd.init()
-    return TorchReducer(torch.device("cuda", hvd.local_rank()) if way == NCCL else torch.device("cpu"))
+    group = JoinedGroup(config)
+    return ByTorch(group, torch.device("cuda", hvd.local_rank()) if way == NCCL else torch.device("cpu"))
 
 
-class TorchReducer:
+class ByTorch:
     """Horovod's asynchronous allreduce, and then waiting for all of it."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.rank: int = hvd.rank()
-        self.size: int = hvd.size()
+    def __init__(self, group: JoinedGroup, device: torch.device) -> None:
+        self.group = group
         self._device = device
         self._named: list[tuple[str, torch.Tensor]] = []
 
     @property
     def contributors(self) -> Sequence[int]:
         """The ranks whose arrays a result is the sum of."""
-        return range(self.size)
+        return range(self.group.size)
 
     def load(self, arrays: Arrays, name: str) -> None:
         """Take over what is to be reduced: in the arrays' own memory, or on the GPU."""
@@ -46,16 +47,3 @@ class TorchReducer:
     def result(self) -> list[np.ndarray]:
         """Return the sums."""
         return [tensor.cpu().numpy() for _, tensor in self._named]
-
-    def barrier(self) -> None:
-        """Return when every rank has come here."""
-        hvd.barrier()
-
-    def gather(self, values: np.ndarray) -> np.ndarray:
-        """Return (ranks, length) of a float64 vector."""
-        rows: np.ndarray = hvd.allgather(torch.from_numpy(values[None, :].copy()), name="gather").numpy()
-        return rows
-
-    def close(self) -> None:
-        """Leave Horovod in order, so that no rank is taken for dead."""
-        hvd.shutdown()

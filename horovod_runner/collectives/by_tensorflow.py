@@ -11,23 +11,24 @@ import horovod.tensorflow as hvd
 import numpy as np
 import tensorflow as tf
 
+from horovod_runner.allreduce.tensorflow_horovod import JoinedGroup
 from horovod_runner.collectives.ways import NCCL, Arrays
+from horovod_runner.config import RunConfig
 
 Tensors = list[tf.Tensor]
 
 
-def join(way: str) -> TensorflowReducer:
+def join(way: str, config: RunConfig) -> ByTensorflow:
     """Start Horovod and return this rank; tensors lie on this rank's GPU for NCCL, and in memory for all else."""
-    hvd.init()
-    return TensorflowReducer(f"/GPU:{hvd.local_rank()}" if way == NCCL else "/CPU:0")
+    group = JoinedGroup(config)
+    return ByTensorflow(group, f"/GPU:{hvd.local_rank()}" if way == NCCL else "/CPU:0")
 
 
-class TensorflowReducer:
+class ByTensorflow:
     """One graph for each list of lengths, with an allreduce for each tensor."""
 
-    def __init__(self, device: str) -> None:
-        self.rank: int = hvd.rank()
-        self.size: int = hvd.size()
+    def __init__(self, group: JoinedGroup, device: str) -> None:
+        self.group = group
         self._device = device
         self._graph: Callable[[Tensors], Tensors] | None = None
         self._name = ""
@@ -37,7 +38,7 @@ class TensorflowReducer:
     @property
     def contributors(self) -> Sequence[int]:
         """The ranks whose arrays a result is the sum of."""
-        return range(self.size)
+        return range(self.group.size)
 
     def load(self, arrays: Arrays, name: str) -> None:
         """Copy what is to be reduced into tensors."""
@@ -56,19 +57,6 @@ class TensorflowReducer:
     def result(self) -> list[np.ndarray]:
         """Return the sums."""
         return [tensor.numpy() for tensor in self._sums]
-
-    def barrier(self) -> None:
-        """Return when every rank has come here: the binding has no barrier, and the smallest sum does as well."""
-        hvd.allreduce(tf.zeros(1), name="barrier", op=hvd.Sum)
-
-    def gather(self, values: np.ndarray) -> np.ndarray:
-        """Return (ranks, length) of a float64 vector."""
-        rows: np.ndarray = hvd.allgather(tf.constant(values[None, :]), name="gather").numpy()
-        return rows
-
-    def close(self) -> None:
-        """Leave Horovod in order, so that no rank is taken for dead."""
-        hvd.shutdown()
 
 
 def _graph(name: str) -> Callable[[Tensors], Tensors]:

@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from mpi4py import MPI
 
+from horovod_runner.allreduce.mpi import MpiGroup
 from horovod_runner.collectives.ways import COPY, Arrays
+from horovod_runner.config import RunConfig
 
 
-def join(way: str) -> MpiReducer:
-    """Return this rank; MPI was started by the import."""
-    return Copier() if way == COPY.name else MpiReducer()
+def join(way: str, config: RunConfig) -> ByMpi:
+    """Start MPI and return this rank."""
+    group = MpiGroup(config)
+    return Copier(group) if way == COPY.name else ByMpi(group)
 
 
-class MpiReducer:
+class ByMpi:
     """One blocking MPI.Allreduce for each array."""
 
-    def __init__(self) -> None:
-        self._world = MPI.COMM_WORLD
-        self.rank: int = self._world.Get_rank()
-        self.size: int = self._world.Get_size()
+    def __init__(self, group: MpiGroup) -> None:
+        self.group = group
         self._arrays: list[np.ndarray] = []
 
     @property
     def contributors(self) -> Sequence[int]:
         """The ranks whose arrays a result is the sum of."""
-        return range(self.size)
+        return range(self.group.size)
 
     def load(self, arrays: Arrays, name: str) -> None:
         """Take over what is to be reduced."""
@@ -36,35 +36,24 @@ class MpiReducer:
     def reduce(self) -> None:
         """Sum over the ranks, in place."""
         for array in self._arrays:
-            self._world.Allreduce(MPI.IN_PLACE, array, op=MPI.SUM)
+            self.group.add_up(array)
 
     def result(self) -> list[np.ndarray]:
         """Return the sums."""
         return self._arrays
 
-    def barrier(self) -> None:
-        """Return when every rank has come here."""
-        self._world.Barrier()
 
-    def gather(self, values: np.ndarray) -> np.ndarray:
-        """Return (ranks, length) of a float64 vector."""
-        return np.stack(self._world.allgather(values))
-
-    def close(self) -> None:
-        """Nothing to leave: MPI ends with the process."""
-
-
-class Copier(MpiReducer):
+class Copier(ByMpi):
     """Copies what it is given, at the same time as all other ranks."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, group: MpiGroup) -> None:
+        super().__init__(group)
         self._copies: list[np.ndarray] = []
 
     @property
     def contributors(self) -> Sequence[int]:
         """This rank alone."""
-        return [self.rank]
+        return [self.group.rank]
 
     def load(self, arrays: Arrays, name: str) -> None:
         """Take over what is to be copied, and the room for it."""

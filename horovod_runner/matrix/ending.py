@@ -1,0 +1,63 @@
+"""How a run that was started has ended: with the result that it left, or with one that says why it has none."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from horovod_runner.config import RunConfig
+from horovod_runner.errors import EXIT_DIVERGED, EXIT_USER_ERROR, UserError
+from horovod_runner.launching.launch import Ended
+from horovod_runner.matrix import lastwords
+from horovod_runner.record import RunResult, Status
+from horovod_runner.store import RunFolder, Store
+from horovod_runner.summary import summarise
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run at its start: the clock, the length of its log, and the processes ended for lack of memory until then."""
+
+    config: RunConfig
+    folder: RunFolder
+    clock: float
+    said_before: int
+    oom_kills: int
+    at_once: int = 1
+
+
+def begin(config: RunConfig, store: Store, at_once: int = 1) -> Begun:
+    """Make the run's folder, and note what its ending is judged by."""
+    folder = store.open_run(config)
+    said_before = folder.log_file.stat().st_size if folder.log_file.exists() else 0
+    return Begun(config, folder, time.perf_counter(), said_before, lastwords.oom_kills(), at_once)
+
+
+def result_of(begun: Begun, ended: Ended) -> RunResult:
+    """Return the result of a run; of one that left none it is made and kept here, with its last words.
+
+    UserError when a worker refused to run.
+    """
+    folder = begun.folder
+    lines = lastwords.said(folder.log_file, begun.said_before)
+    if ended.code == EXIT_USER_ERROR and not ended.given_up:
+        raise UserError(lastwords.complaint(lines) or f"a worker refused to run; see {folder.log_file}")
+    if not ended.given_up and ended.code in (0, EXIT_DIVERGED) and folder.done:
+        return folder.read_result()
+    result = _failure(begun, ended, lines)
+    folder.write_result(result)
+    return result
+
+
+def _failure(begun: Begun, ended: Ended, lines: list[lastwords.Line]) -> RunResult:
+    status: Status = "timeout" if ended.given_up else "failed"
+    oom_kills = lastwords.oom_kills() - begun.oom_kills
+    return summarise(
+        begun.config,
+        status,
+        steps=begun.folder.read_steps(),
+        wall_seconds=time.perf_counter() - begun.clock,
+        at_once=begun.at_once,
+        error=ended.given_up or lastwords.reason(ended.code, lines, oom_kills),
+        log_tail=lastwords.tail(lines),
+    )
