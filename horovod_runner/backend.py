@@ -89,6 +89,15 @@ class Backend(Protocol):
         """
         ...
 
+    def squared_norms(self) -> tuple[float, float] | None:
+        """Return what this worker knows of the last step's gradients; None unless `noise_scale` is set.
+
+        The mean over its shards of the squared norm of a shard's gradient, and its share of the squared norm of the
+        averaged one: the shares of all workers add up. Gradients of the loss alone, before weight decay and clipping;
+        the average as it arrived, with what compression has made of it.
+        """
+        ...
+
     def synchronize(self) -> None:
         """Wait until the device has done all it was given."""
         ...

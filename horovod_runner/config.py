@@ -211,6 +211,10 @@ class RunConfig(Settings):
         None, description="steps between validations, in place of validate_every; the last step is validated as well"
     )
     target: TargetConfig = TargetConfig()
+    noise_scale: bool = Field(
+        False,
+        description="measure the gradient noise scale from the gradients of shards, or micro-batches, and their mean",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -249,6 +253,11 @@ class RunConfig(Settings):
         """Training examples, as far as they are known without opening anything: None for a folder."""
         known = SOURCES[str(self.data.name)].examples
         return known and (self.data.examples or known)
+
+    @property
+    def shard_batch(self) -> int:
+        """Examples of one forward and backward pass: those of a shard, or of each of its micro-batches."""
+        return (self.local_batch or 0) // self.accumulate
 
     @property
     def options(self) -> dict[str, str | None]:

@@ -207,6 +207,28 @@ def _needs_whole_arrays(c: RunConfig) -> str | None:
     return "optimizer.clip_norm" if c.optimizer.clip_norm is not None else None
 
 
+def _check_noise_scale(c: RunConfig) -> list[str]:
+    """Refuse what leaves nothing to compare: the estimate needs independent shards and their average."""
+    if not c.noise_scale:
+        return []
+    reasons = {
+        "measure loading computes no gradient; choose training, or": c.measure == "loading",
+        "one gradient a step shows no noise; raise workers or virtual_workers, or": c.workers * c.parts == 1,
+        "strategy none averages over no workers; choose fused or virtual_workers in place of workers, or": (
+            c.workers > 1 and c.strategy == "none"
+        ),
+        "strategy lag1 has the average of another step's gradients; choose fused, or": (
+            c.workers > 1 and c.strategy == "lag1"
+        ),
+        f"allreduce.operation {c.allreduce.operation} is no average; choose average, or": (
+            c.workers > 1 and c.allreduce.operation != "average"
+        ),
+        "batch_norm synchronised makes every shard's gradient depend on all others' examples, and the estimate takes"
+        " them for independent; choose local, or": c.batch_norm == "synchronised" and c.workers > 1,
+    }
+    return [f"noise_scale: {reason} remove it" for reason, holds in reasons.items() if holds]
+
+
 _CHECKS = (
     _check_data,
     _check_options,
@@ -218,5 +240,6 @@ _CHECKS = (
     _check_parts,
     _check_batch_norm,
     _check_strategy,
+    _check_noise_scale,
     _check_architecture,
 )

@@ -55,5 +55,9 @@ class LoadingBackend(Member):
         """There is no gradient."""
         return None
 
+    def squared_norms(self) -> tuple[float, float] | None:
+        """There is no gradient."""
+        return None
+
     def synchronize(self) -> None:
         """Nothing is left to wait for."""

@@ -107,7 +107,17 @@ def train(
         mark = batch_mark(batch, data.first_row) if plan.mark_batches else 0
         ready = backend.ready_at()
         ready_seconds = None if ready is None else timer.since_start(ready)
-        recorder.add(step + 1, plan.epoch(step) + 1, learning_rate, loss, seconds, waited, mark, ready_seconds)
+        recorder.add(
+            step + 1,
+            plan.epoch(step) + 1,
+            learning_rate,
+            loss,
+            seconds,
+            waited,
+            mark,
+            ready_seconds,
+            backend.squared_norms(),
+        )
         ends = False
         if plan.validates(step):
             val_loss, val_metric = validate()

@@ -33,7 +33,9 @@ class StepRecord(Record):
     `train_loss` is the mean over workers; `step_seconds` and `data_seconds` are the slowest worker's, the first
     including the second; `worker_seconds` are every worker's step times, by rank, and `ready_seconds` those from the
     step's begin until each worker handed its first gradient to the reduction (empty where nothing is reduced).
-    Validation figures stand on the step that was validated after: the last one of an epoch, or every so many.
+    Validation figures stand on the step that was validated after: the last one of an epoch, or every so many. With
+    `noise_scale`: the mean over all shards of the squared norm of a shard's gradient, and the squared norm of their
+    average, before weight decay and clipping.
     """
 
     step: int  # 1 for the first
@@ -47,6 +49,8 @@ class StepRecord(Record):
     val_metric: float | None = None
     batch: str | None = None  # hash of the global batch, the same for any number of workers
     ready_seconds: tuple[float, ...] = ()
+    shard_squared_norm: float | None = None
+    mean_squared_norm: float | None = None
 
 
 class Interval(Record):
@@ -108,14 +112,32 @@ class Metric(Record):
     values: tuple[float, ...]
 
 
+class NoiseScale(Record):
+    """The gradient noise scale over the recorded steps (McCandlish et al. 2018, appendix A.1).
+
+    `trace`: the mean estimate of tr(Sigma), the summed variance of one example's gradient; `squared_gradient`: that of
+    |G|^2; `simple`: their ratio B_simple, in examples, a ratio of averages; None where the noise leaves nothing of
+    |G|^2. `by_epoch`: the same ratio of each epoch's steps. `shard_batch` and `global_batch` are the two batches.
+    """
+
+    shard_batch: int
+    global_batch: int
+    steps: int
+    trace: float
+    squared_gradient: float
+    simple: Interval | None
+    by_epoch: tuple[float | None, ...]
+
+
 class RunResult(Record):
     """A finished run. Units: seconds, bytes, images a second of all workers together.
 
     Figures that a run did not live to measure are None (throughput of a run that failed at once) or empty.
     `timed_steps` of the recorded steps carry the throughput; the first `discarded_steps` were kept out of it.
     `worker_seconds` are the mean seconds of every worker's timed steps, by rank (empty in results of before), and
-    `ready_seconds` those until its first gradient was handed to the reduction. `timeline` is None without one.
-    `at_once` runs were done on the machine at a time: where it is more than one, nothing of this was measured.
+    `ready_seconds` those until its first gradient was handed to the reduction. `timeline` is None without one, and
+    `gradient_noise` unless `noise_scale` was set. `at_once` runs were done on the machine at a time: where it is more
+    than one, nothing of this was measured.
 
     `val_loss` and `val_metric` have one value a validation, of which `validated_steps` and `validated_epochs` are the
     step and the epoch (empty in results of before). `target` is the validation metric that the run was to reach, and
@@ -144,6 +166,7 @@ class RunResult(Record):
     ready_seconds: tuple[float, ...] = ()
     last_to_reduce: LateWorker | None = None
     timeline: Division | None = None
+    gradient_noise: NoiseScale | None = None
     train_loss: tuple[float, ...] = ()
     val_loss: tuple[float, ...] = ()
     val_metric: Metric | None = None

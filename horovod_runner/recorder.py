@@ -30,6 +30,7 @@ class _Step:
     data_seconds: float
     mark: int
     ready_seconds: float
+    squared_norms: tuple[float, float]
     validation: tuple[float, float] | None = None
 
 
@@ -55,14 +56,17 @@ class Recorder:
         data_seconds: float,
         mark: int = 0,
         ready_seconds: float | None = None,
+        squared_norms: tuple[float, float] | None = None,
     ) -> None:
         """Note one step of this worker.
 
         `mark` is that of its part of the batch (data.pipeline.batch_mark); `ready_seconds` are those until it handed
-        its first gradient to the reduction, None where nothing is reduced.
+        its first gradient to the reduction, None where nothing is reduced; `squared_norms` are what
+        backend.Backend.squared_norms gives.
         """
         ready = math.nan if ready_seconds is None else ready_seconds
-        self._buffer.append(_Step(step, epoch, learning_rate, loss, step_seconds, data_seconds, mark, ready))
+        norms = (math.nan, math.nan) if squared_norms is None else squared_norms
+        self._buffer.append(_Step(step, epoch, learning_rate, loss, step_seconds, data_seconds, mark, ready, norms))
 
     def validated(self, loss: float, metric: float) -> None:
         """Note the validation that followed the last step."""
@@ -87,11 +91,15 @@ class Recorder:
 
 
 def _figures(step: _Step) -> list[float]:
-    return [step.loss, step.step_seconds, step.data_seconds, step.mark, step.ready_seconds]
+    return [step.loss, step.step_seconds, step.data_seconds, step.mark, step.ready_seconds, *step.squared_norms]
 
 
 def _merge(step: _Step, everyone: np.ndarray) -> StepRecord:
-    """Make one record of (workers, 5): the mean loss, the slowest worker's seconds, the marks' sum, the ready times."""
+    """Make one record of (workers, 7).
+
+    The mean loss, the slowest worker's seconds, the marks' sum, the ready times, the mean of shards' squared norms and
+    the sum of the shares of the average's.
+    """
     val_loss, val_metric = step.validation or (None, None)
     ready = everyone[:, 4]
     return StepRecord(
@@ -105,5 +113,11 @@ def _merge(step: _Step, everyone: np.ndarray) -> StepRecord:
         val_loss=val_loss,
         val_metric=val_metric,
         ready_seconds=tuple(ready.tolist()) if np.isfinite(ready).all() else (),
+        shard_squared_norm=_finite(everyone[:, 5].mean()),
+        mean_squared_norm=_finite(everyone[:, 6].sum()),
         batch=f"{sum(int(mark) for mark in everyone[:, 3]) % MARKS:012x}",
     )
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -23,6 +23,7 @@ MOST_KEPT = 2  # backends in memory; runs come sorted by theirs, so that more wo
 
 MAY_DIFFER: dict[str, Any] = {
     "experiment": True,
+    "arm": True,
     "seed": True,
     "repeat": True,
     "epochs": True,

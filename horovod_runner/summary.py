@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from horovod_runner import record
-from horovod_runner.analysis import stats
+from horovod_runner.analysis import noise_scale, stats
 from horovod_runner.config import RunConfig
 from horovod_runner.record import Metric, RunResult, Status, StepRecord
 
@@ -54,6 +54,7 @@ def summarise(
         epochs=steps[-1].epoch if steps else 0,
         steps=steps[-1].step if steps else 0,
         **_timings(timed, config.global_batch or 0),
+        gradient_noise=_gradient_noise(config, steps),
         train_loss=_epoch_means(steps),
         val_loss=tuple(s.val_loss for s in validated if s.val_loss is not None),
         val_metric=Metric(name=metric, values=tuple(s.val_metric or 0.0 for s in validated)) if validated else None,
@@ -104,6 +105,27 @@ def _readiness(timed: Sequence[StepRecord]) -> dict[str, Any]:
     late = stats.late_worker(seconds)
     worker = late and record.LateWorker(rank=late.rank, later=record.Interval(**late.later._asdict()))
     return {"ready_seconds": tuple(seconds.mean(axis=0).tolist()), "last_to_reduce": worker}
+
+
+def _gradient_noise(config: RunConfig, steps: Sequence[StepRecord]) -> record.NoiseScale | None:
+    """Return the gradient noise scale of the steps that measured it; None where none did."""
+    measured = [s for s in steps if s.shard_squared_norm is not None and s.mean_squared_norm is not None]
+    if not measured:
+        return None
+    norms = np.array([(s.shard_squared_norm, s.mean_squared_norm) for s in measured], dtype=np.float64)
+    batches = config.shard_batch, config.global_batch or 0
+    traces, squares = noise_scale.estimates(norms[:, 0], norms[:, 1], *batches)
+    simple = noise_scale.of_steps(traces, squares)
+    epochs = np.array([s.epoch for s in measured])
+    return record.NoiseScale(
+        shard_batch=batches[0],
+        global_batch=batches[1],
+        steps=len(measured),
+        trace=float(traces.mean()),
+        squared_gradient=float(squares.mean()),
+        simple=simple and record.Interval(**simple._asdict()),
+        by_epoch=noise_scale.by_epoch(traces, squares, epochs),
+    )
 
 
 def _epoch_means(steps: Iterable[StepRecord]) -> tuple[float, ...]:

@@ -19,11 +19,13 @@ from benchmarks.architecture import Arrays
 from benchmarks.data.batch import Batch
 from benchmarks.objectives.tf_objectives import loss as objective
 from horovod_runner.allreduce.groups import Group, Member
-from horovod_runner.allreduce.settings import carrier, join
+from horovod_runner.allreduce.settings import carrier, dealt, join
 from horovod_runner.allreduce.tensorflow_reducer import Reducer
 from horovod_runner.backend import Job, normalisation
 from horovod_runner.optimizers.rules import decayed_names
 from horovod_runner.optimizers.tf_optimizers import Optimizer
+from horovod_runner.tensorflow_noise import squared
+from horovod_runner.world import World
 
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float64": "float64"}
 
@@ -65,6 +67,9 @@ class TensorFlowBackend(Member):
         )
         self._reduces = strategy is not None
         self._ready_at: float | None = None
+        self._measures_noise = job.config.noise_scale
+        self._share = self._share_of_norms(job.world)
+        self._squared_norms: tuple[float, float] | None = None
         self._optimizer = self._optimize(job)
         self.load_state(job.initial)
         self._train, self._begin = tf.function(self._train_graph), tf.function(self._reducer.begin, autograph=False)
@@ -86,27 +91,27 @@ class TensorFlowBackend(Member):
 
     def _train_graph(
         self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, learning_rate: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the loss, and when the first gradient was there."""
+    ) -> tuple[tf.Tensor, ...]:
+        """Return the loss, the squared norm of the gradients, and what `_update` does."""
         self._reducer.begin()
         loss, gradients = self._differentiate(images, targets, weights)
-        return loss, self._update(gradients, learning_rate)
+        return loss, self._squared(gradients), *self._update(gradients, learning_rate)
 
-    def _part_graph(self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """Add one part's gradients to the step's."""
+    def _part_graph(self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Add one part's gradients to the step's; return its loss and their squared norm."""
         loss, gradients = self._differentiate(images, targets, weights)
         for total, gradient in zip(self._sums, gradients, strict=True):
             total.assign_add(gradient)
         self._part.assign_add(1)
-        return loss
+        return loss, self._squared(gradients)
 
-    def _finish_graph(self, learning_rate: tf.Tensor) -> tf.Tensor:
+    def _finish_graph(self, learning_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Update by the mean over parts, and clear it for the next step."""
-        ready_at = self._update([total / self._parts for total in self._sums], learning_rate)
+        updated = self._update([total / self._parts for total in self._sums], learning_rate)
         for total in self._sums:
             total.assign(tf.zeros_like(total))
         self._part.assign(0)
-        return ready_at
+        return updated
 
     def _differentiate(
         self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor
@@ -117,12 +122,25 @@ class TensorFlowBackend(Member):
             loss = self._loss(self._model(images, training=True), targets, weights)
         return loss, tape.gradient(loss, variables)
 
-    def _update(self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor) -> tf.Tensor:
-        """Reduce and apply; return the wall clock's time when the first gradient, the last layer's, was there."""
+    def _update(self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Reduce and apply.
+
+        Return the wall clock's time when the first gradient, the last layer's, was there, and this worker's share of
+        the squared norm of the reduced gradients.
+        """
         with tf.control_dependencies([gradients[-1]]):
             ready_at = tf.timestamp() if self._reduces else tf.zeros((), tf.float64)
-        self._optimizer.apply(self._reducer.reduce(gradients), learning_rate)
-        return ready_at
+        reduced = self._reducer.reduce(gradients)
+        self._optimizer.apply(reduced, learning_rate)
+        return ready_at, self._squared([g for name, g in zip(self._names, reduced, strict=True) if name in self._share])
+
+    def _squared(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
+        return squared(gradients if self._measures_noise else [])
+
+    def _share_of_norms(self, world: World) -> frozenset[str]:
+        """Return whose reduced gradients this worker takes the norm of: its shards, or its share of all workers'."""
+        sizes = {name: int(np.prod(variable.shape)) for name, variable in self._trainable.items()}
+        return frozenset(sizes if self._reducer.sharded else dealt(sizes, world.rank, world.size))
 
     def _zeros(self) -> list[tf.Variable]:
         trainable = (self._trainable[name] for name in self._names)
@@ -132,13 +150,16 @@ class TensorFlowBackend(Member):
         """Train on one batch; return its mean loss before the update."""
         rate = tf.constant(learning_rate, tf.float64)
         if self._parts == 1:
-            loss, ready_at = self._train(*self._tensors(batch), rate)
-            losses = [loss]
+            *told, ready_at, average = self._train(*self._tensors(batch), rate)
+            parts = [told]
         else:
             self._begin()
-            losses = [self._add_part(*self._tensors(part)) for part in batch.split(self._parts)]
-            ready_at = self._finish(rate)
-        mean = sum(float(loss) for loss in losses) / self._parts
+            parts = [self._add_part(*self._tensors(part)) for part in batch.split(self._parts)]
+            ready_at, average = self._finish(rate)
+        mean, shards = (
+            sum(float(figure) for figure in of_parts) / self._parts for of_parts in zip(*parts, strict=True)
+        )
+        self._squared_norms = (shards, float(average)) if self._measures_noise else None
         self._ready_at = time.perf_counter() - (time.time() - float(ready_at)) if self._reduces else None
         return mean
 
@@ -186,6 +207,10 @@ class TensorFlowBackend(Member):
     def ready_at(self) -> float | None:
         """Return when the last step's first gradient was there, by time.perf_counter."""
         return self._ready_at
+
+    def squared_norms(self) -> tuple[float, float] | None:
+        """Return the mean squared norm of this worker's shards, and its share of the average's."""
+        return self._squared_norms
 
     def synchronize(self) -> None:
         """Nothing to wait for: a step's loss was read, and with it the graph is over."""

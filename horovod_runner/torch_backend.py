@@ -20,6 +20,7 @@ from horovod_runner.allreduce.torch_reducer import Reducer
 from horovod_runner.backend import Job, normalisation
 from horovod_runner.optimizers.rules import decayed_names
 from horovod_runner.optimizers.torch_optimizers import Optimizer
+from horovod_runner.torch_noise import SquaredNorms
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
 
@@ -46,9 +47,14 @@ class TorchBackend(Member):
         self._segments = job.config.job.task == "segmentation"
         self._model = self._build(job)
         self._parameters = dict(self._model.named_parameters())
+        # Made before the reducer: hooks run in this order, and a reduction changes gradients in place.
+        self._norms = SquaredNorms(self._parameters, self._parts) if job.config.noise_scale else None
+        self._squared_norms: tuple[float, float] | None = None
         self._reducer: Reducer = (
             Reducer(self._model) if strategy is None else strategy(self._model, group, job.config.allreduce)
         )
+        if self._norms is not None:
+            self._norms.take_share(self._reducer, job.world)
         self._optimizer = self._optimize(job)
         self.load_state(job.initial)
 
@@ -71,6 +77,7 @@ class TorchBackend(Member):
             parameter.grad = None
         losses = [self._accumulate(number, part) for number, part in enumerate(batch.split(self._parts))]
         self._reducer.finish()
+        self._squared_norms = None if self._norms is None else self._norms.taken()
         self._optimizer.step(learning_rate)
         self._reducer.publish()
         return sum(float(loss) for loss in losses)
@@ -79,6 +86,8 @@ class TorchBackend(Member):
         """Add one part's gradient, divided by the number of parts; return its loss, divided alike."""
         self._part.number = number
         self._reducer.armed = number == self._parts - 1
+        if self._norms is not None:
+            self._norms.last = self._reducer.armed
         targets = torch.from_numpy(part.targets).to(self._device).long()
         weights = torch.from_numpy(part.weights).to(self._device, self._dtype)
         loss = self._loss(self._forward(part), targets, weights) / self._parts
@@ -129,6 +138,10 @@ class TorchBackend(Member):
     def ready_at(self) -> float | None:
         """Return when the last step's first gradient was handed over, by time.perf_counter."""
         return self._reducer.ready_at
+
+    def squared_norms(self) -> tuple[float, float] | None:
+        """Return the mean squared norm of this worker's shards, and its share of the average's."""
+        return self._squared_norms
 
     def synchronize(self) -> None:
         """Wait for the device; on CPUs a step is over when it returns."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +81,14 @@ def shard(size: int, rank: int, workers: int) -> slice:
     least, rest = divmod(size, workers)
     begin = rank * least + min(rank, rest)
     return slice(begin, begin + least + (rank < rest))
+
+
+def dealt(sizes: Mapping[str, int], rank: int, workers: int) -> list[str]:
+    """Return this worker's share of arrays that all workers have: the largest first, each to who has least so far."""
+    loads, own = [0] * workers, []
+    for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
+        to = loads.index(min(loads))
+        loads[to] += sizes[name]
+        if to == rank:
+            own.append(name)
+    return own

@@ -135,6 +135,8 @@ class MultiStep(Reducer):
     knows nothing but shards, and so holds 1/N of the slots.
     """
 
+    sharded = True
+
     def __init__(self, variables: Mapping[str, tf.Variable], group: JoinedGroup, how: AllreduceConfig) -> None:
         super().__init__(variables)
         self._operation = OPERATIONS[how.operation]

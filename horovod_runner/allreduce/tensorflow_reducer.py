@@ -15,6 +15,8 @@ class Reducer:
     update of `updated`. What is between steps runs at once. Names are canonical.
     """
 
+    sharded = False  # whether `updated` are this worker's shards of the parameters
+
     def __init__(self, variables: Mapping[str, tf.Variable]) -> None:
         self.variables = variables
         self.updated: Mapping[str, tf.Variable] = variables  # what the optimizer updates

@@ -163,6 +163,8 @@ class MultiStep(AsTheyAppear):
     part of a parameter's memory; the optimizer knows nothing but shards, and so holds 1/N of the slots.
     """
 
+    sharded = True
+
     def __init__(self, model: torch.nn.Module, group: JoinedGroup, how: AllreduceConfig) -> None:
         super().__init__(model, group, how)
         self._operation = OPERATIONS[how.operation]

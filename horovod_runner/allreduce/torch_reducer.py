@@ -14,6 +14,8 @@ class Reducer:
     of `updated` has its gradient; their update; and `publish()`. Names are canonical.
     """
 
+    sharded = False  # whether `updated` are this worker's shards of the parameters
+
     def __init__(self, model: torch.nn.Module) -> None:
         self.parameters = dict(model.named_parameters())
         self.updated: Mapping[str, torch.Tensor] = self.parameters  # what the optimizer updates

@@ -136,7 +136,7 @@ class TestRecorder:
         written: list[StepRecord] = []
 
         def two_workers(own: np.ndarray) -> np.ndarray:
-            other = own.reshape(-1, 5) * np.array([3.0, 2.0, 5.0, 1.0, 4.0])
+            other = own.reshape(-1, 7) * np.array([3.0, 2.0, 5.0, 1.0, 4.0, 1.0, 1.0])
             return np.stack([own, other.ravel()])
 
         recorder = Recorder(two_workers, written.extend, [], record_every=1)
@@ -152,7 +152,7 @@ class TestRecorder:
 
     def test_one_worker_s_nan_ends_the_run_for_all_at_that_step(self) -> None:
         written: list[StepRecord] = []
-        nan_elsewhere = lambda own: np.stack([own, np.where(np.arange(len(own)) == 5, np.nan, own)])  # noqa: E731
+        nan_elsewhere = lambda own: np.stack([own, np.where(np.arange(len(own)) == 7, np.nan, own)])  # noqa: E731
         recorder = Recorder(nan_elsewhere, written.extend, [], record_every=1)
         for number in (1, 2, 3):
             recorder.add(number, 1, 0.1, 1.0, 0.5, 0.1)

@@ -16,7 +16,7 @@ from horovod_runner.analysis.runs import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-QUESTIONS: tuple[str, ...] = ("warmup", "rules", "targets", "converges", "ablation", "frameworks")
+QUESTIONS: tuple[str, ...] = ("warmup", "rules", "targets", "noise", "converges", "ablation", "frameworks")
 """The questions' modules in this package, in the order in which a report answers them."""
 
 

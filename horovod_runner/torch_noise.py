@@ -1,0 +1,63 @@
+"""Squared norms of gradients in PyTorch: of every shard's, taken as it appears, and of the average."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import torch
+
+from horovod_runner.allreduce.settings import dealt
+from horovod_runner.allreduce.torch_reducer import Reducer
+from horovod_runner.world import World
+
+
+class SquaredNorms:
+    """Takes the norm of each part's gradients while they are in the cache, and adds the parts up as autograd would.
+
+    A part's gradient must not disappear in the sum of those before it: the sums are kept here, and `.grad` is given
+    back whole when the last part's has come. The additions are the same, in the same order.
+    """
+
+    def __init__(self, parameters: Mapping[str, torch.Tensor], parts: int) -> None:
+        self.last = True  # whether the part under way is the step's last
+        self._parts = parts
+        self._rows: list[torch.Tensor] = []
+        self._sums: dict[str, torch.Tensor] = {}
+        for name, parameter in parameters.items():
+            parameter.register_post_accumulate_grad_hook(partial(self._appeared, name))
+
+    def take_share(self, reducer: Reducer, world: World) -> None:
+        """Settle which reduced gradients this worker takes: its shards, or its share of what all workers have."""
+        sizes = {name: tensor.numel() for name, tensor in reducer.updated.items()}
+        names = list(sizes) if reducer.sharded else dealt(sizes, world.rank, world.size)
+        self._reduced = [reducer.updated[name] for name in names]
+
+    def _appeared(self, name: str, parameter: torch.Tensor) -> None:
+        gradient = parameter.grad
+        assert gradient is not None
+        self._rows.append(_row_norms(gradient))
+        if self._parts == 1:
+            return
+        total = self._sums.pop(name, None)
+        total = gradient if total is None else total.add_(gradient)
+        if not self.last:
+            self._sums[name] = total
+        parameter.grad = total if self.last else None
+
+    def taken(self) -> tuple[float, float]:
+        """Return the step's figures (backend.Backend.squared_norms); to be called between reduction and update."""
+        # A part's loss, and so its gradient, is divided by the number of parts.
+        shards = self._parts * _squared(self._rows)
+        self._rows.clear()
+        return shards, _squared([_row_norms(tensor.grad) for tensor in self._reduced if tensor.grad is not None])
+
+
+def _row_norms(gradient: torch.Tensor) -> torch.Tensor:
+    """Return the norms along the first axis: float32 added up in one go would lose digits (optimizers._norms)."""
+    return torch.linalg.vector_norm(gradient, dim=tuple(range(1, gradient.ndim)) or None).reshape(-1)
+
+
+def _squared(norms: list[torch.Tensor]) -> float:
+    """Return the sum of squares; a share may be empty."""
+    return float(torch.cat(norms).double().square().sum()) if norms else 0.0

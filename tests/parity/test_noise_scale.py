@@ -1,0 +1,106 @@
+"""The norms that training records, against gradients taken by hand, virtual against real workers, on against off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.architecture import Arrays
+from horovod_runner.parity.rows import relative
+from horovod_runner.parity.settings import plain
+from horovod_runner.parity.sides import Side
+from horovod_runner.record import StepRecord
+from horovod_runner.store import Store
+from tests.parity.several_runs import start
+
+FRAMEWORKS = ["torch", "tensorflow"]
+SAME = 1e-9
+PROMPT = {"name": "sgd", "learning_rate": 0.05, "momentum": 0.0, "weight_decay": 0.01, "clip_norm": 0.1}
+
+
+def job(framework: str, **changes: Any) -> dict[str, Any]:
+    """Return a small U-Net with decay and clipping, which the norms must know nothing of."""
+    sizes = {"width": 4, "data": {"name": "digit_scenes", "image_size": 32, "examples": 64}}
+    settings = {"steps": 3, "optimizer": PROMPT, "global_batch": 12, "noise_scale": True, **sizes, **changes}
+    return plain("unet", framework=framework, **settings)
+
+
+def gradient(side: Side, weights: Arrays, batch: Any) -> np.ndarray:
+    """Return the gradient of a batch at these weights: without momentum the velocity, after a step, is nothing else."""
+    side.backend.load_state(weights)
+    side.backend.step(batch, 0.0)
+    state = side.backend.state()
+    return np.concatenate([state[name].ravel() for name in sorted(state) if name.startswith("momentum/")])
+
+
+@pytest.mark.parametrize("parts", [{"virtual_workers": 3}, {"accumulate": 2}, {"virtual_workers": 2, "accumulate": 2}])
+def test_norms_are_those_of_the_shards_gradients(parts: dict[str, int]) -> None:
+    """Both frameworks, two steps; by hand: each shard alone, in a run of one worker that measures nothing."""
+    recorded = []
+    for framework in FRAMEWORKS:
+        side = Side(framework, job(framework, **parts))
+        still = {**PROMPT, "weight_decay": 0.0, "clip_norm": None}
+        count = side.config.parts
+        alone = Side(framework, job(framework, global_batch=12 // count, noise_scale=False, optimizer=still))
+        names = [array.name for array in side.architecture.arrays]
+        for batch in side.batches(2):
+            weights = side.backend.state_of(names)
+            side.backend.step(batch, 0.05)
+            shards = np.stack([gradient(alone, weights, shard) for shard in batch.split(count)])
+            expected = (shards**2).sum(axis=1).mean(), (shards.mean(axis=0) ** 2).sum()
+            assert side.backend.squared_norms() == pytest.approx(expected, rel=SAME)
+            assert expected[0] > 1.01 * expected[1]
+            recorded.append(side.backend.squared_norms())
+    assert np.array(recorded[:2]) == pytest.approx(np.array(recorded[2:]), rel=SAME)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_measuring_changes_no_bit_of_training(framework: str, precision: str) -> None:
+    """Three parts, whose gradients are added up in another place when their norms are taken."""
+    changes = {"virtual_workers": 3, "precision": precision, "optimizer": {"name": "sgd", "learning_rate": 0.05}}
+    runs = [Side(framework, job(framework, noise_scale=on, **changes)).train(3) for on in (True, False)]
+    assert runs[0].losses == runs[1].losses
+    assert all((runs[0].state[name] == runs[1].state[name]).all() for name in runs[1].state)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_real_workers_record_what_virtual_ones_do(framework: str, tmp_path: Path) -> None:
+    """By every strategy that can; and training is bit for bit what it is without, in both precisions."""
+    saved = {"checkpoint": {"every": 3}, "optimizer": {"name": "sgd", "learning_rate": 0.05}}
+    on = [job(framework, strategy=s, **saved) for s in ("fused", "grouped", "multistep")]
+    off = {**on[0], "noise_scale": False}
+    single = [{**run, "precision": "float32"} for run in (on[0], off)]
+    runs = start(tmp_path / "horovod", [*on, off, *single])
+    start(tmp_path / "mpi", [{**on[0], "strategy": "blocking"}])
+    (virtual,) = start(tmp_path / "virtual", [{**on[0], "virtual_workers": 2}], workers=1)
+    for measured, unmeasured in ((runs[0], runs[3]), (runs[4], runs[5])):
+        assert measured.losses == unmeasured.losses
+        assert all((measured.state[name] == unmeasured.state[name]).all() for name in unmeasured.state)
+    assert relative(np.array(virtual.losses), np.array(runs[0].losses)) < SAME
+    expected = norms(tmp_path / "virtual")["fused"]
+    found = norms(tmp_path / "horovod") | norms(tmp_path / "mpi")
+    assert found.keys() == {"fused", "grouped", "multistep", "blocking"}
+    for strategy, values in found.items():
+        assert values == pytest.approx(expected, rel=SAME), strategy
+
+
+def norms(results: Path) -> dict[str, np.ndarray]:
+    """Return the recorded norms, (steps, 2), of the float64 runs that measured them, by strategy."""
+    found = {}
+    for folder in Store(results).finished():
+        config = folder.read_config()
+        if config.noise_scale and config.precision == "float64":
+            found[config.strategy] = np.array([_pair(step) for step in folder.read_steps()])
+            result = folder.read_result().gradient_noise
+            assert result is not None and (result.shard_batch, result.global_batch, result.steps) == (6, 12, 3)
+    return found
+
+
+def _pair(step: StepRecord) -> tuple[float, float]:
+    assert step.shard_squared_norm is not None and step.mean_squared_norm is not None
+    return step.shard_squared_norm, step.mean_squared_norm
