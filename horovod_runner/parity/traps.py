@@ -138,8 +138,8 @@ def _sum_over_shards() -> Any:
     backend = tensorflow_backend.TensorFlowBackend
     original = backend._update
 
-    def update(self: Any, gradients: Any, learning_rate: tf.Tensor) -> None:
-        original(self, [gradient * self._parts for gradient in gradients], learning_rate)
+    def update(self: Any, gradients: Any, learning_rate: tf.Tensor) -> Any:
+        return original(self, [gradient * self._parts for gradient in gradients], learning_rate)
 
     return patch.object(backend, "_update", update)
 

@@ -10,10 +10,9 @@ import time
 from pathlib import Path
 
 from benchmarks.data.batch import Batch
-from horovod_runner import training
+from horovod_runner import worker
 from horovod_runner.backend import Backend, Job, load_backend
 from horovod_runner.store import RunFolder
-from horovod_runner.worker import run_worker
 
 
 def main(folder: RunFolder, rank: int, seconds: float) -> int:
@@ -33,8 +32,8 @@ def main(folder: RunFolder, rank: int, seconds: float) -> int:
             backend.step = busy_step  # type: ignore[method-assign]
         return backend
 
-    training.load_backend = slowed
-    return run_worker(folder.read_config(), folder.path.parent.parent)
+    worker.load_backend = slowed
+    return worker.run_worker(folder.read_config(), folder.path.parent.parent)
 
 
 if __name__ == "__main__":
