@@ -110,6 +110,7 @@ def _fastest(arm: Arm, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def told_of_fits(study: Study) -> Iterator[str]:
+    """Yield what the fits say: each arm's limits, what momentum and the framework change, and what the words mean."""
     yield from (_told_of_limits(arm) for arm in study.arms)
     yield from _told_of_momentum(study)
     yield from _told_of_frameworks(study)
