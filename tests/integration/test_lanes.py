@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -21,10 +20,7 @@ from horovod_runner.matrix.sharing import needs
 from horovod_runner.store import Store
 from tests.conftest import ROOT, bench, losses, plain_environment, run
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="runs at once need a core each"),
-]
+pytestmark = pytest.mark.integration
 
 BASE: dict[str, Any] = {
     "workload": "resnet50",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from horovod_runner.analysis import noise_scale
+from horovod_runner.analysis import noise_scale, words
 from horovod_runner.analysis.noise_scale import Estimates
 from horovod_runner.analysis.questions import Answer, by_job
 from horovod_runner.analysis.runs import Run, flat
@@ -180,7 +180,8 @@ def _sentence(arm: Arm) -> str:
     seeds = f"{len(arm.runs)} seed{'s'[: len(arm.runs) > 1]}"
     if arm.simple is None:
         return f"{arm.name}: the noise leaves nothing of the gradient to divide by ({seeds}).{lost}"
-    return f"{arm.name}: B_simple is {_told(arm.simple)} examples over whole runs ({seeds}); {_growth(arm)}.{lost}"
+    scale = words.with_entries(arm.simple)
+    return f"{arm.name}: B_simple is {scale} examples over whole runs ({seeds}); {_growth(arm)}.{lost}"
 
 
 def _growth(arm: Arm) -> str:
@@ -188,18 +189,12 @@ def _growth(arm: Arm) -> str:
     if growth is None:
         return "whether it grows cannot be said, for a third of training has no positive estimate"
     of = f" in the {len(arm.growths)} of them that have both" if len(arm.growths) < len(arm.runs) else ""
-    change = f"the last third of training has {_told(growth)} times that of the first{of}"
+    change = f"the last third of training has {words.with_entries(growth)} times that of the first{of}"
     if growth.ci95_low is None or growth.ci95_high is None:
         return f"{change}, of too few seeds to claim that it changes"
     if growth.ci95_low > 1:
         return f"{change}: it grows"
     return f"{change}: it {'shrinks' if growth.ci95_high < 1 else 'does not change beyond the scatter of seeds'}"
-
-
-def _told(interval: Interval) -> str:
-    if interval.ci95_low is None or interval.ci95_high is None:
-        return f"{interval.mean:.3g} (no interval)"
-    return f"{interval.mean:.3g} (95 % interval {interval.ci95_low:.3g} to {interval.ci95_high:.3g})"
 
 
 def _draw(arms: Sequence[Arm]) -> Figure:
