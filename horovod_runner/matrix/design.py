@@ -28,14 +28,18 @@ class _Part(BaseModel):
 
 
 class Exclusion(_Part):
-    """Runs that are left out: those whose axes have all of these values."""
+    """Runs that are left out: those whose axes have all values of `when`, but not all of `unless`, where there is one.
+
+    `unless` keeps what is measured at one place of the other axes alone.
+    """
 
     when: Annotated[dict[str, Any], Field(min_length=1)]
+    unless: dict[str, Any] = {}
     because: Annotated[str, Field(min_length=1)]
 
     def matches(self, point: Mapping[str, Any]) -> bool:
         """Whether a point of the matrix is excluded."""
-        return all(key in point and point[key] == value for key, value in self.when.items())
+        return _has(point, self.when) and not (self.unless and _has(point, self.unless))
 
 
 class Smoke(_Part):
@@ -172,6 +176,10 @@ class Experiment(_Part):
 
     def _exclusion_of(self, point: Point) -> int | None:
         return next((index for index, exclusion in enumerate(self.exclude) if exclusion.matches(point)), None)
+
+
+def _has(point: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    return all(key in point and point[key] == value for key, value in values.items())
 
 
 def overlap(path: str, other: str) -> bool:

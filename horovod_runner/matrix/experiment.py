@@ -159,8 +159,10 @@ def _check_arms(experiment: Experiment, mistakes: Mistakes) -> None:
 def _check_exclusions(experiment: Experiment, mistakes: Mistakes) -> None:
     axes = experiment.factors
     for index, exclusion in enumerate(experiment.exclude):
-        for path, value in exclusion.when.items():
-            key, place = f"exclude.{index}.when.{path}", ("exclude", index, "when", path)
+        named = [("when", *item) for item in exclusion.when.items()]
+        named += [("unless", *item) for item in exclusion.unless.items()]
+        for part, path, value in named:
+            key, place = f"exclude.{index}.{part}.{path}", ("exclude", index, part, path)
             if path not in axes:
                 mistakes.add(place, f"{key}: is no axis; the axes are {', '.join(axes) or 'none'}")
             elif value not in axes[path]:

@@ -18,8 +18,12 @@ from horovod_runner.reuse import graph_of
 
 
 def shares(config: RunConfig, at_once: int) -> bool:
-    """Whether a run is done beside others: runs of several workers, and those that time the input, are done alone."""
-    return at_once > 1 and config.workers == 1 and config.measure == "training"
+    """Whether a run is done beside others.
+
+    Done alone are runs of several workers, and what is there to be timed: silent workers, and those that only load.
+    """
+    timed = config.strategy == "none" or config.measure != "training"
+    return at_once > 1 and config.workers == 1 and not timed
 
 
 def require_cores(at_once: int, file: Path, machine: Machine) -> None:

@@ -83,6 +83,17 @@ def test_weak_and_strong_scaling(tmp_path: Path) -> None:
     assert {(c.workers, c.local_batch) for c in runs(load_experiment(file), file)} == {(1, 32), (2, 16)}
 
 
+def test_an_exclusion_keeps_what_it_does_not_hold_for(tmp_path: Path) -> None:
+    """Silent workers at one seed alone: what is timed need not be timed at every place of the matrix."""
+    axes = {"framework": ["torch"], "strategy": ["fused", "none"], "seed": [0, 1, 2], "width": [8, 16]}
+    kept = {"when": {"strategy": "none"}, "unless": {"seed": 1, "width": 8}, "because": "speed asks no seeds"}
+    file = written(tmp_path, {"description": "x", "axes": axes, "exclude": [kept]})
+    experiment = load_experiment(file)
+    silent = [c for c in runs(experiment, file) if c.strategy == "none"]
+    assert [(c.seed, c.width) for c in silent] == [(1, 8)]
+    assert len(runs(experiment, file)) == 6 + 1 and experiment.left_out() == [("speed asks no seeds", 5)]
+
+
 def test_settings_given_on_the_command_line_replace_axes(tmp_path: Path) -> None:
     file = written(tmp_path, WHOLE)
     changed = load_experiment(file).changed({"framework": "torch", "schedule.scaling": "none", "data": "synthetic"})
@@ -208,6 +219,10 @@ def test_texts_that_stand_for_too_much_or_for_nothing(tmp_path: Path, text: str,
         ({"exclude": [{"when": {"worker": 1}, "because": "x"}]}, ["exclude.0.when.worker", "no axis", "workers"]),
         ({"exclude": [{"when": {"workers": 3}, "because": "x"}]}, ["exclude.0.when.workers", "3", "one of 1, 2"]),
         ({"exclude": [{"when": {}, "because": "x"}]}, ["exclude.0.when"]),
+        (
+            {"exclude": [{"when": {"workers": 1}, "unless": {"worker": 1}, "because": "x"}]},
+            ["exclude.0.unless.worker", "no axis"],
+        ),
         ({"axes": {"framework": []}}, ["axes.framework"]),
         ({"exclude": [], "axes": {"framework": ["torch"], "data": ["digits", {"name": "digits"}]}}, ["axes", "twice"]),
         ({"axes": {"framework": ["torch"], "repeat": [1, 2]}}, ["axes.repeat", "repeats"]),

@@ -50,7 +50,8 @@ def trials(generator: np.random.Generator, seeds: int = 5, scatter: float = 0.1,
 
 def made(framework: str, batch: int, rate: float, seed: int, steps: float, **changes: Any) -> Run:
     """Return a finished run with these steps to target (infinite: missed); `changes` are of its config or result."""
-    given = {key: changes.pop(key) for key in ("optimizer", "schedule", "target", "virtual_workers") if key in changes}
+    settings = ("optimizer", "schedule", "target", "virtual_workers", "strategy")
+    given = {key: changes.pop(key) for key in settings if key in changes}
     optimizer = {"name": "sgd", "learning_rate": float(rate), **given.pop("optimizer", {})}
     raw = {"framework": framework, "seed": seed, "global_batch": batch, "optimizer": optimizer}
     config = decode(BASE | raw | given, "made")
@@ -243,6 +244,18 @@ def test_time_to_target_is_steps_times_batch_over_measured_throughput() -> None:
     assert any("is that of batch 32 of 3 timed" in sentence for sentence in answer.sentences)
     virtual = [made("torch", b, 0.1, s, 100, virtual_workers=2, **timed(b, 9.0)) for b in (8, 32) for s in range(3)]
     assert all("seconds_to_target" not in row for row in targets.answers(virtual)[0].rows)
+
+
+def test_silent_runs_lend_their_times_to_the_trials_that_they_repeat() -> None:
+    """Trials share the machine and have no times; the same worker, silent and timed, is no second study."""
+    speed = {"images_per_second": Interval(mean=200.0, ci95_low=None, ci95_high=None), "strategy": "none"}
+    trials = study(seeds=3, batches=(8, 32, 128))
+    silent = [made("torch", b, best(b, 4 * B_CRIT), s, 50, **speed) for b in (8, 32, 128) for s in range(3)]
+    plain, told = targets.answers(trials), targets.answers(trials + silent)
+    assert len(told) == len(plain) == 2
+    assert [row["steps_to_target"] for row in told[0].rows] == [row["steps_to_target"] for row in plain[0].rows]
+    for row in told[0].rows:
+        assert row["seconds_to_target"] == pytest.approx(row["steps_to_target"] * row["global_batch"] / 200.0)
 
 
 def test_runs_without_a_target_or_with_one_batch_ask_nothing() -> None:

@@ -26,7 +26,7 @@ def split(runs: Sequence[Run], subject: Collection[str]) -> Iterator[tuple[dict[
     `subject` holds flat names; one that ends in a dot stands for a group of settings.
     """
     free = (*subject, *OF_A_SAMPLE, *NO_MATTER)
-    kept = [{key: v for key, v in flat(run.config).items() if not _among(key, free)} for run in runs]
+    kept = [{key: v for key, v in trained_by(run).items() if not _among(key, free)} for run in runs]
     told = _telling(kept)
     together: dict[str, list[Run]] = defaultdict(list)
     labels = {}
@@ -36,6 +36,16 @@ def split(runs: Sequence[Run], subject: Collection[str]) -> Iterator[tuple[dict[
         together[whole].append(run)
     for text in sorted(together, key=lambda text: [_order(value) for value in labels[text].values()]):
         yield labels[text], together[text]
+
+
+def trained_by(run: Run) -> dict[str, Any]:
+    """Return a run's settings under flat names, where one worker's strategy is always the same.
+
+    It has nobody to reduce with, so that its silent run, done to be timed, is the same training once more.
+    """
+    settings = flat(run.config)
+    lags = settings.get("strategy") == "lag1"
+    return settings if lags or run.result.workers > 1 else settings | {"strategy": "fused"}
 
 
 def _telling(kept: Sequence[dict[str, Any]]) -> list[str]:

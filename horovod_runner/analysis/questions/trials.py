@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from horovod_runner.analysis.questions.batch_limits import Limits, Trials, limits
-from horovod_runner.analysis.runs import Run, flat
+from horovod_runner.analysis.questions.cells import trained_by
+from horovod_runner.analysis.runs import Run
 from horovod_runner.config import ScheduleConfig
 from horovod_runner.schedule import scaling_factor
 
@@ -75,7 +76,7 @@ def studies(runs: Iterable[Run]) -> dict[str, list[Run]]:
 
 def fixed(run: Run) -> dict[str, Any]:
     """Return the settings that may not differ within one study, under flat names."""
-    return {key: value for key, value in flat(run.config).items() if not key.startswith(FREE)}
+    return {key: value for key, value in trained_by(run).items() if not key.startswith(FREE)}
 
 
 def arms(runs: Sequence[Run]) -> list[Arm]:
@@ -125,9 +126,12 @@ def steps_to_target(run: Run) -> float:
 
 
 def _arm(framework: str, optimizer: str, settings: str, runs: Sequence[Run]) -> Arm | None:
-    """Return a curve from runs; of several repeats of a trial the first counts, since they differ in nothing."""
+    """Return a curve from runs; of several repeats of a trial the first counts, since they differ in nothing.
+
+    A silent run that was done to be timed is such a repeat.
+    """
     trials: dict[int, dict[float, dict[int, Run]]] = defaultdict(lambda: defaultdict(dict))
-    for run in sorted(runs, key=lambda run: run.result.repeat):
+    for run in sorted(runs, key=lambda run: (run.result.repeat, run.config.get("strategy") == "none")):
         trials[run.result.global_batch][peak_rate(run)].setdefault(run.result.seed, run)
     batches = sorted(trials)
     by_batch = [{seed for members in trials[batch].values() for seed in members} for batch in batches]
