@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from horovod_runner.analysis.runs import Run
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.figure import Figure
 
-QUESTIONS: tuple[str, ...] = ("warmup", "rules", "targets", "noise", "converges", "ablation", "frameworks")
+QUESTIONS: tuple[str, ...] = ("warmup", "rules", "targets", "noise", "critical", "converges", "ablation", "frameworks")
 """The questions' modules in this package, in the order in which a report answers them."""
 
 
@@ -36,6 +37,19 @@ class Answer:
     sentences: tuple[str, ...]
     rows: tuple[Mapping[str, Any], ...] = ()
     draw: Callable[[], Figure] | None = None
+
+    @property
+    def table(self) -> pandas.DataFrame:
+        """The rows as readers see them, every value a text."""
+        import pandas
+
+        from horovod_runner.analysis import words
+
+        return pandas.DataFrame(words.answer_rows(self.rows))
+
+    def _repr_markdown_(self) -> str:
+        """Return the conclusions as a notebook shows them."""
+        return "\n".join((f"**{self.title}**\n", *(f"- {sentence}" for sentence in self.sentences)))
 
 
 def answers(runs: Sequence[Run]) -> list[Answer]:

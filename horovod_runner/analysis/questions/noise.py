@@ -107,7 +107,7 @@ def _answer(names: Sequence[str], arms: Sequence[Arm]) -> Answer:
 
 def _arms(members: Sequence[Run]) -> list[Arm]:
     """Return the arms of one job's runs, by framework and batch."""
-    varied, measured = _varied(members), _measured([run for run in members if run.completed])
+    varied, estimated = _varied(members), measured([run for run in members if run.completed])
 
     def key(run: Run) -> tuple[Any, ...]:
         own = run.result.framework, run.result.global_batch
@@ -116,7 +116,7 @@ def _arms(members: Sequence[Run]) -> list[Arm]:
     arms = []
     for _, group in itertools.groupby(sorted(members, key=key), key=key):
         equal = list(group)
-        found = [measured[run.result.run_id] for run in equal if run.result.run_id in measured]
+        found = [estimated[run.result.run_id] for run in equal if run.result.run_id in estimated]
         of = next((run.result.gradient_noise for run in equal if run.result.gradient_noise), None)
         if of is not None:
             settings = {name: equal[0].row.get(name) for name in varied}
@@ -136,7 +136,7 @@ def _varied(members: Sequence[Run]) -> list[str]:
     return sorted({name for (_, _, name), values in seen.items() if len(values) > 1})
 
 
-def _measured(runs: Sequence[Run]) -> dict[str, Measured]:
+def measured(runs: Sequence[Run]) -> dict[str, Measured]:
     """Return runs' estimates from their recorded steps, by run id; a run without any is not there."""
     from horovod_runner.analysis.tables import step_table
 

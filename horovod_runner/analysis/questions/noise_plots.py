@@ -1,4 +1,4 @@
-"""Curves and axes in, axes out: the gradient noise scale along training."""
+"""Curves and axes in, axes out: the gradient noise scale along training, and beside the critical batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from horovod_runner.analysis.plots import LINES, End, colour, marker, name_ends, titled
+from horovod_runner.analysis.plots import LINES, End, colour, framework_name, marker, name_ends, titled
+from horovod_runner.analysis.stats import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +28,57 @@ class Curve(NamedTuple):
     bands: Sequence[tuple[float, float] | None]
 
 
+class Level(NamedTuple):
+    """B_simple of runs at one batch, and the B_crit of the fitted curve that they are set against."""
+
+    framework: str
+    optimizer: str
+    global_batch: int
+    simple: Interval
+    critical: Interval
+
+
+def against_critical(levels: Sequence[Level], axes: Axes) -> Axes:
+    """Draw B_simple at each batch as points with intervals, and each framework's B_crit as a line in its band."""
+    ends = []
+    axes.set_yscale("log")
+    axes.set_xscale("log", base=2)
+    batches = sorted({level.global_batch for level in levels})
+    span = (batches[0] / 1.4, batches[-1] * 1.4)
+    for place, framework in enumerate(sorted({level.framework for level in levels})):
+        own, look = [level for level in levels if level.framework == framework], colour(framework)
+        x = [level.global_batch * (1 + 0.05 * place) for level in own]
+        mean = [level.simple.mean for level in own]
+        reach = np.array([_reach(level.simple) for level in own]).T
+        axes.errorbar(x, mean, yerr=reach, color=look, fmt=marker(framework), markersize=5, capsize=3, zorder=3)
+        for level in {level.critical: level for level in own}.values():
+            critical = level.critical
+            axes.plot(span, [critical.mean] * 2, color=look, linestyle=LINES[place % len(LINES)], linewidth=1.2)
+            low, high = critical.ci95_low, critical.ci95_high
+            if low and high and np.isfinite(high):
+                axes.fill_between(span, low, high, color=look, alpha=0.1, linewidth=0)
+            name = f"B_crit, {framework_name(framework)}"
+            ends.append(End(span[1], critical.mean, name, look, LINES[place % len(LINES)], ""))
+    axes.set_xlim(*span)
+    axes.set_xticks(batches)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    _plain_examples(axes)
+    titled(axes, "Points: B_simple on the way to the target", "batch at which the noise was measured", "examples")
+    return name_ends(axes, ends)
+
+
+def _reach(interval: Interval) -> tuple[float, float]:
+    low, high = interval.ci95_low, interval.ci95_high
+    return interval.mean - (low or interval.mean), (high or interval.mean) - interval.mean
+
+
+def _plain_examples(axes: Axes) -> None:
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
 def along_training(curves: Sequence[Curve], axes: Axes) -> Axes:
     """Draw B_simple over the epochs on a logarithmic axis, a framework in its colour, each of its arms in its line."""
     ends = []
@@ -42,9 +94,7 @@ def along_training(curves: Sequence[Curve], axes: Axes) -> Axes:
         if known.size:
             last = int(known[-1])
             ends.append(End(curve.epochs[last], float(height[last]), curve.name, look["color"], look["linestyle"]))
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
+    _plain_examples(axes)
     titled(axes, "Gradient noise scale along training", "epoch", "B_simple (examples)")
     return name_ends(axes, ends)
 

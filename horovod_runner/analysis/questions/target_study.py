@@ -70,7 +70,7 @@ def _batch_row(study: Study, arm: Arm, place: int) -> dict[str, Any]:
         "at_edge": arm.edge(place),
         "budget_steps": arm.budgets[place],
         "validated_every": arm.resolution[place] or None,
-        **_finite(bounds("steps_to_target", steps if reached else None)),
+        **finite(bounds("steps_to_target", steps if reached else None)),
         "reached": arm.limits.reached(place),
         "seeds": len(arm.trials.seeds),
         "regime": arm.limits.regime(place),
@@ -79,17 +79,17 @@ def _batch_row(study: Study, arm: Arm, place: int) -> dict[str, Any]:
         return row
     speed = study.speeds.get((arm.framework, batch))
     taken = ratio(times(steps, batch), speed) if speed and reached else None
-    return row | bounds("images_per_second", speed) | _finite(bounds("seconds_to_target", taken))
+    return row | bounds("images_per_second", speed) | finite(bounds("seconds_to_target", taken))
 
 
-def _finite(row: Mapping[str, float | None]) -> dict[str, float | None]:
+def finite(row: Mapping[str, float | None]) -> dict[str, float | None]:
     """Return the row without infinite bounds, which JSON does not have."""
     return {key: value if value is not None and math.isfinite(value) else None for key, value in row.items()}
 
 
 def speed_rows(study: Study) -> list[dict[str, Any]]:
     return [
-        {"framework": framework, "global_batch": batch, **_finite(bounds("images_per_second", speed))}
+        {"framework": framework, "global_batch": batch, **finite(bounds("images_per_second", speed))}
         for (framework, batch), speed in sorted(study.speeds.items())
         if any(framework == arm.framework and batch in arm.trials.batches for arm in study.arms)
     ]
@@ -108,8 +108,8 @@ def _fit_row(arm: Arm) -> dict[str, Any]:
         "optimizer": arm.name,
         "batches": len(batches),
         "seeds": len(arm.trials.seeds),
-        **_finite(bounds("s_min", s_min(arm))),
-        **_finite(bounds("b_crit", b_crit(arm))),
+        **finite(bounds("s_min", s_min(arm))),
+        **finite(bounds("b_crit", b_crit(arm))),
         "rms_log": None if math.isnan(rms) else rms,
         "perfect_scaling_to": None if made.perfect is None else batches[made.perfect],
         "maximum_useful_batch": None if made.plateau is None else batches[made.plateau],
