@@ -70,7 +70,9 @@ class Experiment(_Part):
     repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
     at_once: Annotated[int, Field(ge=1, le=4096)] = 1  # runs of one worker that share the machine, untimed
     exclude: Annotated[tuple[Exclusion, ...], Field(strict=False)] = ()
-    margins: dict[Literal["val_metric", "val_loss"], Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    margins: dict[
+        Literal["val_metric", "val_loss", "steps_to_target"], Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    ] = {}
     smoke: Smoke = Smoke()
 
     _origins: Origins = PrivateAttr(default_factory=dict)

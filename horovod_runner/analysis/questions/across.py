@@ -1,0 +1,126 @@
+"""Does the framework matter, over several studies? One line a study and figure, in units of the margin it stated.
+
+No report asks this by itself, since each study has its own page; a notebook hands it the studies that it tells of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from horovod_runner.analysis import seeds, words
+from horovod_runner.analysis.arms import arm
+from horovod_runner.analysis.questions import Answer, by_job
+from horovod_runner.analysis.questions import cells as of
+from horovod_runner.analysis.questions.frameworks import LEVEL, Figures, Pooled, compare, pool
+from horovod_runner.analysis.runs import Run
+from horovod_runner.analysis.stats import times
+from horovod_runner.analysis.summary import bounds
+from horovod_runner.store import read_asked
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FIGURES = ("val_metric", "val_loss", "steps_to_target")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One study's differences in one figure, over all its cells of equal settings; `margin` as it stated it."""
+
+    study: str
+    frameworks: tuple[str, str]
+    figure: str
+    pooled: Pooled
+    margin: float | None
+
+    @property
+    def verdict(self) -> str:
+        """Whether the frameworks are equivalent, differ, or neither is shown; both may hold of a small difference."""
+        within = self.pooled.within is not None and self.pooled.within.p < LEVEL
+        differ = seeds.decided(self.pooled.mean)
+        told = [name for name, holds in (("equivalent within the margin", within), ("differ", differ)) if holds]
+        return ", and ".join(told) or "neither is shown"
+
+
+def answer(studies: Sequence[Sequence[Run]]) -> Answer | None:
+    """Return what these studies say, each the runs of one experiment; None where none has both frameworks' seeds."""
+    lines = [line for runs in studies for line in _lines(runs)]
+    if not lines:
+        return None
+    return Answer(
+        name="across",
+        title="Does the framework matter?",
+        sentences=(*map(_sentence, lines), *_whole(lines)),
+        rows=tuple(map(_row, lines)),
+        draw=partial(_draw, lines) if any(line.margin is not None for line in lines) else None,
+    )
+
+
+def _lines(runs: Sequence[Run]) -> Iterator[Line]:
+    """Yield a line for each figure that a study stated a margin for, and for its metric whatever it stated."""
+    for names, members in by_job(runs):
+        trained = [run for run in members if arm(run) in ("training", "alone")]
+        frameworks = sorted({run.result.framework for run in trained})
+        if len(frameworks) != 2:
+            continue
+        margins = read_asked(runs[0].folder.parent).get("margins") or {}
+        figures: Figures = {"val_metric": of.Final(trained), "val_loss": of.final_loss}
+        figures["steps_to_target"] = of.steps_to_target
+        of_both = (frameworks[0], frameworks[1])
+        compared = list(compare(trained, of_both, figures))
+        for figure in FIGURES:
+            pooled = pool(compared, figure, margins.get(figure))
+            if pooled is not None and (figure in margins or figure == "val_metric"):
+                name = ", ".join((runs[0].experiment, *names))
+                yield Line(name, of_both, figure, pooled, margins.get(figure))
+
+
+def _sentence(line: Line) -> str:
+    first, second = map(words.framework, line.frameworks)
+    one, stated = line.pooled, "no margin stated"
+    if line.margin is not None and one.within is not None:
+        stated = f"margin ±{line.margin:g}, two one-sided t-tests: p = {one.within.p:.2g}"
+    return (
+        f"{line.study}: {first} less {second}, {_named(line.figure)}: {words.signed(one.mean)} over"
+        f" {words.count(one.cells, 'cell')} and {one.seeds} seeds ({stated}): {line.verdict}; {one.apart} cells alone"
+        f" leave 0 out, where {LEVEL * one.cells:.1f} would by chance."
+    )
+
+
+def _whole(lines: Sequence[Line]) -> Iterator[str]:
+    """Yield how many of the stated margins hold."""
+    tested = [line for line in lines if line.pooled.within is not None]
+    held = sum(line.pooled.within is not None and line.pooled.within.p < LEVEL for line in tested)
+    if tested:
+        yield (
+            f"Of {words.count(len(tested), 'margin')} that the studies stated before their first run, {held}"
+            f" {'holds' if held == 1 else 'hold'}, each at its own 5 %."
+        )
+
+
+def _named(figure: str) -> str:
+    return {"val_metric": "final metric", "val_loss": "last validation loss"}.get(figure, figure.replace("_", " "))
+
+
+def _row(line: Line) -> dict[str, Any]:
+    one = line.pooled
+    row: dict[str, Any] = {"study": line.study, "figure": _named(line.figure), "cells": one.cells, "seeds": one.seeds}
+    row |= bounds("difference", one.mean) | {"margin": line.margin}
+    row |= {"equivalence_p": None if one.within is None else one.within.p}
+    return row | {"cells_apart": one.apart, "verdict": line.verdict}
+
+
+def _draw(lines: Sequence[Line]) -> Figure:
+    from horovod_runner.analysis.questions import forest
+
+    first, second = map(words.framework, lines[0].frameworks)
+    drawn = [
+        forest.Line(f"{line.study}: {_named(line.figure)} (±{line.margin:g})", times(line.pooled.mean, 1 / line.margin))
+        for line in lines
+        if line.margin is not None
+    ]
+    panel = forest.Panel(f"{first} − {second}", "in units of the margin stated; 95 % interval over seeds", drawn, 1.0)
+    return forest.forest([panel])

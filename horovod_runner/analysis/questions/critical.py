@@ -1,0 +1,126 @@
+"""Does the gradient noise scale foretell the critical batch? Both, measured apart, beside each other.
+
+McCandlish et al. 2018 (arXiv:1812.06162): B_crit, where steps to a target have fallen to twice their least, is of the
+order of B_simple, averaged over the training that leads there. Asked of runs of which some have a target at several
+batches, and others measured the noise scale with a target, in the same framework with the same optimizer. The noise is
+that of the steps up to the one at which the run reached its target: what comes later is no part of that way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from horovod_runner.analysis import noise_scale, words
+from horovod_runner.analysis.questions import Answer, by_job, noise, trials
+from horovod_runner.analysis.questions.target_study import b_crit, finite
+from horovod_runner.analysis.questions.trials import Arm
+from horovod_runner.analysis.runs import Run
+from horovod_runner.analysis.stats import Interval, ratio
+from horovod_runner.analysis.summary import bounds
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One curve's B_crit, and B_simple of runs at one batch on their way to the same target."""
+
+    arm: Arm
+    global_batch: int
+    simple: Interval
+    critical: Interval
+    seeds: int
+
+    @property
+    def ratio(self) -> Interval:
+        """B_simple over B_crit, as of independent estimates."""
+        return ratio(self.simple, self.critical)
+
+
+def answers(runs: Sequence[Run]) -> list[Answer]:
+    """Answer it for every job that has both; none where one of the two is missing."""
+    made = []
+    for names, members in by_job(runs):
+        found = list(_found(members))
+        if found:
+            made.append(_answer(names, found))
+    return made
+
+
+def _found(runs: Sequence[Run]) -> Iterator[Beside]:
+    """Yield every curve with a B_crit beside the noise of runs of the same framework, optimizer and target."""
+    noisy = [run for run in runs if run.completed and run.config.get("noise_scale") and run.result.steps_to_target]
+    asked = [run for run in runs if not run.config.get("noise_scale")]
+    for together in trials.studies(asked).values():
+        for arm in trials.arms(together):
+            critical = b_crit(arm)
+            if not 0 < critical.mean < math.inf:
+                continue
+            alike = [run for run in noisy if _is_of(run, arm) and run.result.target == together[0].result.target]
+            for batch in sorted({run.result.global_batch for run in alike}):
+                members = [run for run in alike if run.result.global_batch == batch]
+                simple = _to_target(members)
+                if simple is not None:
+                    yield Beside(arm, batch, simple, critical, len(members))
+
+
+def _is_of(run: Run, arm: Arm) -> bool:
+    optimizer = run.config["optimizer"]
+    same = (run.result.framework, optimizer["name"]) == (arm.framework, arm.optimizer)
+    return same and all(optimizer.get(key) == value for key, value in arm.settings.items())
+
+
+def _to_target(runs: Sequence[Run]) -> Interval | None:
+    """Return B_simple up to the target, the ratio of averages over seeds; None where the noise hides the gradient."""
+    ways = []
+    for run_id, measured in noise.measured(runs).items():
+        end = next(run.result.steps_to_target for run in runs if run.result.run_id == run_id)
+        ways.append([part[:end].mean() for part in measured.estimates])
+    return noise_scale.over_samples(*zip(*ways, strict=True)) if ways else None
+
+
+def _answer(names: Sequence[str], found: Sequence[Beside]) -> Answer:
+    return Answer(
+        name="-".join(("critical", *map(words.file_part, names))),
+        title=", ".join(("Does the noise scale foretell the critical batch?", *map(words.job, names))),
+        sentences=(*map(_sentence, found), noise.CAVEAT),
+        rows=tuple(_row(one) for one in found),
+        draw=partial(_draw, found),
+    )
+
+
+def _sentence(one: Beside) -> str:
+    start = f"{words.framework(one.arm.framework)}, {one.arm.name}: on the way to the target B_simple is"
+    simple = f"{words.with_entries(one.simple)} examples at batch {one.global_batch} ({words.count(one.seeds, 'seed')})"
+    told = one.ratio
+    verdict = "not told apart"
+    if told.ci95_low is None or told.ci95_high is None:
+        verdict = "whether they differ cannot be said"
+    elif not told.ci95_low <= 1 <= told.ci95_high:
+        verdict = "larger" if told.mean > 1 else "smaller"
+    return (
+        f"{start} {simple}, and B_crit {words.with_entries(one.critical)}: {words.with_entries(told)} times as much,"
+        f" {verdict}."
+    )
+
+
+def _row(one: Beside) -> dict[str, Any]:
+    row: dict[str, Any] = {"framework": one.arm.framework, "optimizer": one.arm.name, "global_batch": one.global_batch}
+    row |= {"seeds": one.seeds} | bounds("b_simple", one.simple)
+    row |= finite(bounds("b_crit", one.critical))
+    return row | bounds("ratio", one.ratio)
+
+
+def _draw(found: Sequence[Beside]) -> Figure:
+    from horovod_runner.analysis.plots import sheet
+    from horovod_runner.analysis.questions.noise_plots import Level, against_critical
+
+    figure, (axes,) = sheet(1, columns=1)
+    levels = [Level(one.arm.framework, one.arm.name, one.global_batch, one.simple, one.critical) for one in found]
+    against_critical(levels, axes)
+    return figure

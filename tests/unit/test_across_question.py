@@ -1,0 +1,64 @@
+"""Frameworks over several studies: from simulated studies in which they are equal, part a little, and part too far."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from horovod_runner.analysis.questions import across
+from horovod_runner.analysis.runs import Run
+from horovod_runner.store import ASKED, write_json
+from tests.simulated import crossed
+
+FRAMEWORKS = {"framework": ["tensorflow", "torch"], "local_batch": [16, 32], "seed": [0, 1, 2, 3, 4]}
+
+
+def study(folder: Path, gap: float, margins: dict[str, float]) -> list[Run]:
+    """Return a study in which TensorFlow ends `gap` above PyTorch, paired within a thousandth."""
+    folder.mkdir()
+    write_json(folder / ASKED, {"schema": 1, "stated": "2026-01-01T00:00:00+00:00", "margins": margins})
+    generator = np.random.default_rng(0)
+
+    def truth(point: dict[str, Any]) -> float:
+        return 0.8 + (gap if point["framework"] == "tensorflow" else 0.0) + 0.001 * float(generator.normal())
+
+    runs = crossed({}, FRAMEWORKS, truth)
+    return [Run(folder / run.folder.name, run.config, run.result, run.provenance) for run in runs]
+
+
+def test_each_study_is_held_to_the_margin_that_it_stated(tmp_path: Path) -> None:
+    studies = [
+        study(tmp_path / "equal", 0.0, {"val_metric": 0.02}),
+        study(tmp_path / "small", 0.01, {"val_metric": 0.02}),
+        study(tmp_path / "large", 0.05, {"val_metric": 0.02}),
+        study(tmp_path / "silent", 0.05, {}),
+    ]
+    answer = across.answer(studies)
+    assert answer is not None
+    rows = {row["study"]: row for row in answer.rows}
+    assert {name: row["verdict"] for name, row in rows.items()} == {
+        "equal": "equivalent within the margin",
+        "small": "equivalent within the margin, and differ",
+        "large": "differ",
+        "silent": "differ",
+    }
+    assert rows["large"]["difference"] == pytest.approx(0.05, abs=2e-3) and rows["silent"]["equivalence_p"] is None
+    assert "Of 3 margins that the studies stated before their first run, 2 hold" in answer.sentences[-1]
+    assert answer.draw is not None
+    (axes,) = answer.draw().axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == [f"{name}: final metric (±0.02)" for name in ("equal", "small", "large")]
+
+
+def test_a_margin_of_a_figure_brings_its_line(tmp_path: Path) -> None:
+    answer = across.answer([study(tmp_path / "one", 0.0, {"val_metric": 0.02, "val_loss": 0.5})])
+    assert answer is not None
+    assert [row["figure"] for row in answer.rows] == ["final metric", "last validation loss"]
+
+
+def test_one_framework_alone_is_no_comparison(tmp_path: Path) -> None:
+    runs = [run for run in study(tmp_path / "one", 0.0, {}) if run.result.framework == "torch"]
+    assert across.answer([runs]) is None
