@@ -61,6 +61,43 @@ def test_without_an_effect_a_slope_is_rarely_claimed() -> None:
     assert claimed <= 10
 
 
+def plateaus(needed: float, noise: float, seed: int) -> warmup.Samples:
+    """Return the samples of a study in which any warmup of `needed` epochs for 1,000 images, or more, is as good."""
+    generator = np.random.default_rng(seed)
+
+    def value(batch: int, length: float) -> float:
+        short = max(0.0, needed * batch / 1000 - length)
+        return float(0.95 - 0.02 * short + noise * generator.normal())
+
+    place = [warmup.Place("torch", "none", batch) for batch in BATCHES]
+    return {at: {length: {s: value(at.batch, length) for s in range(5)} for length in WARMUPS} for at in place}
+
+
+def test_the_shortest_warmup_that_is_enough_grows_where_the_best_one_is_chance() -> None:
+    """Above what is needed all warmups are equal: which is best says little, where the plateau begins does."""
+    best = enough = covered = 0
+    for seed in range(40):
+        (growth,) = warmup.growths(plateaus(5.0, 0.01, seed), slack=0.02)
+        best += seeds.decided(growth.per_thousand)
+        enough += seeds.decided(growth.enough_per_thousand)
+        low, high = growth.enough_per_thousand.ci95_low, growth.enough_per_thousand.ci95_high
+        covered += low is not None and high is not None and low <= 5.0 <= high
+    assert enough >= 36 > best and covered >= 36
+
+
+def test_where_no_warmup_is_needed_none_is_claimed_to_be() -> None:
+    """A stated margin of twice the seeds' scatter: none is enough everywhere."""
+    for seed in range(40):
+        (growth,) = warmup.growths(samples(0, 0.01, seed, flat=True), slack=0.02)
+        assert not seeds.decided(growth.enough_per_thousand) and growth.enough == (0, 0, 0)
+
+
+def test_the_least_that_is_enough_is_the_first_within_the_slack() -> None:
+    means, settings = [[0.90, 0.96, 0.95, 0.97], [0.99, 0.1, 0.2, 0.3]], [0, 5, 10, 20]
+    assert seeds.least_enough(means, settings, 0.015).tolist() == [5, 0]
+    assert seeds.least_enough(means, settings, 0.0).tolist() == [20, 0]
+
+
 def test_best_of_equal_warmups_is_their_mean() -> None:
     assert seeds.best_setting([[1.0, 1.0, 0.5], [0.1, 0.2, 0.3]], [0, 10, 20]).tolist() == [5.0, 20.0]
 
@@ -69,7 +106,8 @@ def test_each_framework_and_both_together_are_told_with_their_interval() -> None
     generator = np.random.default_rng(1)
     (answer,) = warmup.answers(crossed(LARGE, AXES, lambda point: planted(point, generator, 5.0, 0.002)))
     for who in ("TensorFlow", "PyTorch", "All frameworks together"):
-        (told,) = (sentence for sentence in answer.sentences if sentence.startswith(who))
+        told, enough = (sentence for sentence in answer.sentences if sentence.startswith(who))
+        assert "shortest warmup that costs no more than one validation example" in enough
         assert "5 at 1,000, 10 at 2,000, 20 at 4,000" in told and "grows with the batch" in told and "[" in told
         assert "5 seeds" in told
     assert len(answer.rows) == 2 * len(BATCHES) * len(WARMUPS)
@@ -81,7 +119,7 @@ def test_no_effect_is_told_as_none() -> None:
     runs = crossed(LARGE, AXES, lambda point: float(0.9 + 0.01 * generator.normal()))
     (answer,) = warmup.answers(runs)
     told = " ".join(answer.sentences)
-    assert told.count("is not shown") == 3 and "grows with" not in told
+    assert told.count("the best warmup changes with the batch is not shown") == 3 and "grows with" not in told
     assert "null result" in told
 
 

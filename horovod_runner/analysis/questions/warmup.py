@@ -5,13 +5,14 @@ Asked of runs with three lengths of warmup or more; batches, learning-rate rules
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from horovod_runner.analysis import seeds, words
 from horovod_runner.analysis.questions import Answer, by_job
@@ -20,6 +21,7 @@ from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.stats import Interval
 from horovod_runner.analysis.summary import bounds
 from horovod_runner.analysis.tables import epoch_table
+from horovod_runner.store import read_asked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +45,11 @@ Samples = dict[Place, dict[float, dict[int, float]]]
 
 @dataclass(frozen=True)
 class Growth:
-    """The best warmup at each batch, and its slope on the batch: epochs per 1,000 images, and per doubling."""
+    """The best warmup at each batch, and its slope on the batch: epochs per 1,000 images, and per doubling.
+
+    `enough` is the shortest warmup at each batch that is at most `slack` below the best one's metric, and
+    `enough_per_thousand` its slope: where many warmups are equally good, which of them is best is chance.
+    """
 
     framework: str
     rule: str
@@ -52,6 +58,9 @@ class Growth:
     best: tuple[float, ...]
     per_thousand: Interval
     per_doubling: Interval
+    enough: tuple[float, ...]
+    enough_per_thousand: Interval
+    slack: float
     seeds: int
 
 
@@ -65,10 +74,11 @@ def answers(runs: Sequence[Run]) -> list[Answer]:
     ]
 
 
-def growths(samples: Samples) -> list[Growth]:
+def growths(samples: Samples, slack: float = 0.0) -> list[Growth]:
     """Return how the best warmup goes with the batch, for each framework and rule, and for all frameworks together.
 
-    The best warmup is the one with the largest mean over seeds, chosen anew in every draw of the bootstrap. Warmups
+    The best warmup is the one with the largest mean over seeds, and enough is the shortest that is at most `slack`
+    below it; both are chosen anew in every draw of the bootstrap. Warmups
     that not every batch has, and seeds that not every cell has, are left out; so is what has a single batch.
     """
     found = []
@@ -77,7 +87,7 @@ def growths(samples: Samples) -> list[Growth]:
         tables = {name: {p.batch: t for p, t in samples.items() if p[:2] == (name, rule)} for name in frameworks}
         if len(frameworks) > 1:
             tables[BOTH] = _together(list(tables.values()))
-        found += [_growth(name, rule, table) for name, table in tables.items()]
+        found += [_growth(name, rule, table, slack) for name, table in tables.items()]
     return [growth for growth in found if growth is not None]
 
 
@@ -97,7 +107,7 @@ def _place(run: Run) -> Place:
     return Place(run.result.framework, str(of.setting(run, "schedule.scaling")), run.result.global_batch)
 
 
-def _growth(framework: str, rule: str, table: dict[int, dict[float, dict[int, float]]]) -> Growth | None:
+def _growth(framework: str, rule: str, table: dict[int, dict[float, dict[int, float]]], slack: float) -> Growth | None:
     if len(table) < 2:
         return None
     batches = sorted(table)
@@ -108,13 +118,30 @@ def _growth(framework: str, rule: str, table: dict[int, dict[float, dict[int, fl
         return None
     values = np.array([[[cell[seed] for seed in shared] for cell in row] for row in cells])
 
-    def on(axis: Sequence[float]) -> Interval:
-        # Rounded, so that a slope of nothing is nothing.
-        return seeds.resampled(values, lambda means: seeds.slope(axis, seeds.best_setting(means, warmups)).round(9))
+    def best(means: NDArray[np.float64]) -> NDArray[np.float64]:
+        return seeds.best_setting(means, warmups)
 
-    best = tuple(seeds.best_setting(values.mean(axis=-1), warmups).tolist())
-    thousands, doublings = [batch / 1000 for batch in batches], np.log2(batches).tolist()
-    return Growth(framework, rule, tuple(batches), tuple(warmups), best, on(thousands), on(doublings), len(shared))
+    def enough(means: NDArray[np.float64]) -> NDArray[np.float64]:
+        return seeds.least_enough(means, warmups, slack)
+
+    def on(axis: Sequence[float], chosen: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Interval:
+        # Rounded, so that a slope of nothing is nothing.
+        return seeds.resampled(values, lambda means: seeds.slope(axis, chosen(means)).round(9))
+
+    means, thousands = values.mean(axis=-1), [batch / 1000 for batch in batches]
+    return Growth(
+        framework=framework,
+        rule=rule,
+        batches=tuple(batches),
+        warmups=tuple(warmups),
+        best=tuple(best(means).tolist()),
+        per_thousand=on(thousands, best),
+        per_doubling=on(np.log2(batches).tolist(), best),
+        enough=tuple(enough(means).tolist()),
+        enough_per_thousand=on(thousands, enough),
+        slack=slack,
+        seeds=len(shared),
+    )
 
 
 def _together(
@@ -141,7 +168,9 @@ def _answer(names: Sequence[str], runs: Sequence[Run]) -> Answer:
     samples = {place: table for place, table in samples.items() if table}
     step, lost = of.resolution(runs) or 0.0, of.diverged(runs)
     failed = f" {words.count(lost, 'run')} of {len(runs)} diverged." if lost else " No run diverged."
-    told = [_told(growth) for growth in growths(samples)]
+    slack = (read_asked(runs[0].folder.parent).get("margins") or {}).get("val_metric")
+    grown = growths(samples, step if slack is None else slack)
+    told = [*map(_told, grown), *(_told_of_enough(growth, slack is not None) for growth in grown)]
     grid = (
         "A slope's interval knows the warmups that were tried alone: where every draw picks the same, it has no width."
     )
@@ -168,6 +197,21 @@ def _told(growth: Growth) -> str:
     shape = " Two batches cannot tell a line from another shape." if len(growth.batches) == 2 else ""
     verb = "grows" if growth.per_thousand.mean > 0 else "shrinks"
     return f"{start}; it {verb} with the batch, with a slope of {rate}.{shape}"
+
+
+def _told_of_enough(growth: Growth, stated: bool) -> str:
+    """Return the shortest warmup that is as good as the best one, but for what counts as no difference."""
+    who = "All frameworks together" if growth.framework == BOTH else words.framework(growth.framework)
+    where = ", ".join(f"{least:g} at {batch:,}" for least, batch in zip(growth.enough, growth.batches, strict=True))
+    less = f"{'the stated margin' if stated else 'one validation example'} ({growth.slack:.4g})"
+    slope, bounded = growth.enough_per_thousand, growth.enough_per_thousand.ci95_low is not None
+    verdict = "too few seeds to say whether it grows" if not bounded else "that it changes with the batch is not shown"
+    if seeds.decided(slope):
+        verdict = f"it {'grows' if slope.mean > 0 else 'shrinks'} with the batch"
+    return (
+        f"{who}, {words.rule(growth.rule)}: the shortest warmup that costs no more than {less} is {where} images a"
+        f" step, a slope of {words.with_bounds(slope)} epochs for 1,000 images more ({growth.seeds} seeds): {verdict}."
+    )
 
 
 def _doubt(samples: Samples, step: float) -> Iterator[str]:
