@@ -79,8 +79,8 @@ class Study:
         return [run for run in self.runs if not run.completed]
 
 
-def render(studies: Sequence[Study], proof: Proof | None = None) -> str:
-    """Return the page: one file that needs no other."""
+def render(studies: Sequence[Study], proof: Proof | None = None, together: Sequence[Answered] = ()) -> str:
+    """Return the page: one file that needs no other; `together` is what several studies say as one."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -88,7 +88,7 @@ def render(studies: Sequence[Study], proof: Proof | None = None) -> str:
     )
     environment.globals |= {"words": words, "findings": findings, "provenance": provenance, "commands": commands}
     environment.globals |= {"framework": framework, "excluded": excluded, "ranked": told}
-    return environment.get_template("report.html.j2").render(studies=studies, proof=proof)
+    return environment.get_template("report.html.j2").render(studies=studies, proof=proof, together=together)
 
 
 def framework(name: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis import tables, terminal, words
 from horovod_runner.analysis.pack import is_packed
-from horovod_runner.analysis.questions import Answer, answers
+from horovod_runner.analysis.questions import Answer, answers, over_studies
 from horovod_runner.analysis.runs import unfinished
 from horovod_runner.analysis.scaling.study import studies
 from horovod_runner.analysis.strategies import Comparison, comparisons
@@ -47,7 +47,9 @@ def write_report(root: Path, out: Path | None = None, console: Console | None = 
     from horovod_runner.analysis import page
 
     file = out or root / PAGE
-    write_text(file, page.render(list(_studies(chosen, answered, root, file, out is not None)), _proof(proven, out)))
+    together = list(_together(chosen, file.parent, console or terminal.console()))
+    studies = list(_studies(chosen, answered, root, file, out is not None))
+    write_text(file, page.render(studies, _proof(proven, out), together))
     return file
 
 
@@ -63,6 +65,18 @@ def _told(chosen: Sequence[Group], console: Console) -> dict[str, list[Answer]]:
     for name, members in together.items():
         terminal.show_answers(name, answered[name], members if name in shrunk else (), console)
     return answered
+
+
+def _together(chosen: Sequence[Group], folder: Path, console: Console) -> Iterator[Answered]:
+    """Print, draw and tabulate what several experiments say as one, in `figures/` and `tables/` of the folder."""
+    from horovod_runner.analysis import figures, page
+
+    experiments = groupby(chosen, key=lambda group: group.experiment)
+    told = over_studies([all_runs(members) for _, members in experiments])
+    terminal.show_answers("all studies", told, (), console)
+    for answer in told:
+        _write_table(f"{answer.name}.csv", answer.rows, folder / "tables")
+        yield page.Answered(answer, figures.draw_answer("all studies", answer, folder / "figures"))
 
 
 def _proof(folder: Path | None, out: Path | None) -> Proof | None:
@@ -113,22 +127,26 @@ def _write_tables(
     shown: Sequence[Shown], compared: Sequence[Comparison], told: Sequence[Answered], folder: Path
 ) -> Iterator[Path]:
     """Write cells, what they say of scaling and strategies, and the answers' tables as CSV; yield the files."""
-    import pandas
-
     scaling = [row for one in shown for made in one.scalings for row in tables.scaling_rows(one.group, made)]
     rows: dict[str, Sequence[Mapping[str, Any]]] = {"cells.csv": cell_rows(one.group for one in shown)}
     rows["scaling.csv"] = scaling
     rows["strategies.csv"] = [row for comparison in compared for row in strategy_rows(comparison)]
     rows |= {f"{one.answer.name}.csv": one.answer.rows for one in told}
-    with full_disk_named(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     for name, chosen in rows.items():
         if chosen:
-            table = pandas.DataFrame(chosen)
-            if "settings" in table:
-                table["settings"] = table["settings"].map(json.dumps)
-            write_text(folder / name, table.to_csv(index=False))
-            yield folder / name
+            yield _write_table(name, chosen, folder)
+
+
+def _write_table(name: str, rows: Sequence[Mapping[str, Any]], folder: Path) -> Path:
+    import pandas
+
+    table = pandas.DataFrame(rows)
+    if "settings" in table:
+        table["settings"] = table["settings"].map(json.dumps)
+    with full_disk_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / name, table.to_csv(index=False))
+    return folder / name
 
 
 def _picked(together: Sequence[Group], most: int) -> set[int]:

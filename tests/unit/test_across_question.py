@@ -36,8 +36,7 @@ def test_each_study_is_held_to_the_margin_that_it_stated(tmp_path: Path) -> None
         study(tmp_path / "large", 0.05, {"val_metric": 0.02}),
         study(tmp_path / "silent", 0.05, {}),
     ]
-    answer = across.answer(studies)
-    assert answer is not None
+    (answer,) = across.answers(studies)
     rows = {row["study"]: row for row in answer.rows}
     assert {name: row["verdict"] for name, row in rows.items()} == {
         "equal": "equivalent within the margin",
@@ -54,11 +53,12 @@ def test_each_study_is_held_to_the_margin_that_it_stated(tmp_path: Path) -> None
 
 
 def test_a_margin_of_a_figure_brings_its_line(tmp_path: Path) -> None:
-    answer = across.answer([study(tmp_path / "one", 0.0, {"val_metric": 0.02, "val_loss": 0.5})])
-    assert answer is not None
-    assert [row["figure"] for row in answer.rows] == ["final metric", "last validation loss"]
+    studies = [study(tmp_path / "one", 0.0, {"val_metric": 0.02, "val_loss": 0.5}), study(tmp_path / "two", 0.0, {})]
+    (answer,) = across.answers(studies)
+    assert [row["figure"] for row in answer.rows] == ["final metric", "last validation loss", "final metric"]
 
 
-def test_one_framework_alone_is_no_comparison(tmp_path: Path) -> None:
-    runs = [run for run in study(tmp_path / "one", 0.0, {}) if run.result.framework == "torch"]
-    assert across.answer([runs]) is None
+def test_one_study_or_one_framework_alone_ask_nothing(tmp_path: Path) -> None:
+    one, two = (study(tmp_path / name, 0.0, {}) for name in ("one", "two"))
+    assert across.answers([one]) == []
+    assert across.answers([one, [run for run in two if run.result.framework == "torch"]]) == []

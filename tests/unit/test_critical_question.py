@@ -62,7 +62,7 @@ def study(root: Path, noise: Callable[[int], float]) -> list[Run]:
 
 
 def test_noise_until_the_target_stands_beside_the_bend_of_the_curve(tmp_path: Path) -> None:
-    (answer,) = critical.answers(study(tmp_path, lambda seed: 128.0 + seed - 2))
+    (answer,) = critical.answers([study(tmp_path, lambda seed: 128.0 + seed - 2)])
     (row,) = answer.rows
     assert (row["framework"], row["global_batch"], row["seeds"]) == ("torch", 16, 5)
     assert row["b_simple"] == pytest.approx(128, rel=0.02), "what comes after the target does not count"
@@ -74,7 +74,7 @@ def test_noise_until_the_target_stands_beside_the_bend_of_the_curve(tmp_path: Pa
 
 
 def test_equal_scales_are_not_told_apart(tmp_path: Path) -> None:
-    (answer,) = critical.answers(study(tmp_path, lambda seed: B_CRIT + 8 * (seed - 2)))
+    (answer,) = critical.answers([study(tmp_path, lambda seed: B_CRIT + 8 * (seed - 2))])
     assert "not told apart" in answer.sentences[0]
 
 
@@ -88,10 +88,10 @@ def test_only_what_belongs_together_is_compared(tmp_path: Path) -> None:
         noisy(tmp_path, seed, 50.0, target={"metric": 0.8})
         noisy(tmp_path, seed, 50.0, reached=None)
     runs = read(tmp_path)
-    assert critical.answers(runs) == []
-    assert critical.answers([run for run in runs if run.config["noise_scale"]]) == []
+    assert critical.answers([runs]) == []
+    assert critical.answers([[run for run in runs if run.config["noise_scale"]]]) == []
     other_machine = [replace(run, provenance={"machine": {"id": run.result.framework}}) for run in runs]
-    assert critical.answers(other_machine) == []
+    assert critical.answers([other_machine]) == []
 
 
 def test_the_way_to_the_target_is_averaged_before_it_is_divided(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_the_way_to_the_target_is_averaged_before_it_is_divided(tmp_path: Path) 
     for batch in (8, 32, 128):
         trial(tmp_path, batch, 0, S_MIN * (1 + B_CRIT / batch))
     noisy(tmp_path, 0, 50.0)
-    (answer,) = critical.answers(read(tmp_path))
+    (answer,) = critical.answers([read(tmp_path)])
     (row,) = answer.rows
     traces = np.array([50.0 * (1 + 0.05 * np.random.default_rng(0).normal(size=STEPS)[n]) for n in range(REACHED)])
     whole = of_steps(traces, np.ones(REACHED))

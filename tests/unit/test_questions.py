@@ -235,3 +235,20 @@ def test_the_report_answers_before_its_groups_which_become_one_table(tmp_path: P
     assert {file.name for file in (home / "figures").iterdir()} == {"warmup.svg", "warmup.png"}
     assert len((home / "tables" / "warmup.csv").read_text().splitlines()) == 1 + 6
     assert len((home / "tables" / "cells.csv").read_text().splitlines()) == 1 + 6
+
+
+def test_the_report_of_several_studies_says_what_they_say_together(tmp_path: Path) -> None:
+    for experiment in ("one", "two"):
+        for framework in ("tensorflow", "torch"):
+            for seed in range(3):
+                raw = {"workload": "resnet50", "framework": framework, "seed": seed, "local_batch": 16}
+                add_run(tmp_path, raw | {"experiment": experiment})
+        write_json(tmp_path / experiment / ASKED, {"schema": 1, "stated": "2026-01-01", "margins": {"val_metric": 0.5}})
+    printed = io.StringIO()
+    html = write_report(tmp_path, console=Console(file=printed, width=200)).read_text()
+    assert html.index("What the studies say together") < html.index("<h2>one</h2>")
+    assert "Of 2 margins" in html and "all studies: Does the framework matter?" in printed.getvalue()
+    assert (tmp_path / "figures" / "across.png").exists()
+    assert len((tmp_path / "tables" / "across.csv").read_text().splitlines()) == 1 + 2
+    alone = write_report(tmp_path / "one", console=Console(file=io.StringIO())).read_text()
+    assert "What the studies say together" not in alone

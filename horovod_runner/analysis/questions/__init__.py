@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-QUESTIONS: tuple[str, ...] = ("warmup", "rules", "targets", "noise", "critical", "converges", "ablation", "frameworks")
+QUESTIONS: tuple[str, ...] = ("warmup", "rules", "targets", "noise", "converges", "ablation", "frameworks")
 """The questions' modules in this package, in the order in which a report answers them."""
+
+OVER_STUDIES: tuple[str, ...] = ("across", "critical")
+"""Those that take the runs of several experiments, `answers(studies) -> list[Answer]`."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,12 @@ def answers(runs: Sequence[Run]) -> list[Answer]:
     """Return all answers that these runs, of one experiment, can give."""
     modules = (import_module(f"{__name__}.{name}") for name in QUESTIONS)
     return [answer for module in modules for answer in module.answers(runs)]
+
+
+def over_studies(studies: Sequence[Sequence[Run]]) -> list[Answer]:
+    """Return what several experiments say as one, each given as its runs."""
+    modules = (import_module(f"{__name__}.{name}") for name in OVER_STUDIES)
+    return [answer for module in modules for answer in module.answers(studies)]
 
 
 def by_job(runs: Sequence[Run]) -> Iterator[tuple[tuple[str, ...], list[Run]]]:

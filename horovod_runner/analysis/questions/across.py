@@ -1,7 +1,4 @@
-"""Does the framework matter, over several studies? One line a study and figure, in units of the margin it stated.
-
-No report asks this by itself, since each study has its own page; a notebook hands it the studies that it tells of.
-"""
+"""Does the framework matter, over several studies? One line a study and figure, in units of the margin it stated."""
 
 from __future__ import annotations
 
@@ -45,18 +42,20 @@ class Line:
         return ", and ".join(told) or "neither is shown"
 
 
-def answer(studies: Sequence[Sequence[Run]]) -> Answer | None:
-    """Return what these studies say, each the runs of one experiment; None where none has both frameworks' seeds."""
+def answers(studies: Sequence[Sequence[Run]]) -> list[Answer]:
+    """Answer it where two studies or more have both frameworks, with three seeds in common."""
     lines = [line for runs in studies for line in _lines(runs)]
-    if not lines:
-        return None
-    return Answer(
-        name="across",
-        title="Does the framework matter?",
-        sentences=(*map(_sentence, lines), *_whole(lines)),
-        rows=tuple(map(_row, lines)),
-        draw=partial(_draw, lines) if any(line.margin is not None for line in lines) else None,
-    )
+    if len({line.study for line in lines}) < 2:
+        return []
+    return [
+        Answer(
+            name="across",
+            title="Does the framework matter?",
+            sentences=(*map(_sentence, lines), *_whole(lines)),
+            rows=tuple(map(_row, lines)),
+            draw=partial(_draw, lines) if any(line.margin is not None for line in lines) else None,
+        )
+    ]
 
 
 def _lines(runs: Sequence[Run]) -> Iterator[Line]:

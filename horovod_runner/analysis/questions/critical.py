@@ -1,9 +1,9 @@
 """Does the gradient noise scale foretell the critical batch? Both, measured apart, beside each other.
 
 McCandlish et al. 2018 (arXiv:1812.06162): B_crit, where steps to a target have fallen to twice their least, is of the
-order of B_simple, averaged over the training that leads there. Asked of runs of which some have a target at several
-batches, and others measured the noise scale with a target, in the same framework with the same optimizer. The noise is
-that of the steps up to the one at which the run reached its target: what comes later is no part of that way.
+order of B_simple, averaged over the training that leads there. Asked of studies in which some runs have a target at
+several batches, and others measured the noise scale with a target, in the same framework with the same optimizer. The
+noise is that of the steps up to the one at which the run reached its target: what comes later is no part of that way.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Beside:
         return ratio(self.simple, self.critical)
 
 
-def answers(runs: Sequence[Run]) -> list[Answer]:
-    """Answer it for every job that has both; none where one of the two is missing."""
+def answers(studies: Sequence[Sequence[Run]]) -> list[Answer]:
+    """Answer it for every job that has both, in one study or in several; none where one of the two is missing."""
     made = []
-    for names, members in by_job(runs):
+    for names, members in by_job([run for runs in studies for run in runs]):
         found = list(_found(members))
         if found:
             made.append(_answer(names, found))
