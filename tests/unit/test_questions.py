@@ -167,6 +167,26 @@ def test_a_rule_that_helps_at_the_large_batch_alone_is_told_so() -> None:
     assert verdicts[512, "both"] == "better" and verdicts[256, "both"] == "no difference is shown"
 
 
+def test_a_rule_that_needs_warmup_is_judged_with_it() -> None:
+    """Without warmup the scaled rate fails, with it it is better: over all warmups worse, each at its best better."""
+    draw = noisy(3, 0.001)
+
+    def truth(point: dict[str, Any]) -> float:
+        if point["schedule.scaling"] == "none":
+            return 0.8 + draw()
+        return (0.3 if point["schedule.warmup_epochs"] == 0 else 0.85) + draw()
+
+    axes = {"schedule.scaling": ["none", "linear_samples"], "schedule.warmup_epochs": [0.0, 5.0], "local_batch": [512]}
+    answer = only(rules.answers(crossed({}, axes | BOTH | SEEDS, truth)))
+    assert {row["verdict"] for row in answer.rows} == {"worse"}
+    assert {row["verdict_at_best"] for row in answer.rows} == {"better"}
+    for row in answer.rows:
+        assert row["gain_at_best_warmups"] == pytest.approx(0.05, abs=0.003)
+        assert row["gain_at_best_warmups_ci95_low"] < 0.05 < row["gain_at_best_warmups_ci95_high"]
+    assert "each rule with the warmup that suits it best: +0.0" in answer.sentences[1]
+    assert answer.draw is not None and len(answer.draw().axes) == 2
+
+
 # Convergence
 
 

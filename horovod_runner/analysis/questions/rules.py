@@ -5,10 +5,13 @@ Asked of runs with two rules of scaling or more at the same batches; arms are an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from horovod_runner.analysis import seeds, words
 from horovod_runner.analysis.questions import Answer, by_job
@@ -27,12 +30,17 @@ BOTH = "both"
 
 @dataclass(frozen=True)
 class Gain:
-    """What a rule gains over the base rule at a batch: the mean over warmups (and frameworks), paired by seed."""
+    """What a rule gains over the base rule at a batch: the mean over warmups (and frameworks), paired by seed.
+
+    `at_best` is what it gains where each rule has the warmup that suits it best, chosen anew in every draw of a
+    bootstrap over seeds: a rule that needs warmup is not blamed for the runs that had none. None of one warmup alone.
+    """
 
     framework: str
     batch: int
     rule: str
     gain: Interval
+    at_best: Interval | None
     seeds: int
     warmups: int
 
@@ -64,8 +72,48 @@ def gains(runs: Sequence[Run], final: of.Final, base: str) -> list[Gain]:
             chosen = [values for (framework, _), values in known.items() if who in (framework, BOTH)]
             together = list(seeds.mean_of(chosen).values())
             if together:
-                found.append(Gain(who, batch, other, seeds.over_seeds(together), len(together), len(chosen)))
+                of_both = [name for name in frameworks if who in (name, BOTH)]
+                found.append(
+                    Gain(
+                        framework=who,
+                        batch=batch,
+                        rule=other,
+                        gain=seeds.over_seeds(together),
+                        at_best=_at_best(
+                            [[_by_warmup(tables, batch, name, one) for one in of_both] for name in (other, base)]
+                        ),
+                        seeds=len(together),
+                        warmups=len(chosen),
+                    )
+                )
     return found
+
+
+def _by_warmup(
+    tables: Mapping[tuple[int, str, str, float], dict[int, float]], batch: int, rule: str, framework: str
+) -> dict[float, dict[int, float]]:
+    return {key[3]: values for key, values in tables.items() if key[:3] == (batch, rule, framework)}
+
+
+def _at_best(rules: Sequence[Sequence[Mapping[float, Mapping[int, float]]]]) -> Interval | None:
+    """Return the first rule's metric less the second's, each at its best warmup, the mean over frameworks.
+
+    `rules`: of both, the figures of each framework by warmup and seed; what is not common to all is left out.
+    """
+    each = [table for tables in rules for table in tables]
+    warmups = sorted(set.intersection(*(set(table) for table in each)))
+    if len(warmups) < 2:
+        return None
+    shared = sorted(set.intersection(*(set(table[warmup]) for table in each for warmup in warmups)))
+    if not shared:
+        return None
+    values = np.array([[[[t[w][s] for s in shared] for w in warmups] for t in tables] for tables in rules])
+
+    def gain(means: NDArray[np.float64]) -> NDArray[np.float64]:
+        best = means.max(axis=-1).mean(axis=-1)
+        return np.asarray(best[:, 0] - best[:, 1])
+
+    return seeds.resampled(values, gain)
 
 
 def rule(run: Run) -> str:
@@ -104,36 +152,50 @@ def _told(found: Sequence[Gain], base: str, step: float) -> Iterator[str]:
     for gain in whole:
         start = f"Batch {gain.batch:,}, {words.rule(gain.rule)} less {words.rule(base)}: {words.signed(gain.gain)}"
         over = f"{gain.seeds} seeds, over {words.count(gain.warmups, 'combination')} of framework and warmup"
-        yield f"{start} in the final metric ({over}): {_verdict(gain, step)}."
+        yield f"{start} in the final metric ({over}): {_verdict(gain.gain, step)}."
+        if gain.at_best is not None:
+            yield (
+                f"Batch {gain.batch:,}, each rule with the warmup that suits it best: {words.signed(gain.at_best)}"
+                f" (bootstrap over {gain.seeds} seeds, warmups chosen anew in each draw):"
+                f" {_verdict(gain.at_best, step)}."
+            )
 
 
-def _verdict(gain: Gain, step: float) -> str:
-    if not seeds.apart(gain.gain, step):
+def _verdict(gain: Interval, step: float) -> str:
+    if not seeds.apart(gain, step):
         return "no difference is shown"
-    return "better" if gain.gain.mean > 0 else "worse"
+    return "better" if gain.mean > 0 else "worse"
 
 
 def _row(gain: Gain, step: float) -> dict[str, Any]:
     row: dict[str, Any] = {"framework": gain.framework, "batch": gain.batch, "rule": gain.rule, "seeds": gain.seeds}
-    return row | bounds("gain", gain.gain) | {"verdict": _verdict(gain, step)}
+    row |= bounds("gain", gain.gain) | {"verdict": _verdict(gain.gain, step)}
+    if gain.at_best is None:
+        return row
+    return row | bounds("gain_at_best_warmups", gain.at_best) | {"verdict_at_best": _verdict(gain.at_best, step)}
 
 
 def _draw(found: Sequence[Gain], base: str, metric: str) -> Figure:
     from horovod_runner.analysis import plots
     from horovod_runner.analysis.questions.forest import Line, Panel, forest
 
-    lines = [
-        Line(
-            f"batch {gain.batch:,}, {plots.rule_name(gain.rule)}, {_who(gain.framework)}",
-            gain.gain,
-            plots.INK if gain.framework == BOTH else plots.colour(gain.framework),
-            plots.marker(gain.framework),
-            gain.framework == BOTH,
-        )
-        for gain in found
-    ]
+    def lines(at_best: bool) -> list[Line]:
+        return [
+            Line(
+                f"batch {gain.batch:,}, {plots.rule_name(gain.rule)}, {_who(gain.framework)}",
+                (at_best and gain.at_best) or gain.gain,
+                plots.INK if gain.framework == BOTH else plots.colour(gain.framework),
+                plots.marker(gain.framework),
+                gain.framework == BOTH,
+            )
+            for gain in found
+        ]
+
     title = f"Final {metric.replace('_', ' ')} against {plots.rule_name(base)}"
-    return forest([Panel(title, "difference paired by seed, 95 % interval", lines)])
+    panels = [Panel(title, "difference paired by seed, 95 % interval", lines(at_best=False))]
+    if all(gain.at_best for gain in found):
+        panels.append(Panel("Each at its best warmup", "bootstrap over seeds, 95 % interval", lines(at_best=True)))
+    return forest(panels)
 
 
 def _who(framework: str) -> str:
