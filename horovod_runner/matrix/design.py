@@ -104,9 +104,12 @@ class Experiment(_Part):
         return changed
 
     def changed(self, settings: Mapping[str, Any]) -> Experiment:
-        """Return the experiment with settings of every run replaced; an axis keeps this one value."""
+        """Return the experiment with settings of every run replaced; an axis keeps this one value.
+
+        A path may begin with `base.`, as the file has it.
+        """
         base, axes, arms, origins = dict(self.base), dict(self.axes), self.arms, self._origins
-        for path, value in settings.items():
+        for path, value in ((given.removeprefix("base."), value) for given, value in settings.items()):
             if path == ARM and arms:
                 arms = _only(arms, value)
                 continue

@@ -103,6 +103,9 @@ def test_settings_given_on_the_command_line_replace_axes(tmp_path: Path) -> None
     assert changed.left_out() == [], "what is excluded elsewhere is not excluded here"
     held = load_experiment(file).changed({"framework": "tensorflow"})
     assert {c.workers for c in runs(held, file)} == {1}, "an exclusion also holds for a value that was set"
+    assert load_experiment(file).changed({"base.framework": "torch"}) == load_experiment(file).changed(
+        {"framework": "torch"}
+    )
     strong = load_experiment(file).changed({"scaling": "strong"})
     assert {c.scaling for c in runs(strong, file)} == {"strong"}
 
