@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from horovod_runner.analysis.stats import FEWEST_SAMPLES, Interval
 
 DRAWS = 10_000
+ROUNDING = 1e-12
 Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
 
@@ -21,6 +22,8 @@ def over_seeds(values: ArrayLike) -> Interval:
     """Return the mean of a figure over seeds with its 95 % interval by Student's t; no bounds below three seeds."""
     samples = np.asarray(values, dtype=np.float64)
     mean = float(samples.mean())
+    if abs(mean) < ROUNDING * float(np.abs(samples).max()):
+        mean = 0.0  # differences that cancel but for rounding
     if len(samples) < FEWEST_SAMPLES:
         return Interval(mean, None, None)
     from scipy.special import stdtrit

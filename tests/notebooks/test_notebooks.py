@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -78,6 +79,31 @@ def test_the_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tables = " ".join(shown(done, "text/html"))
     for text in (*CLAIMS.values(), "two one-sided tests", "horovod-runner parity"):
         assert text in tables
+
+
+SHIPPED = {  # figures, and words of the tables or sentences, of notebooks that read the studies of the repository
+    "warmup": (3, ("the best of 0, 5, 10, 20 epochs", "enough is", "each rule with the warmup that suits it best")),
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_study_is_told_from_its_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures, texts = SHIPPED[name]
+    done = execute(NOTEBOOKS / f"{name}.ipynb", NOTEBOOKS.parent / "results", monkeypatch)
+    assert len(shown(done, "image/png")) == figures
+    told = " ".join(shown(done, "text/html") + shown(done, "text/markdown"))
+    assert all(text in told for text in texts)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_interval_of_a_conclusion_is_one_that_the_runs_gave(name: str) -> None:
+    """Conclusions are written by hand: what they quote has to stand, to the digit, in an output above them."""
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    told = " ".join(shown(notebook, "text/html") + shown(notebook, "text/markdown"))
+    (conclusions,) = (cell.source for cell in notebook.cells if cell.source.startswith("## What follows"))
+    quoted = re.findall(r"[-+]?[\d.,]*\d \[[^\]]+\]", " ".join(conclusions.split()))
+    assert quoted, "a conclusion names the interval that it rests on"
+    assert [interval for interval in quoted if interval not in told] == []
 
 
 @pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.stem)

@@ -252,7 +252,9 @@ def test_the_report_answers_before_its_groups_which_become_one_table(tmp_path: P
     assert html.index("Does the best warmup") < html.index("All settings")
     assert "images a worker</h3>" not in html  # no group has a section of its own
     home = tmp_path / "bench"
-    assert {file.name for file in (home / "figures").iterdir()} == {"warmup.svg", "warmup.png"}
+    assert {file.name for file in (home / "figures").iterdir()} == {
+        f"{name}.{kind}" for name in ("warmup", "warmup-enough") for kind in ("svg", "png")
+    }
     assert len((home / "tables" / "warmup.csv").read_text().splitlines()) == 1 + 6
     assert len((home / "tables" / "cells.csv").read_text().splitlines()) == 1 + 6
 

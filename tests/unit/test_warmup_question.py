@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from horovod_runner.analysis import seeds
-from horovod_runner.analysis.questions import warmup
+from horovod_runner.analysis.questions import enough, warmup
 from horovod_runner.analysis.questions.cells import Final, resolution
 from tests.simulated import crossed, risen, simulated
 
@@ -106,12 +106,28 @@ def test_each_framework_and_both_together_are_told_with_their_interval() -> None
     generator = np.random.default_rng(1)
     (answer,) = warmup.answers(crossed(LARGE, AXES, lambda point: planted(point, generator, 5.0, 0.002)))
     for who in ("TensorFlow", "PyTorch", "All frameworks together"):
-        told, enough = (sentence for sentence in answer.sentences if sentence.startswith(who))
-        assert "shortest warmup that costs no more than one validation example" in enough
+        (told,) = (sentence for sentence in answer.sentences if sentence.startswith(who))
         assert "5 at 1,000, 10 at 2,000, 20 at 4,000" in told and "grows with the batch" in told and "[" in told
         assert "5 seeds" in told
     assert len(answer.rows) == 2 * len(BATCHES) * len(WARMUPS)
     assert sum(row["verdict"] == "best" for row in answer.rows) == 6
+
+
+def test_enough_is_told_by_framework_with_its_slope_and_drawn() -> None:
+    def truth(point: dict[str, Any]) -> float:
+        short = max(0.0, 5.0 * point["local_batch"] / 1000 - point["schedule.warmup_epochs"])
+        return 0.9 - 0.02 * short + 0.01 * point["seed"]
+
+    (answer,) = enough.answers(crossed(LARGE, AXES, truth))
+    assert "no more than one validation example" in answer.sentences[0]
+    for who in ("TensorFlow", "PyTorch", "All frameworks together"):
+        (told,) = (sentence for sentence in answer.sentences if sentence.startswith(who))
+        assert "enough is 5 at 1,000, 10 at 2,000, 20 at 4,000" in told and "it grows with the batch" in told
+    assert [row["framework"] for row in answer.rows] == ["tensorflow", "torch", "both"]
+    assert answer.draw is not None
+    (panel,) = answer.draw().axes
+    assert len(panel.containers) == 2 * len(BATCHES), "a curve a framework and batch"
+    assert enough.answers(crossed(LARGE, AXES | {"local_batch": [1000]}, truth)) == [], "one batch has no slope"
 
 
 def test_no_effect_is_told_as_none() -> None:

@@ -7,7 +7,7 @@ not vary its subject. Its numbers are pure, and its drawing is imported when a f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-QUESTIONS: tuple[str, ...] = ("warmup", "rules", "targets", "noise", "converges", "ablation", "frameworks")
+QUESTIONS: tuple[str, ...] = ("warmup", "enough", "rules", "targets", "noise", "converges", "ablation", "frameworks")
 """The questions' modules in this package, in the order in which a report answers them."""
 
 OVER_STUDIES: tuple[str, ...] = ("across", "critical")
@@ -38,8 +38,8 @@ class Answer:
     name: str
     title: str
     sentences: tuple[str, ...]
-    rows: tuple[Mapping[str, Any], ...] = ()
-    draw: Callable[[], Figure] | None = None
+    rows: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    draw: Callable[[], Figure] | None = field(default=None, repr=False)
 
     @property
     def table(self) -> pandas.DataFrame:

@@ -21,7 +21,6 @@ from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.stats import Interval
 from horovod_runner.analysis.summary import bounds
 from horovod_runner.analysis.tables import epoch_table
-from horovod_runner.store import read_asked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,12 +65,25 @@ class Growth:
 
 def answers(runs: Sequence[Run]) -> list[Answer]:
     """Answer it for each job whose runs have three lengths of warmup or more; none otherwise."""
-    return [
-        _answer((*names, *(f"{key} {value}" for key, value in label.items())), equal)
-        for names, members in by_job(runs)
-        for label, equal in of.split(members, SUBJECT)
-        if len({_warmup(run) for run in equal}) >= FEWEST_WARMUPS
-    ]
+    return [_answer(names, equal) for names, equal in asking(runs)]
+
+
+def asking(runs: Sequence[Run]) -> Iterator[tuple[tuple[str, ...], list[Run]]]:
+    """Yield the runs of each job that have three lengths of warmup or more, with the names to tell them apart by."""
+    for names, members in by_job(runs):
+        for label, equal in of.split(members, SUBJECT):
+            if len({_warmup(run) for run in equal}) >= FEWEST_WARMUPS:
+                yield (*names, *(f"{key} {value}" for key, value in label.items())), equal
+
+
+def sampled(runs: Sequence[Run], final: of.Final) -> tuple[dict[tuple[Place, float], list[Run]], Samples]:
+    """Return the runs of every place and warmup, and of those that have one their final metric by seed."""
+    members = of.cells(runs, lambda run: (_place(run), _warmup(run)))
+    samples: Samples = {
+        place: {warmup: by_seed for (_, warmup), cell in group if (by_seed := of.by_seed(cell, final))}
+        for place, group in groupby(members.items(), key=lambda item: item[0][0])
+    }
+    return members, {place: table for place, table in samples.items() if table}
 
 
 def growths(samples: Samples, slack: float = 0.0) -> list[Growth]:
@@ -125,8 +137,8 @@ def _growth(framework: str, rule: str, table: dict[int, dict[float, dict[int, fl
         return seeds.least_enough(means, warmups, slack)
 
     def on(axis: Sequence[float], chosen: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Interval:
-        # Rounded, so that a slope of nothing is nothing.
-        return seeds.resampled(values, lambda means: seeds.slope(axis, chosen(means)).round(9))
+        # Rounded, so that a slope of nothing is nothing, and not a negative one.
+        return seeds.resampled(values, lambda means: seeds.slope(axis, chosen(means)).round(9) + 0.0)
 
     means, thousands = values.mean(axis=-1), [batch / 1000 for batch in batches]
     return Growth(
@@ -160,17 +172,10 @@ def _together(
 
 def _answer(names: Sequence[str], runs: Sequence[Run]) -> Answer:
     final = of.Final(runs)
-    members = of.cells(runs, lambda run: (_place(run), _warmup(run)))
-    samples: Samples = {
-        place: {warmup: by_seed for (_, warmup), cell in group if (by_seed := of.by_seed(cell, final))}
-        for place, group in groupby(members.items(), key=lambda item: item[0][0])
-    }
-    samples = {place: table for place, table in samples.items() if table}
+    members, samples = sampled(runs, final)
     step, lost = of.resolution(runs) or 0.0, of.diverged(runs)
     failed = f" {words.count(lost, 'run')} of {len(runs)} diverged." if lost else " No run diverged."
-    slack = (read_asked(runs[0].folder.parent).get("margins") or {}).get("val_metric")
-    grown = growths(samples, step if slack is None else slack)
-    told = [*map(_told, grown), *(_told_of_enough(growth, slack is not None) for growth in grown)]
+    told = list(map(_told, growths(samples)))
     grid = (
         "A slope's interval knows the warmups that were tried alone: where every draw picks the same, it has no width."
     )
@@ -199,21 +204,6 @@ def _told(growth: Growth) -> str:
     return f"{start}; it {verb} with the batch, with a slope of {rate}.{shape}"
 
 
-def _told_of_enough(growth: Growth, stated: bool) -> str:
-    """Return the shortest warmup that is as good as the best one, but for what counts as no difference."""
-    who = "All frameworks together" if growth.framework == BOTH else words.framework(growth.framework)
-    where = ", ".join(f"{least:g} at {batch:,}" for least, batch in zip(growth.enough, growth.batches, strict=True))
-    less = f"{'the stated margin' if stated else 'one validation example'} ({growth.slack:.4g})"
-    slope, bounded = growth.enough_per_thousand, growth.enough_per_thousand.ci95_low is not None
-    verdict = "too few seeds to say whether it grows" if not bounded else "that it changes with the batch is not shown"
-    if seeds.decided(slope):
-        verdict = f"it {'grows' if slope.mean > 0 else 'shrinks'} with the batch"
-    return (
-        f"{who}, {words.rule(growth.rule)}: the shortest warmup that costs no more than {less} is {where} images a"
-        f" step, a slope of {words.with_bounds(slope)} epochs for 1,000 images more ({growth.seeds} seeds): {verdict}."
-    )
-
-
 def _doubt(samples: Samples, step: float) -> Iterator[str]:
     """Yield how often the best warmup is the best beyond what seeds and one validation example change."""
     ties = {}
@@ -222,6 +212,12 @@ def _doubt(samples: Samples, step: float) -> Iterator[str]:
         ties[place] = (best, [warmup for warmup, gain in gains.items() if not seeds.apart(gain, step)], len(gains))
     if not ties:
         return
+    edge = sorted({place.batch for place, table in samples.items() if len(table) > 1 and ties[place][0] == max(table)})
+    if edge:
+        yield (
+            f"At a batch of {', '.join(f'{batch:,}' for batch in edge)} the best is, in some combination of framework"
+            " and rule, the longest warmup that was tried: a longer one may be better still."
+        )
     open_ones = sum(bool(tied) for _, tied, _ in ties.values())
     all_tied = sum(len(tied) == others for _, tied, others in ties.values())
     least = f" or by less than one validation example ({step:.4f})" if step else ""

@@ -1,13 +1,15 @@
-"""Validation metric over epochs as on the poster: a panel a batch, whole and zoomed, a curve a warmup."""
+"""Warmup drawn: the metric over epochs as on the poster, a panel a batch and a curve a warmup, and its last values."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from horovod_runner.analysis import plots
+from horovod_runner.analysis.stats import Interval
 
 if TYPE_CHECKING:
     import pandas
@@ -16,8 +18,61 @@ if TYPE_CHECKING:
 
 SHADES = ("#440154", "#31688e", "#35b779", "#d8b018")  # of viridis, from none to the longest warmup
 PANEL_INCHES = (3.6, 2.5)
+LEAST_LACK = 1e-4  # what a logarithmic axis shows of a metric of 1
 LAST_PART = 1 / 3  # of the epochs, in the zoomed panels
 SURE = 0.5  # of the values in the zoomed panels, the better ones: what is worse is cut off
+
+
+class Point(NamedTuple):
+    """The final metric at one framework, rule, batch and warmup (epochs), with its interval over seeds."""
+
+    framework: str
+    rule: str
+    batch: int
+    warmup: float
+    final: Interval
+
+
+def finals(points: Sequence[Point], metric: str) -> Figure:
+    """Draw what the final metric lacks of 1 against the epochs of warmup: a panel a rule, a curve a batch.
+
+    On a logarithmic axis, with 95 % intervals: a run that failed and half a point of accuracy are both to be seen.
+    """
+    rules = sorted({point.rule for point in points}, key=lambda rule: (rule != "none", rule))
+    batches, frameworks = sorted({point.batch for point in points}), sorted({point.framework for point in points})
+    figure, panels = plots.sheet(len(rules))
+    for rule, panel in zip(rules, panels, strict=True):
+        ends = []
+        for at, framework in product(range(len(batches)), frameworks):
+            own = sorted(p for p in points if (p.rule, p.batch, p.framework) == (rule, batches[at], framework))
+            if own:
+                place = frameworks.index(framework)
+                look = {"color": shade(at, len(batches)), "linestyle": plots.LINES[place % len(plots.LINES)]}
+                ends.append(_with_intervals(own, panel, look, plots.marker(framework), apart=0.15 * place))
+        panel.set_yscale("log")
+        panel.set_ylim(min(1 - p.final.mean for p in points) / 2, 1.0)
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.yaxis.set_minor_locator(NullLocator())
+        panel.set_xticks(sorted({point.warmup for point in points}))
+        plots.titled(panel, f"1 − final {metric.replace('_', ' ')}, {plots.rule_name(rule)}", "epochs of warmup")
+        plots.name_ends(panel, ends)
+    return figure
+
+
+def _with_intervals(own: Sequence[Point], axes: Axes, look: dict[str, Any], marker: str, apart: float) -> plots.End:
+    x = [point.warmup + apart for point in own]
+    lacks = [max(LEAST_LACK, 1 - point.final.mean) for point in own]
+    least = [_lack(point.final.ci95_high, point.final.mean) for point in own]
+    most = [_lack(point.final.ci95_low, point.final.mean) for point in own]
+    reach = [[a - b for a, b in zip(lacks, least, strict=True)], [b - a for a, b in zip(lacks, most, strict=True)]]
+    axes.errorbar(x, lacks, yerr=reach, marker=marker, markersize=4, capsize=2, linewidth=1.3, **look)
+    name = f"{own[0].batch:,}, {plots.framework_name(own[0].framework)}"
+    return plots.End(x[-1], lacks[-1], name, look["color"], look["linestyle"], marker)
+
+
+def _lack(bound: float | None, mean: float) -> float:
+    return max(LEAST_LACK, 1 - (mean if bound is None else bound))
 
 
 def curves(table: pandas.DataFrame, metric: str, lost: Mapping[tuple[str, int], int]) -> Figure:
@@ -35,7 +90,7 @@ def curves(table: pandas.DataFrame, metric: str, lost: Mapping[tuple[str, int], 
             _lines(rows, panel, table)
             gone = lost.get((rule, batch), 0)
             note = f" ({gone} diverged)" if gone else ""
-            title = f"Batch {batch:,}, {plots.rule_name(rule)}{', last epochs' if zoomed else note}"
+            title = f"Batch {batch:,}, " + ("last epochs" if zoomed else f"{plots.rule_name(rule)}{note}")
             plots.titled(panel, title, "epoch" if row == len(places) - 1 else "", "" if column else _named(metric))
             if zoomed and len(rows):
                 _zoom(rows, panel)
