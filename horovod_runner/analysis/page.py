@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from horovod_runner.analysis import words
+from horovod_runner.analysis import text_tables, words
 from horovod_runner.analysis.figures import Picture
 from horovod_runner.analysis.questions import Answer
 from horovod_runner.analysis.runs import Run
@@ -87,7 +87,7 @@ def render(studies: Sequence[Study], proof: Proof | None = None, together: Seque
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.globals |= {"words": words, "findings": findings, "provenance": provenance, "commands": commands}
-    environment.globals |= {"framework": framework, "excluded": excluded, "ranked": told}
+    environment.globals |= {"text_tables": text_tables, "framework": framework, "excluded": excluded, "ranked": told}
     return environment.get_template("report.html.j2").render(studies=studies, proof=proof, together=together)
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from horovod_runner.analysis import words
+from horovod_runner.analysis import text_tables, words
 from horovod_runner.analysis.questions import Answer
 from horovod_runner.analysis.scaling.causes import slow_worker
 from horovod_runner.analysis.scaling.study import studies
@@ -79,9 +79,9 @@ def show_answers(experiment: str, answers: Sequence[Answer], instead_of: Sequenc
 def _show_ways(comparison: Comparison, to: Console) -> None:
     """Print ways of reducing side by side, how their steps divide by the timeline, and which is the fastest."""
     wide = to.width >= WIDE
-    to.print(_plain_table(_ways_title(comparison), words.way_rows(comparison), wide), no_wrap=True)
+    to.print(_plain_table(_ways_title(comparison), text_tables.way_rows(comparison), wide), no_wrap=True)
     if comparison.divided:
-        to.print(_plain_table(words.DIVISION_TITLE, words.division_rows(comparison), wide), no_wrap=True)
+        to.print(_plain_table(text_tables.DIVISION_TITLE, text_tables.division_rows(comparison), wide), no_wrap=True)
     for sentence in told(comparison):
         to.print(f" {escape(sentence)}")
 
@@ -97,7 +97,7 @@ def _plain_table(title: str, rows: Sequence[Mapping[str, str]], wide: bool) -> T
     table = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False)
     table.padding = (0, 0, 0, 1)
     for name in (rows if wide else [_stacked(row) for row in rows])[0]:
-        justify: Literal["left", "right"] = "left" if name.split("\n")[0] in words.LEFT else "right"
+        justify: Literal["left", "right"] = "left" if name.split("\n")[0] in text_tables.LEFT else "right"
         table.add_column(name.replace(" ", "\n", 1) if wide else name, justify=justify, no_wrap=True)
     for row in rows:
         table.add_row(*map(escape, (row if wide else _stacked(row)).values()))

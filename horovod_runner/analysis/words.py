@@ -9,22 +9,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from horovod_runner.analysis.stats import Bounded, times
+from horovod_runner.analysis.stats import Bounded
 from horovod_runner.analysis.summary import Cell, Group
 
 if TYPE_CHECKING:
     from horovod_runner.analysis.runs import Run
     from horovod_runner.analysis.scaling.parts import Parts
     from horovod_runner.analysis.scaling.study import Knee, Scaling
-    from horovod_runner.analysis.strategies import Comparison, Way
 
 NOTHING = "–"
 UNTIMED = "not timed"
 BOUNDS = ("_ci95_low", "_ci95_high")
 SHARED = "*"
 TRACED = " †"
-LEFT = ("framework", "strategy", "arm", "rule", "status", "settings", "verdict", "workload")
-DIVISION_TITLE = "How a step divides by Horovod's timeline, as rank 0 saw it, in ms"
 LAWS = {"amdahl": "Amdahl's law", "gustafson": "Gustafson's law", "usl": "the Universal Scalability Law"}
 JOBS = {"resnet50": "ResNet-50", "unet": "U-Net", "vgg16": "VGG-16"}
 MEANS = {
@@ -161,82 +158,6 @@ def _parts(parts: Parts) -> list[str]:
     return [f"Of a step of {milliseconds(parts.step)} ms: {told}{noise}."]
 
 
-def way_rows(comparison: Comparison) -> list[dict[str, str]]:
-    """Return the table that sets ways of reducing side by side, each framework's silent workers first."""
-    made = []
-    for framework, number in comparison.places:
-        who, ways = {"framework": framework, "workers": str(number)}, comparison.at(framework, number)
-        if (framework, number) in comparison.silent:
-            made.append(who | _silent_row(comparison.silent[framework, number], ways))
-        made += [who | _way_row(way) for way in ways]
-    return made
-
-
-def _silent_row(silent: Cell, ways: Sequence[Way]) -> dict[str, str]:
-    """Return the row of silent workers; their step is the slowest one's, which ways are measured against."""
-    step = next((way.step_seconds - way.exposed.mean for way in ways if way.exposed), None)
-    row = {"strategy": "none, silent", "images/s": with_bounds(silent.images_per_second), "of silent": "1"}
-    row |= {"step ms": milliseconds(step)}
-    return row | {"exposed ms": NOTHING, "exposed %": NOTHING, "overlapped %": NOTHING}
-
-
-def _way_row(way: Way) -> dict[str, str]:
-    exposed = times(way.exposed, 1000) if way.exposed else None
-    return {
-        "strategy": f"{way.name}{TRACED if way.traced else ''}",
-        "images/s": with_bounds(way.images_per_second),
-        "of silent": with_bounds(way.of_silent),
-        "step ms": milliseconds(way.step_seconds),
-        "exposed ms": with_bounds(exposed),
-        "exposed %": percent(way.exposed_share.mean if way.exposed_share else None),
-        "overlapped %": _whole_percent(way.overlapped),
-    }
-
-
-def _last_ready(counts: Sequence[int]) -> str:
-    """Return the rank that came last most often, and to how many of the negotiations that waited for a single one."""
-    if not any(counts):
-        return NOTHING
-    most = max(counts)
-    return f"{counts.index(most)}: {most:,} of {sum(counts):,}"
-
-
-def _whole_percent(interval: Bounded | None) -> str:
-    if interval is None:
-        return NOTHING
-    low, high = interval.ci95_low, interval.ci95_high
-    told = f"[{NOTHING}]" if low is None or high is None else f"[{100 * low:.0f}, {100 * high:.0f}]"
-    return f"{100 * interval.mean:.0f} {told}"
-
-
-def division_rows(comparison: Comparison) -> list[dict[str, str]]:
-    """Return the table of how steps divide by Horovod's timeline, in milliseconds a step."""
-    made = []
-    for way in comparison.divided:
-        division = way.division
-        assert division is not None
-        row = {"framework": way.framework, "workers": str(way.workers), "strategy": way.name}
-        row |= {"step ms": milliseconds(division.step_seconds)}
-        row |= {phase: milliseconds(seconds) for phase, seconds in division.seconds.items()}
-        made.append(row | {"last ready": _last_ready(division.last_ready)})
-    return made
-
-
-def answer_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Return a question's table as texts; a value whose bounds stand beside it becomes `value [low, high]`."""
-    return [
-        {name.replace("_", " "): _with_its_bounds(row, name) for name in row if not name.endswith(BOUNDS)}
-        for row in rows
-    ]
-
-
-def _with_its_bounds(row: Mapping[str, Any], name: str) -> str:
-    text, low, high = entry(row[name]), *(f"{name}{end}" for end in BOUNDS)
-    if low not in row or row[name] is None:
-        return text
-    return f"{text} [{NOTHING}]" if row[low] is None else f"{text} [{entry(row[low])}, {entry(row[high])}]"
-
-
 def entry(value: Any) -> str:
     """Return a value of any kind as it stands in a table: of a real number four digits that matter."""
     if value is None:
@@ -244,20 +165,6 @@ def entry(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if math.isfinite(value) else amount(value)
     return without_paths(str(value))
-
-
-def group_rows(groups: Sequence[Group]) -> list[dict[str, str]]:
-    """Return one table of many groups, a row a cell: the settings that tell them apart, and how its runs ended."""
-    keys = list(dict.fromkeys(key for group in groups for key in group.distinct))
-    return [_group_row(group, cell, keys) for group in groups for cell in group.cells]
-
-
-def _group_row(group: Group, cell: Cell, keys: Sequence[str]) -> dict[str, str]:
-    row = {"workload": job(group.workload), "framework": cell.framework, "workers": workers(cell)}
-    row |= {"batch": str(cell.global_batch)} | {key: entry(group.distinct.get(key)) for key in keys}
-    row |= {"images/s": UNTIMED if cell.untimed else with_bounds(cell.images_per_second)}
-    row |= {"train loss": loss(cell.mean("final_train_loss")), "val loss": loss(cell.mean("final_val_loss"))}
-    return row | {"val metric": loss(cell.mean("final_val_metric")), "status": cell.status}
 
 
 def statuses(runs: Sequence[Run]) -> Sequence[tuple[str, int]]:

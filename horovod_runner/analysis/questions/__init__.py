@@ -46,9 +46,9 @@ class Answer:
         """The rows as readers see them, every value a text."""
         import pandas
 
-        from horovod_runner.analysis import words
+        from horovod_runner.analysis import text_tables
 
-        return pandas.DataFrame(words.answer_rows(self.rows))
+        return pandas.DataFrame(text_tables.answer_rows(self.rows))
 
     def _repr_markdown_(self) -> str:
         """Return the conclusions as a notebook shows them."""
