@@ -179,7 +179,7 @@ def _draw(found: Sequence[Gain], base: str, metric: str) -> Figure:
     from horovod_runner.analysis import plots
     from horovod_runner.analysis.questions.forest import Line, Panel, forest
 
-    def lines(at_best: bool) -> list[Line]:
+    def _lines(at_best: bool) -> list[Line]:
         return [
             Line(
                 f"batch {gain.batch:,}, {plots.rule_name(gain.rule)}, {_who(gain.framework)}",
@@ -192,9 +192,9 @@ def _draw(found: Sequence[Gain], base: str, metric: str) -> Figure:
         ]
 
     title = f"Final {metric.replace('_', ' ')} against {plots.rule_name(base)}"
-    panels = [Panel(title, "difference paired by seed, 95 % interval", lines(at_best=False))]
+    panels = [Panel(title, "difference paired by seed, 95 % interval", _lines(at_best=False))]
     if all(gain.at_best for gain in found):
-        panels.append(Panel("Each at its best warmup", "bootstrap over seeds, 95 % interval", lines(at_best=True)))
+        panels.append(Panel("Each at its best warmup", "bootstrap over seeds, 95 % interval", _lines(at_best=True)))
     return forest(panels)
 
 
