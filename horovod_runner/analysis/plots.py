@@ -13,11 +13,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 INK, FAINT = "#333333", "#9a9a9a"
 FRAMEWORKS: dict[str, tuple[str, str, str]] = {  # name as written, colour, marker
@@ -32,6 +33,7 @@ RULES = {
     "sqrt_samples": "rate × √batch",
 }
 OTHER_COLOURS = ("#009e73", "#cc79a7", "#56b4e9")
+LEAST_LACK = 1e-4
 DASHED: Any = (0, (5, 2))
 LINES: tuple[Any, ...] = ("-", DASHED, (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
 TITLES = {"train_loss": "Training loss", "val_loss": "Validation loss", "val_metric": "Validation metric"}
@@ -230,6 +232,19 @@ def worker_ticks(axes: Axes, counts: Sequence[int]) -> None:
     axes.set_xticks(list(counts))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def lack(metric: float) -> float:
+    """Return what a metric lacks of 1, no less than what a logarithmic axis is to show."""
+    return max(LEAST_LACK, 1 - metric)
+
+
+def logarithmic(axes: Axes, axis: Axis) -> None:
+    """Make one of the axes logarithmic, with plain numbers at 1, 2 and 5."""
+    (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def titled(axes: Axes, title: str, below: str, beside: str = "") -> Axes:

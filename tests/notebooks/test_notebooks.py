@@ -83,6 +83,7 @@ def test_the_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 SHIPPED = {  # figures, and words of the tables or sentences, of notebooks that read the studies of the repository
     "warmup": (3, ("the best of 0, 5, 10, 20 epochs", "enough is", "each rule with the warmup that suits it best")),
+    "gap": (1, ("square root, ghost BN", "TensorFlow, against large batch", "PyTorch, against large batch")),
 }
 
 

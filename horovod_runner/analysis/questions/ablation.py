@@ -157,7 +157,7 @@ def _draw(found: Sequence[Effect], metric: str, arms: Sequence[str]) -> Figure:
     named = metric.replace("_", " ")
     return forest(
         [
-            Panel(f"Final {named}", "mean, 95 % interval over seeds", finals, differences=False),
+            Panel(f"1 − final {named}", "mean, 95 % interval over seeds", finals, differences=False),
             Panel(f"Change against {arms[0]}", "paired by seed, 95 % interval", changes),
         ]
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from matplotlib.ticker import MaxNLocator
 
 from horovod_runner.analysis import plots
-from horovod_runner.analysis.stats import Bounded
+from horovod_runner.analysis.stats import Bounded, Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,11 @@ class Line(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One figure's differences beside those of others: its title, what its axis measures, and the margin stated."""
+    """One figure's differences beside those of others: its title, what its axis measures, and the margin stated.
+
+    Without `differences` the figures themselves are drawn, as what they lack of 1 on a logarithmic axis: a run that
+    failed and half a point of accuracy are both to be seen.
+    """
 
     title: str
     below: str
@@ -69,12 +73,17 @@ def _sorted(lines: Sequence[Line]) -> list[Line]:
     return sorted(lines, key=lambda line: (line.whole, line.value.mean))
 
 
+def _lacking(line: Line) -> Line:
+    low, high = (None if bound is None else plots.lack(bound) for bound in (line.value.ci95_high, line.value.ci95_low))
+    return line._replace(value=Interval(plots.lack(line.value.mean), low, high))
+
+
 def _draw(panel: Panel, axes: Axes) -> None:
     if panel.margin is not None:
         axes.axvspan(-panel.margin, panel.margin, color="#009e73", alpha=0.13, linewidth=0)
     if panel.differences:
         axes.axvline(0, color=plots.FAINT, linewidth=1)
-    for height, line in enumerate(panel.lines):
+    for height, line in enumerate(panel.lines if panel.differences else map(_lacking, panel.lines)):
         marker, size, width = ("D", 6.5, 2.2) if line.whole else (line.marker, 4.5, 1.3)
         low, high = line.value.ci95_low, line.value.ci95_high
         if low is not None and high is not None:
@@ -83,7 +92,11 @@ def _draw(panel: Panel, axes: Axes) -> None:
     axes.set_ylim(len(panel.lines) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x")
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    if panel.differences:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    else:
+        plots.logarithmic(axes, axes.xaxis)
+        axes.set_xlim(min(plots.lack(line.value.mean) for line in panel.lines) / 2, 1.1)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     plots.titled(axes, panel.title, panel.below)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
-from horovod_runner.analysis.plots import LINES, End, colour, framework_name, marker, name_ends, titled
+from horovod_runner.analysis.plots import LINES, End, colour, framework_name, logarithmic, marker, name_ends, titled
 from horovod_runner.analysis.stats import Interval
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ class Level(NamedTuple):
 def against_critical(levels: Sequence[Level], axes: Axes) -> Axes:
     """Draw B_simple at each batch as points with intervals, and each framework's B_crit as a line in its band."""
     ends = []
-    axes.set_yscale("log")
     axes.set_xscale("log", base=2)
     batches = sorted({level.global_batch for level in levels})
     span = (batches[0] / 1.4, batches[-1] * 1.4)
@@ -63,7 +62,7 @@ def against_critical(levels: Sequence[Level], axes: Axes) -> Axes:
     axes.set_xticks(batches)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
-    _plain_examples(axes)
+    logarithmic(axes, axes.yaxis)
     titled(axes, "Points: B_simple on the way to the target", "batch at which the noise was measured", "examples")
     return name_ends(axes, ends)
 
@@ -73,16 +72,9 @@ def _reach(interval: Interval) -> tuple[float, float]:
     return interval.mean - (low or interval.mean), (high or interval.mean) - interval.mean
 
 
-def _plain_examples(axes: Axes) -> None:
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
-
-
 def along_training(curves: Sequence[Curve], axes: Axes) -> Axes:
     """Draw B_simple over the epochs on a logarithmic axis, a framework in its colour, each of its arms in its line."""
     ends = []
-    axes.set_yscale("log")
     for place, curve in enumerate(curves):
         before = sum(other.framework == curve.framework for other in curves[:place])
         look: dict[str, Any] = {"color": colour(curve.framework), "linestyle": LINES[before % len(LINES)]}
@@ -94,7 +86,7 @@ def along_training(curves: Sequence[Curve], axes: Axes) -> Axes:
         if known.size:
             last = int(known[-1])
             ends.append(End(curve.epochs[last], float(height[last]), curve.name, look["color"], look["linestyle"]))
-    _plain_examples(axes)
+    logarithmic(axes, axes.yaxis)
     titled(axes, "Gradient noise scale along training", "epoch", "B_simple (examples)")
     return name_ends(axes, ends)
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from horovod_runner.analysis import plots
 from horovod_runner.analysis.plots import DASHED, FAINT, INK, OTHER_COLOURS, End, framework_name, name_ends, titled
@@ -167,10 +167,7 @@ def _end(rows: pandas.DataFrame, value: str, name: str, look: dict[str, Any]) ->
 
 def _logarithmic(axes: Axes, batches: pandas.DataFrame, ends: Sequence[End], *key: str) -> Axes:
     """Make both axes logarithmic, name batches and curves, and write the key below the names."""
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_minor_locator(NullLocator())
+    plots.logarithmic(axes, axes.yaxis)
     low, high = axes.get_ylim()
     wider = math.sqrt(max(1.0, LEAST_SPAN / (high / low)))
     axes.set_ylim(low / wider, high * wider)

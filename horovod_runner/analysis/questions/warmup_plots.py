@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from horovod_runner.analysis import plots
 from horovod_runner.analysis.stats import Interval
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 SHADES = ("#440154", "#31688e", "#35b779", "#d8b018")  # of viridis, from none to the longest warmup
 PANEL_INCHES = (3.6, 2.5)
-LEAST_LACK = 1e-4  # what a logarithmic axis shows of a metric of 1
 LAST_PART = 1 / 3  # of the epochs, in the zoomed panels
 SURE = 0.5  # of the values in the zoomed panels, the better ones: what is worse is cut off
 
@@ -49,11 +48,8 @@ def finals(points: Sequence[Point], metric: str) -> Figure:
                 place = frameworks.index(framework)
                 look = {"color": shade(at, len(batches)), "linestyle": plots.LINES[place % len(plots.LINES)]}
                 ends.append(_with_intervals(own, panel, look, plots.marker(framework), apart=0.15 * place))
-        panel.set_yscale("log")
-        panel.set_ylim(min(1 - p.final.mean for p in points) / 2, 1.0)
-        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        panel.yaxis.set_minor_locator(NullLocator())
+        plots.logarithmic(panel, panel.yaxis)
+        panel.set_ylim(min(plots.lack(p.final.mean) for p in points) / 2, 1.0)
         panel.set_xticks(sorted({point.warmup for point in points}))
         plots.titled(panel, f"1 − final {metric.replace('_', ' ')}, {plots.rule_name(rule)}", "epochs of warmup")
         plots.name_ends(panel, ends)
@@ -62,7 +58,7 @@ def finals(points: Sequence[Point], metric: str) -> Figure:
 
 def _with_intervals(own: Sequence[Point], axes: Axes, look: dict[str, Any], marker: str, apart: float) -> plots.End:
     x = [point.warmup + apart for point in own]
-    lacks = [max(LEAST_LACK, 1 - point.final.mean) for point in own]
+    lacks = [plots.lack(point.final.mean) for point in own]
     least = [_lack(point.final.ci95_high, point.final.mean) for point in own]
     most = [_lack(point.final.ci95_low, point.final.mean) for point in own]
     reach = [[a - b for a, b in zip(lacks, least, strict=True)], [b - a for a, b in zip(lacks, most, strict=True)]]
@@ -72,7 +68,7 @@ def _with_intervals(own: Sequence[Point], axes: Axes, look: dict[str, Any], mark
 
 
 def _lack(bound: float | None, mean: float) -> float:
-    return max(LEAST_LACK, 1 - (mean if bound is None else bound))
+    return plots.lack(mean if bound is None else bound)
 
 
 def curves(table: pandas.DataFrame, metric: str, lost: Mapping[tuple[str, int], int]) -> Figure:
