@@ -25,13 +25,17 @@ FIGURES = ("val_metric", "val_loss", "steps_to_target")
 
 @dataclass(frozen=True)
 class Line:
-    """One study's differences in one figure, over all its cells of equal settings; `margin` as it stated it."""
+    """One study's differences in one figure, over all its cells of equal settings; `margin` as it stated it.
+
+    `cells` are the mean differences of the cells.
+    """
 
     study: str
     frameworks: tuple[str, str]
     figure: str
     pooled: Pooled
     margin: float | None
+    cells: tuple[float, ...]
 
     @property
     def verdict(self) -> str:
@@ -74,7 +78,9 @@ def _lines(runs: Sequence[Run]) -> Iterator[Line]:
             pooled = pool(compared, figure, margins.get(figure))
             if pooled is not None and (figure in margins or figure == "val_metric"):
                 name = ", ".join((runs[0].experiment, *names))
-                yield Line(name, of_both, figure, pooled, margins.get(figure))
+                apart = [list(cell.differences[figure].values()) for cell in compared if figure in cell.differences]
+                means = tuple(seeds.over_seeds(values).mean for values in apart)
+                yield Line(name, of_both, figure, pooled, margins.get(figure), means)
 
 
 def _sentence(line: Line) -> str:
@@ -117,9 +123,14 @@ def _draw(lines: Sequence[Line]) -> Figure:
 
     first, second = map(words.framework, lines[0].frameworks)
     drawn = [
-        forest.Line(f"{line.study}: {_named(line.figure)} (±{line.margin:g})", times(line.pooled.mean, 1 / line.margin))
+        forest.Line(
+            f"{line.study}: {_named(line.figure)} (±{line.margin:g})",
+            times(line.pooled.mean, 1 / line.margin),
+            parts=[cell / line.margin for cell in line.cells],
+        )
         for line in lines
         if line.margin is not None
     ]
-    panel = forest.Panel(f"{first} − {second}", "in units of the margin stated; 95 % interval over seeds", drawn, 1.0)
+    below = "in margins; 95 % interval over seeds; ticks: cells"
+    panel = forest.Panel(f"{first} − {second}", below, drawn, 1.0)
     return forest.forest([panel])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from horovod_runner.analysis import plots
 from horovod_runner.analysis.stats import Bounded, Interval
@@ -18,16 +18,21 @@ LINE_INCHES = 0.24
 PANEL_INCHES = 3.6
 MOST_NAMED = 60  # lines with names: more stand closer, and unnamed, sorted by their difference
 CHARACTER_INCHES = 0.068
+FAR = 5.0  # margins: where a part is further, the axis is bent
 
 
 class Line(NamedTuple):
-    """One difference: its name, mean and interval, and how it looks; `whole` is what all lines say together."""
+    """One difference: its name, mean and interval, and how it looks; `whole` is what all lines say together.
+
+    `parts` are what it is the mean of, drawn faintly behind it.
+    """
 
     name: str
     value: Bounded
     colour: str = plots.INK
     marker: str = "o"
     whole: bool = False
+    parts: Sequence[float] = ()
 
 
 class Panel(NamedTuple):
@@ -73,6 +78,16 @@ def _sorted(lines: Sequence[Line]) -> list[Line]:
     return sorted(lines, key=lambda line: (line.whole, line.value.mean))
 
 
+def _bent(axes: Axes, margin: float) -> None:
+    """Make the axis linear within twice the margin, and logarithmic beyond: most parts are near, a few very far."""
+    axes.set_xscale("symlog", linthresh=2 * margin, linscale=1.5)
+    reach = max(abs(bound) for bound in axes.get_xlim())
+    steps = [factor * margin for factor in (1, 2, 5, 10, 20, 50, 100) if factor * margin <= reach]
+    axes.set_xticks([*(-step for step in reversed(steps)), 0.0, *steps])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
 def _lacking(line: Line) -> Line:
     low, high = (None if bound is None else plots.lack(bound) for bound in (line.value.ci95_high, line.value.ci95_low))
     return line._replace(value=Interval(plots.lack(line.value.mean), low, high))
@@ -89,10 +104,13 @@ def _draw(panel: Panel, axes: Axes) -> None:
         if low is not None and high is not None:
             axes.plot([low, high], [height, height], color=line.colour, linewidth=width, solid_capstyle="butt")
         axes.plot([line.value.mean], [height], marker, color=line.colour, markersize=size)
+        axes.plot(line.parts, [height + 0.28] * len(line.parts), "|", color=plots.FAINT, markersize=5)
     axes.set_ylim(len(panel.lines) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x")
-    if panel.differences:
+    if panel.margin is not None and any(abs(part) > FAR * panel.margin for line in panel.lines for part in line.parts):
+        _bent(axes, panel.margin)
+    elif panel.differences:
         axes.xaxis.set_major_locator(MaxNLocator(5))
     else:
         plots.logarithmic(axes, axes.xaxis)
