@@ -240,10 +240,10 @@ def lack(metric: float) -> float:
 
 
 def logarithmic(axes: Axes, axis: Axis) -> None:
-    """Make one of the axes logarithmic, with plain numbers at 1, 2 and 5."""
+    """Make one of the axes logarithmic, with plain numbers at 1, 2 and 5: 5000, and then 10k."""
     (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value < 9999 else f"{value / 1000:g}k"))
     axis.set_minor_locator(NullLocator())
 
 
