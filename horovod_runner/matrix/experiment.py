@@ -22,6 +22,7 @@ from horovod_runner.sentences import WrongSettings, shown, unknown_key, wrong_va
 MOST_RUNS = 100_000
 LONGEST_ARM = 60  # characters of its name: it stands in tables and figures
 LARGEST_FILE = 1_000_000  # bytes
+MOST_SHOWN = 8  # values of an axis in one sentence
 
 
 def load_experiment(file: Path) -> Experiment:
@@ -166,8 +167,10 @@ def _check_exclusions(experiment: Experiment, mistakes: Mistakes) -> None:
             if path not in axes:
                 mistakes.add(place, f"{key}: is no axis; the axes are {', '.join(axes) or 'none'}")
             elif value not in axes[path]:
-                values = ", ".join(map(shown, axes[path]))
-                mistakes.add(place, f"{key}: {shown(value)} is not a value of this axis; choose one of {values}")
+                known = list(map(shown, axes[path]))
+                more = f" and {len(known) - MOST_SHOWN} others" if len(known) > MOST_SHOWN else ""
+                choice = f"choose one of {', '.join(known[:MOST_SHOWN])}{more}"
+                mistakes.add(place, f"{key}: {shown(value)} is not a value of this axis; {choice}")
 
 
 def _check_values(place: tuple[str, ...], values: list[Any], mistakes: Mistakes) -> None:
