@@ -31,6 +31,11 @@ def shown(notebook: nbformat.NotebookNode, kind: str) -> list[str]:
     return [output.data[kind] for output in outputs if kind in output.get("data", {})]
 
 
+def intervals(text: str) -> list[str]:
+    """Return every figure with its interval that a text quotes, as `1.2 [0.9, 1.5]`."""
+    return re.findall(r"[-+]?[\d.,]*\d \[[^\]]+\]", " ".join(text.split()))
+
+
 def test_loss_curves_of_both_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_results(tmp_path)
     add_failure(tmp_path, {"workload": "unet", "framework": "torch", "seed": 3}, "failed", "a reason")
@@ -83,6 +88,9 @@ def test_the_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 SHIPPED = {  # figures, and words of the tables or sentences, of notebooks that read the studies of the repository
     "warmup": (3, ("the best of 0, 5, 10, 20 epochs", "enough is", "each rule with the warmup that suits it best")),
+    "small_data": (1, ("share of runs that converge", "weak, warmup 10", "strong")),
+    "batch_limits": (3, ("S_min", "the least time to target", "B_simple is", "times as much")),
+    "frameworks": (1 + 3, ("TensorFlow less PyTorch", "cells alone leave 0 out", "two one-sided t-tests")),
     "gap": (1, ("square root, ghost BN", "TensorFlow, against large batch", "PyTorch, against large batch")),
 }
 
@@ -102,9 +110,19 @@ def test_every_interval_of_a_conclusion_is_one_that_the_runs_gave(name: str) -> 
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     told = " ".join(shown(notebook, "text/html") + shown(notebook, "text/markdown"))
     (conclusions,) = (cell.source for cell in notebook.cells if cell.source.startswith("## What follows"))
-    quoted = re.findall(r"[-+]?[\d.,]*\d \[[^\]]+\]", " ".join(conclusions.split()))
+    quoted = intervals(conclusions)
     assert quoted, "a conclusion names the interval that it rests on"
     assert [interval for interval in quoted if interval not in told] == []
+
+
+def test_the_readme_quotes_what_the_notebooks_show() -> None:
+    """What the front page says of the studies stands, to the digit, in one of their notebooks."""
+    readme = (NOTEBOOKS.parent / "README.md").read_text()
+    front = readme[readme.index("## What it says so far") : readme.index("## Try it")]
+    notebooks = [nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4) for name in SHIPPED]
+    told = " ".join(text for one in notebooks for text in shown(one, "text/html") + shown(one, "text/markdown"))
+    quoted = intervals(front)
+    assert len(quoted) >= 5 and [interval for interval in quoted if interval not in told] == []
 
 
 @pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.stem)

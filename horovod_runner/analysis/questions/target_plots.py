@@ -178,5 +178,5 @@ def _logarithmic(axes: Axes, batches: pandas.DataFrame, ends: Sequence[End], *ke
     axes.xaxis.set_minor_locator(NullLocator())
     name_ends(axes, ends)
     for place, text in enumerate(key):
-        axes.text(1.04, -0.07 - 0.075 * place, text, color=FAINT, fontsize=8, va="center", transform=axes.transAxes)
+        axes.text(1.04, -0.03 - 0.07 * place, text, color=FAINT, fontsize=8, va="center", transform=axes.transAxes)
     return axes
