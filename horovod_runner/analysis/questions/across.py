@@ -90,8 +90,8 @@ def _sentence(line: Line) -> str:
         stated = f"margin ±{line.margin:g}, two one-sided t-tests: p = {one.within.p:.2g}"
     return (
         f"{line.study}: {first} less {second}, {_named(line.figure)}: {words.signed(one.mean)} over"
-        f" {words.count(one.cells, 'cell')} and {one.seeds} seeds ({stated}): {line.verdict}; {one.apart} cells alone"
-        f" leave 0 out, where {LEVEL * one.cells:.1f} would by chance."
+        f" {words.count(one.cells, 'cell')} and {one.seeds} seeds ({stated}): {line.verdict}; of the cells alone,"
+        f" {one.apart} leave 0 out, where {LEVEL * one.cells:.1f} would by chance."
     )
 
 
