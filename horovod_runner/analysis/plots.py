@@ -33,7 +33,7 @@ RULES = {
     "sqrt_samples": "rate × √batch",
 }
 OTHER_COLOURS = ("#009e73", "#cc79a7", "#56b4e9")
-LEAST_LACK = 1e-4
+LEAST_LACK = 1e-4  # what a logarithmic axis shows of a metric of 1
 DASHED: Any = (0, (5, 2))
 LINES: tuple[Any, ...] = ("-", DASHED, (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
 TITLES = {"train_loss": "Training loss", "val_loss": "Validation loss", "val_metric": "Validation metric"}

@@ -34,8 +34,11 @@ def trial(root: Path, batch: int, seed: int, steps: float, **changes: Any) -> No
     folder.write_result(summarise(config, "completed").model_copy(update={"steps_to_target": reached}))
 
 
-def noisy(root: Path, seed: int, before: float, reached: int | None = REACHED, **changes: Any) -> None:
-    """Write a run with this B_simple until the target is reached, and a thousand times as much afterwards."""
+def noisy(root: Path, seed: int, before: float, reached: int | None = REACHED, every: int = 1, **changes: Any) -> None:
+    """Write a run with this B_simple until the target is reached, and a thousand times as much afterwards.
+
+    `every` so many steps one is on record.
+    """
     raw = {**BASE, "scaling": "weak", "local_batch": SHARD, "virtual_workers": 4, "seed": seed, "noise_scale": True}
     config = decode({**raw, "steps": STEPS, **changes}, "made")
     generator = np.random.default_rng(seed)
@@ -46,7 +49,7 @@ def noisy(root: Path, seed: int, before: float, reached: int | None = REACHED, *
         common = {"learning_rate": 0.1, "train_loss": 1.0, "step_seconds": 0.1, "data_seconds": 0.0}
         steps.append(StepRecord(step=number, epoch=1, worker_seconds=(0.1,), **common, **norms))
     folder = Store(root).open_run(config)
-    folder.append_steps(steps)
+    folder.append_steps(steps[every - 1 :: every])
     write_json(folder.provenance_file, {"machine": {"id": "one"}})
     folder.write_result(summarise(config, "completed", steps=steps).model_copy(update={"steps_to_target": reached}))
 
@@ -71,6 +74,16 @@ def test_noise_until_the_target_stands_beside_the_bend_of_the_curve(tmp_path: Pa
     assert row["ratio_ci95_low"] < 2 < row["ratio_ci95_high"] and row["ratio_ci95_low"] > 1
     assert "larger" in answer.sentences[0] and "order of magnitude" in answer.sentences[-1]
     assert answer.draw is not None and len(answer.draw().axes) == 1
+
+
+def test_steps_that_are_not_on_record_do_not_move_the_target(tmp_path: Path) -> None:
+    """Of every fifth step, the sixth that is recorded is the last before the target."""
+    for seed in range(3):
+        for batch in (8, 32, 128):
+            trial(tmp_path, batch, seed, S_MIN * (1 + B_CRIT / batch))
+        noisy(tmp_path, seed, 50.0, every=5, record_every=5)
+    (answer,) = critical.answers([read(tmp_path)])
+    assert answer.rows[0]["b_simple"] == pytest.approx(50, rel=0.05) and answer.rows[0]["seeds"] == 3
 
 
 def test_equal_scales_are_not_told_apart(tmp_path: Path) -> None:

@@ -64,9 +64,9 @@ def _found(runs: Sequence[Run]) -> Iterator[Beside]:
             alike = [run for run in noisy if _is_of(run, arm) and run.result.target == together[0].result.target]
             for batch in sorted({run.result.global_batch for run in alike}):
                 members = [run for run in alike if run.result.global_batch == batch]
-                simple = _to_target(members)
-                if simple is not None:
-                    yield Beside(arm, batch, simple, critical, len(members))
+                told = _to_target(members)
+                if told is not None:
+                    yield Beside(arm, batch, told[0], critical, told[1])
 
 
 def _is_of(run: Run, arm: Arm) -> bool:
@@ -75,13 +75,20 @@ def _is_of(run: Run, arm: Arm) -> bool:
     return same and all(optimizer.get(key) == value for key, value in arm.settings.items())
 
 
-def _to_target(runs: Sequence[Run]) -> Interval | None:
-    """Return B_simple up to the target, the ratio of averages over seeds; None where the noise hides the gradient."""
-    ways = []
-    for run_id, measured in noise.measured(runs).items():
-        end = next(run.result.steps_to_target for run in runs if run.result.run_id == run_id)
-        ways.append([part[:end].mean() for part in measured.estimates])
-    return noise_scale.over_samples(*zip(*ways, strict=True)) if ways else None
+def _to_target(runs: Sequence[Run]) -> tuple[Interval, int] | None:
+    """Return B_simple up to the target, the ratio of averages over seeds, and of how many seeds it is.
+
+    None where the noise hides the gradient, or no step was recorded until then.
+    """
+    measured, ways = noise.measured(runs), []
+    for run in runs:
+        if (of := measured.get(run.result.run_id)) is None or run.result.steps_to_target is None:
+            continue
+        until = of.steps <= run.result.steps_to_target  # not every step need be on record
+        if until.any():
+            ways.append([part[until].mean() for part in of.estimates])
+    simple = noise_scale.over_samples(*zip(*ways, strict=True)) if ways else None
+    return None if simple is None else (simple, len(ways))
 
 
 def _answer(names: Sequence[str], found: Sequence[Beside]) -> Answer:

@@ -33,7 +33,7 @@ def _answer(names: Sequence[str], runs: Sequence[Run]) -> Answer | None:
     _, samples = sampled(runs, final)
     stated = (read_asked(runs[0].folder.parent).get("margins") or {}).get("val_metric")
     slack = (of.resolution(runs) or 0.0) if stated is None else stated
-    found = growths(samples, slack)
+    found = growths(samples, partial(seeds.least_enough, slack=slack))
     if not found:
         return None
     less = f"{'the margin that was stated' if stated is not None else 'one validation example'}, {slack:.4g}"
@@ -52,8 +52,8 @@ def _answer(names: Sequence[str], runs: Sequence[Run]) -> Answer | None:
 
 def _told(growth: Growth) -> str:
     who = "All frameworks together" if growth.framework == BOTH else words.framework(growth.framework)
-    where = ", ".join(f"{least:g} at {batch:,}" for least, batch in zip(growth.enough, growth.batches, strict=True))
-    slope = growth.enough_per_thousand
+    where = ", ".join(f"{least:g} at {batch:,}" for least, batch in zip(growth.chosen, growth.batches, strict=True))
+    slope = growth.per_thousand
     verdict = "that it changes with the batch is not shown"
     if slope.ci95_low is None:
         verdict = "too few seeds to say whether it grows"
@@ -65,8 +65,8 @@ def _told(growth: Growth) -> str:
 
 def _row(growth: Growth) -> dict[str, Any]:
     row: dict[str, Any] = {"framework": growth.framework, "rule": growth.rule}
-    row |= {f"batch {batch}": least for batch, least in zip(growth.batches, growth.enough, strict=True)}
-    return row | bounds("epochs_per_thousand_images", growth.enough_per_thousand) | {"seeds": growth.seeds}
+    row |= {f"batch {batch}": least for batch, least in zip(growth.batches, growth.chosen, strict=True)}
+    return row | bounds("epochs_per_thousand_images", growth.per_thousand) | {"seeds": growth.seeds}
 
 
 def _draw(samples: Samples, metric: str) -> Figure:

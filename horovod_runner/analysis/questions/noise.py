@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 WINDOWS = 10
 THIRD = 3
 OWN = ("framework", "global_batch", "seed", "repeat", "experiment", "noise_scale")
-NAMES = {"tensorflow": "TensorFlow", "torch": "PyTorch"}
 CAVEAT = (
     "B_simple takes all directions of the weights for equally curved: it predicts the order of magnitude of the"
     " critical batch, not its value (McCandlish et al. 2018), and along these runs' own path through the weights only."
@@ -35,8 +34,9 @@ CAVEAT = (
 
 @dataclass(frozen=True)
 class Measured:
-    """A completed run's estimates, step by step, and where in training each step stands, in epochs."""
+    """A completed run's estimates at each recorded step, and where in training it stands, in steps and epochs."""
 
+    steps: np.ndarray
     epochs: np.ndarray
     estimates: Estimates
 
@@ -71,7 +71,7 @@ class Arm:
     def name(self) -> str:
         """The arm in words, for sentences and curves."""
         others = "".join(f", {key.rpartition('.')[2]} {value}" for key, value in self.settings.items())
-        return f"{NAMES.get(self.framework, self.framework)}, batch {self.global_batch}{others}"
+        return f"{words.framework(self.framework)}, batch {self.global_batch}{others}"
 
     @property
     def simple(self) -> Interval | None:
@@ -154,7 +154,7 @@ def _estimated(run: Run, steps: np.ndarray, shards: np.ndarray, means: np.ndarra
     of = run.result.gradient_noise
     assert of is not None
     epochs = steps * run.result.epochs / run.result.steps
-    return Measured(epochs, noise_scale.estimates(shards, means, of.shard_batch, of.global_batch))
+    return Measured(steps, epochs, noise_scale.estimates(shards, means, of.shard_batch, of.global_batch))
 
 
 def _row(arm: Arm) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def against_critical(levels: Sequence[Level], axes: Axes) -> Axes:
     ends = []
     axes.set_xscale("log", base=2)
     batches = sorted({level.global_batch for level in levels})
+    several = len({level.optimizer for level in levels}) > 1
     span = (batches[0] / 1.4, batches[-1] * 1.4)
     for place, framework in enumerate(sorted({level.framework for level in levels})):
         own, look = [level for level in levels if level.framework == framework], colour(framework)
@@ -50,13 +51,12 @@ def against_critical(levels: Sequence[Level], axes: Axes) -> Axes:
         mean = [level.simple.mean for level in own]
         reach = np.array([_reach(level.simple) for level in own]).T
         axes.errorbar(x, mean, yerr=reach, color=look, fmt=marker(framework), markersize=5, capsize=3, zorder=3)
-        for level in {level.critical: level for level in own}.values():
-            critical = level.critical
+        for optimizer, critical in {level.optimizer: level.critical for level in own}.items():
             axes.plot(span, [critical.mean] * 2, color=look, linestyle=LINES[place % len(LINES)], linewidth=1.2)
             low, high = critical.ci95_low, critical.ci95_high
             if low and high and np.isfinite(high):
                 axes.fill_between(span, low, high, color=look, alpha=0.1, linewidth=0)
-            name = f"B_crit, {framework_name(framework)}"
+            name = f"B_crit, {framework_name(framework)}{f', {optimizer}' if several else ''}"
             ends.append(End(span[1], critical.mean, name, look, LINES[place % len(LINES)], ""))
     axes.set_xlim(*span)
     axes.set_xticks(batches)
@@ -68,8 +68,8 @@ def against_critical(levels: Sequence[Level], axes: Axes) -> Axes:
 
 
 def _reach(interval: Interval) -> tuple[float, float]:
-    low, high = interval.ci95_low, interval.ci95_high
-    return interval.mean - (low or interval.mean), (high or interval.mean) - interval.mean
+    mean, low, high = interval
+    return 0.0 if low is None else mean - low, 0.0 if high is None else high - mean
 
 
 def along_training(curves: Sequence[Curve], axes: Axes) -> Axes:

@@ -179,22 +179,23 @@ def _draw(found: Sequence[Gain], base: str, metric: str) -> Figure:
     from horovod_runner.analysis import plots
     from horovod_runner.analysis.questions.forest import Line, Panel, forest
 
-    def _lines(at_best: bool) -> list[Line]:
+    def _lines(values: Sequence[Interval]) -> list[Line]:
         return [
             Line(
                 f"batch {gain.batch:,}, {plots.rule_name(gain.rule)}, {_who(gain.framework)}",
-                (at_best and gain.at_best) or gain.gain,
+                value,
                 plots.INK if gain.framework == BOTH else plots.colour(gain.framework),
                 plots.marker(gain.framework),
                 gain.framework == BOTH,
             )
-            for gain in found
+            for gain, value in zip(found, values, strict=True)
         ]
 
     title = f"Final {metric.replace('_', ' ')} against {plots.rule_name(base)}"
-    panels = [Panel(title, "difference paired by seed, 95 % interval", _lines(at_best=False))]
-    if all(gain.at_best for gain in found):
-        panels.append(Panel("Each at its best warmup", "bootstrap over seeds, 95 % interval", _lines(at_best=True)))
+    panels = [Panel(title, "difference paired by seed, 95 % interval", _lines([gain.gain for gain in found]))]
+    at_best = [gain.at_best for gain in found if gain.at_best is not None]
+    if len(at_best) == len(found):
+        panels.append(Panel("Each at its best warmup", "bootstrap over seeds, 95 % interval", _lines(at_best)))
     return forest(panels)
 
 

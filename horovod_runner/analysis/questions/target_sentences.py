@@ -14,7 +14,6 @@ from horovod_runner.analysis.questions.trials import Arm
 from horovod_runner.analysis.stats import FEWEST_SAMPLES, Interval
 
 COARSE = 0.1  # of the steps to target: from there on steps between validations are said to be many
-NAMES = {"tensorflow": "TensorFlow", "torch": "PyTorch"}
 
 
 def told_of_batches(study: Study) -> Iterator[str]:
@@ -24,7 +23,7 @@ def told_of_batches(study: Study) -> Iterator[str]:
 
 
 def _who(arm: Arm) -> str:
-    return f"{NAMES.get(arm.framework, arm.framework)}, {arm.name}"
+    return f"{words.framework(arm.framework)}, {arm.name}"
 
 
 def _told_of_rates(arm: Arm) -> Iterator[str]:
@@ -158,7 +157,7 @@ def _told_of_momentum(study: Study) -> Iterator[str]:
         low, high = sorted((one, other), key=lambda arm: float(arm.settings["momentum"]))
         gain = b_crit_ratio(high, low)
         yield (
-            f"{NAMES.get(one.framework, one.framework)}, {one.optimizer}: momentum {high.settings['momentum']}"
+            f"{words.framework(one.framework)}, {one.optimizer}: momentum {high.settings['momentum']}"
             f" {_verdict(gain, 'extend', 'shorten')} perfect scaling beyond momentum {low.settings['momentum']}'s:"
             f" B_crit ratio {words.with_bounds(gain)}, {words.count(len(one.trials.seeds), 'seed')}."
         )
@@ -185,7 +184,7 @@ def _told_of_frameworks(study: Study) -> Iterator[str]:
     for one, other in combinations(study.arms, 2):
         if one.framework == other.framework or one.name != other.name:
             continue
-        names = " over ".join(NAMES.get(arm.framework, arm.framework) for arm in (one, other))
+        names = " over ".join(words.framework(arm.framework) for arm in (one, other))
         steps, bend = steps_ratio(one, other), b_crit_ratio(one, other)
         apart = [what for what, value in (("steps", steps), ("B_crit", bend)) if _differs(value)]
         verdict = (

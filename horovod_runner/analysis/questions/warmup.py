@@ -42,24 +42,20 @@ Samples = dict[Place, dict[float, dict[int, float]]]
 """The final metric by place, epochs of warmup, and seed."""
 
 
+Choice = Callable[[NDArray[np.float64], Sequence[float]], NDArray[np.float64]]
+"""From means, shape (..., warmups), and the warmups to the one that is chosen, shape (...)."""
+
+
 @dataclass(frozen=True)
 class Growth:
-    """The best warmup at each batch, and its slope on the batch: epochs per 1,000 images, and per doubling.
-
-    `enough` is the shortest warmup at each batch that is at most `slack` below the best one's metric, and
-    `enough_per_thousand` its slope: where many warmups are equally good, which of them is best is chance.
-    """
+    """The warmup that is chosen at each batch, and its slope on the batch: epochs for 1,000 images more."""
 
     framework: str
     rule: str
     batches: tuple[int, ...]
     warmups: tuple[float, ...]
-    best: tuple[float, ...]
+    chosen: tuple[float, ...]
     per_thousand: Interval
-    per_doubling: Interval
-    enough: tuple[float, ...]
-    enough_per_thousand: Interval
-    slack: float
     seeds: int
 
 
@@ -86,12 +82,12 @@ def sampled(runs: Sequence[Run], final: of.Final) -> tuple[dict[tuple[Place, flo
     return members, {place: table for place, table in samples.items() if table}
 
 
-def growths(samples: Samples, slack: float = 0.0) -> list[Growth]:
-    """Return how the best warmup goes with the batch, for each framework and rule, and for all frameworks together.
+def growths(samples: Samples, choose: Choice = seeds.best_setting) -> list[Growth]:
+    """Return how a choice of warmup goes with the batch, for each framework and rule, and all frameworks together.
 
-    The best warmup is the one with the largest mean over seeds, and enough is the shortest that is at most `slack`
-    below it; both are chosen anew in every draw of the bootstrap. Warmups
-    that not every batch has, and seeds that not every cell has, are left out; so is what has a single batch.
+    By default it is the best one, which has the largest mean over seeds. It is made anew in every draw of the
+    bootstrap. Warmups that not every batch has, and seeds that not every cell has, are left out; so is what has a
+    single batch.
     """
     found = []
     for rule in sorted({place.rule for place in samples}):
@@ -99,7 +95,7 @@ def growths(samples: Samples, slack: float = 0.0) -> list[Growth]:
         tables = {name: {p.batch: t for p, t in samples.items() if p[:2] == (name, rule)} for name in frameworks}
         if len(frameworks) > 1:
             tables[BOTH] = _together(list(tables.values()))
-        found += [_growth(name, rule, table, slack) for name, table in tables.items()]
+        found += [_growth(name, rule, table, choose) for name, table in tables.items()]
     return [growth for growth in found if growth is not None]
 
 
@@ -119,7 +115,9 @@ def _place(run: Run) -> Place:
     return Place(run.result.framework, str(of.setting(run, "schedule.scaling")), run.result.global_batch)
 
 
-def _growth(framework: str, rule: str, table: dict[int, dict[float, dict[int, float]]], slack: float) -> Growth | None:
+def _growth(
+    framework: str, rule: str, table: dict[int, dict[float, dict[int, float]]], choose: Choice
+) -> Growth | None:
     if len(table) < 2:
         return None
     batches = sorted(table)
@@ -130,30 +128,15 @@ def _growth(framework: str, rule: str, table: dict[int, dict[float, dict[int, fl
         return None
     values = np.array([[[cell[seed] for seed in shared] for cell in row] for row in cells])
 
-    def best(means: NDArray[np.float64]) -> NDArray[np.float64]:
-        return seeds.best_setting(means, warmups)
+    thousands = [batch / 1000 for batch in batches]
 
-    def enough(means: NDArray[np.float64]) -> NDArray[np.float64]:
-        return seeds.least_enough(means, warmups, slack)
-
-    def on(axis: Sequence[float], chosen: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Interval:
+    def slope(means: NDArray[np.float64]) -> NDArray[np.float64]:
         # Rounded, so that a slope of nothing is nothing, and not a negative one.
-        return seeds.resampled(values, lambda means: seeds.slope(axis, chosen(means)).round(9) + 0.0)
+        return seeds.slope(thousands, choose(means, warmups)).round(9) + 0.0
 
-    means, thousands = values.mean(axis=-1), [batch / 1000 for batch in batches]
-    return Growth(
-        framework=framework,
-        rule=rule,
-        batches=tuple(batches),
-        warmups=tuple(warmups),
-        best=tuple(best(means).tolist()),
-        per_thousand=on(thousands, best),
-        per_doubling=on(np.log2(batches).tolist(), best),
-        enough=tuple(enough(means).tolist()),
-        enough_per_thousand=on(thousands, enough),
-        slack=slack,
-        seeds=len(shared),
-    )
+    chosen = tuple(choose(values.mean(axis=-1), warmups).tolist())
+    per_thousand = seeds.resampled(values, slope)
+    return Growth(framework, rule, tuple(batches), tuple(warmups), chosen, per_thousand, len(shared))
 
 
 def _together(
@@ -191,7 +174,7 @@ def _answer(names: Sequence[str], runs: Sequence[Run]) -> Answer:
 
 def _told(growth: Growth) -> str:
     who = "All frameworks together" if growth.framework == BOTH else words.framework(growth.framework)
-    where = ", ".join(f"{best:g} at {batch:,}" for best, batch in zip(growth.best, growth.batches, strict=True))
+    where = ", ".join(f"{best:g} at {batch:,}" for best, batch in zip(growth.chosen, growth.batches, strict=True))
     grid = ", ".join(f"{warmup:g}" for warmup in growth.warmups)
     start = f"{who}, {words.rule(growth.rule)}: the best of {grid} epochs of warmup is {where} images a step"
     rate = f"{words.with_bounds(growth.per_thousand)} epochs for 1,000 images more ({growth.seeds} seeds)"
