@@ -16,10 +16,10 @@ from tests.simulated import crossed
 FRAMEWORKS = {"framework": ["tensorflow", "torch"], "local_batch": [16, 32], "seed": [0, 1, 2, 3, 4]}
 
 
-def study(folder: Path, gap: float, margins: dict[str, float]) -> list[Run]:
+def study(folder: Path, gap: float, margins: dict[str, float], stated: str = "2026-01-01T00:00:00+00:00") -> list[Run]:
     """Return a study in which TensorFlow ends `gap` above PyTorch, paired within a thousandth."""
     folder.mkdir()
-    write_json(folder / ASKED, {"schema": 1, "stated": "2026-01-01T00:00:00+00:00", "margins": margins})
+    write_json(folder / ASKED, {"schema": 1, "stated": stated, "margins": margins})
     generator = np.random.default_rng(0)
 
     def truth(point: dict[str, Any]) -> float:
@@ -50,6 +50,13 @@ def test_each_study_is_held_to_the_margin_that_it_stated(tmp_path: Path) -> None
     (axes,) = answer.draw().axes
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names == [f"{name}: final metric (±0.02)" for name in ("equal", "small", "large")]
+
+
+def test_a_margin_that_came_late_is_not_said_to_come_first(tmp_path: Path) -> None:
+    late = study(tmp_path / "late", 0.0, {"val_metric": 0.02}, "2026-06-01T00:00:00+00:00")
+    (answer,) = across.answers([study(tmp_path / "early", 0.0, {"val_metric": 0.02}), late])
+    assert answer.sentences[-1].startswith("Of 2 margins that the studies stated, 2 hold")
+    assert answer.sentences[-1].endswith("That 1 of them came before the first run is not on record.")
 
 
 def test_a_margin_of_a_figure_brings_its_line(tmp_path: Path) -> None:

@@ -219,6 +219,26 @@ def test_weak_scaling_that_fails_is_told_with_the_share_that_converges() -> None
     assert (row["diverged"], row["runs"], row["batch"]) == (2, 5, 128)
 
 
+def test_steps_to_the_target_are_those_of_the_seeds_that_reach_it() -> None:
+    """Strong scaling needs 100 steps and as many more as its seed; weak scaling on 8 workers gets there with seed 4."""
+    runs = []
+    for run in scaling_runs():
+        result, config = run.result, dict(run.config)
+        lost = result.scaling == "weak" and converges.all_workers(run) == 8 and result.seed < 4
+        reached = {"target": 0.6, "steps_to_target": None if lost or not run.completed else 100 + result.seed}
+        runs.append(Run(run.folder, config, result.model_copy(update=reached), run.provenance))
+    answer = only(converges.answers(runs))
+    told = " ".join(answer.sentences)
+    assert "PyTorch, steps to target on 8 workers, over the seeds that reach it: strong, warmup 0 102 [100" in told
+    assert "weak, warmup 0 104 [–] (1 of 5 seeds)" in told
+    row = next(row for row in answer.rows if (row["scaling"], row["workers"]) == ("weak", 8))
+    assert (row["steps_to_target"], row["steps_to_target_ci95_low"], row["seeds_to_target"]) == (104, None, 1)
+    assert answer.draw is not None and len(answer.draw().axes) == 2 * 4
+    without = only(converges.answers(scaling_runs()))
+    assert without.draw is not None and len(without.draw().axes) == 2 * 3
+    assert "steps to target" not in " ".join(without.sentences)
+
+
 def test_wilsons_interval_is_the_published_one() -> None:
     interval = seeds.share(0, 10)
     assert interval.ci95_low == 0.0 and interval.ci95_high == pytest.approx(0.2775, abs=1e-4)

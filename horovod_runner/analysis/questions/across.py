@@ -8,26 +8,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis import seeds, words
-from horovod_runner.analysis.arms import arm
-from horovod_runner.analysis.questions import Answer, by_job
-from horovod_runner.analysis.questions import cells as of
-from horovod_runner.analysis.questions.frameworks import LEVEL, Figures, Pooled, compare, pool
+from horovod_runner.analysis.questions import Answer
+from horovod_runner.analysis.questions.frameworks import LEVEL, Pooled, comparisons
 from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.stats import times
 from horovod_runner.analysis.summary import bounds
-from horovod_runner.store import read_asked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-FIGURES = ("val_metric", "val_loss", "steps_to_target")
 
 
 @dataclass(frozen=True)
 class Line:
     """One study's differences in one figure, over all its cells of equal settings; `margin` as it stated it.
 
-    `cells` are the mean differences of the cells.
+    `foretold` says whether it is on record that this was before the first run; `cells` are the cells' mean differences.
     """
 
     study: str
@@ -35,6 +30,7 @@ class Line:
     figure: str
     pooled: Pooled
     margin: float | None
+    foretold: bool
     cells: tuple[float, ...]
 
     @property
@@ -64,23 +60,22 @@ def answers(studies: Sequence[Sequence[Run]]) -> list[Answer]:
 
 def _lines(runs: Sequence[Run]) -> Iterator[Line]:
     """Yield a line for each figure that a study stated a margin for, and for its metric whatever it stated."""
-    for names, members in by_job(runs):
-        trained = [run for run in members if arm(run) in ("training", "alone")]
-        frameworks = sorted({run.result.framework for run in trained})
-        if len(frameworks) != 2:
-            continue
-        margins = read_asked(runs[0].folder.parent).get("margins") or {}
-        figures: Figures = {"val_metric": of.Final(trained), "val_loss": of.final_loss}
-        figures["steps_to_target"] = of.steps_to_target
-        of_both = (frameworks[0], frameworks[1])
-        compared = list(compare(trained, of_both, figures))
-        for figure in FIGURES:
-            pooled = pool(compared, figure, margins.get(figure))
-            if pooled is not None and (figure in margins or figure == "val_metric"):
-                name = ", ".join((runs[0].experiment, *names))
-                apart = [list(cell.differences[figure].values()) for cell in compared if figure in cell.differences]
-                means = tuple(seeds.over_seeds(values).mean for values in apart)
-                yield Line(name, of_both, figure, pooled, margins.get(figure), means)
+    for asked in comparisons(runs):
+        for one in asked.pooled():
+            if one.figure not in asked.margins and one.figure != "val_metric":
+                continue
+            apart = [
+                list(cell.differences[one.figure].values()) for cell in asked.cells if one.figure in cell.differences
+            ]
+            yield Line(
+                study=", ".join((runs[0].experiment, *asked.names)),
+                frameworks=asked.frameworks,
+                figure=one.figure,
+                pooled=one,
+                margin=asked.margins.get(one.figure),
+                foretold=asked.foretold,
+                cells=tuple(seeds.over_seeds(values).mean for values in apart),
+            )
 
 
 def _sentence(line: Line) -> str:
@@ -96,14 +91,16 @@ def _sentence(line: Line) -> str:
 
 
 def _whole(lines: Sequence[Line]) -> Iterator[str]:
-    """Yield how many of the stated margins hold."""
+    """Yield how many of the stated margins hold, and whether all of them were stated in time."""
     tested = [line for line in lines if line.pooled.within is not None]
     held = sum(line.pooled.within is not None and line.pooled.within.p < LEVEL for line in tested)
-    if tested:
-        yield (
-            f"Of {words.count(len(tested), 'margin')} that the studies stated before their first run, {held}"
-            f" {'holds' if held == 1 else 'hold'}, each at its own 5 %."
-        )
+    if not tested:
+        return
+    late = sum(not line.foretold for line in tested)
+    record = f" That {late} of them came before the first run is not on record." if late else ""
+    stated = "that the studies stated" if late else "that the studies stated before their first run"
+    holds = "holds" if held == 1 else "hold"
+    yield f"Of {words.count(len(tested), 'margin')} {stated}, {held} {holds}, each at its own 5 %.{record}"
 
 
 def _named(figure: str) -> str:

@@ -47,7 +47,10 @@ class Way(NamedTuple):
 
 @dataclass(frozen=True)
 class Point:
-    """One way in one framework on so many workers: the share of runs that converged, and the final metric by seed."""
+    """One way in one framework on so many workers: the share of runs that converged, and what they ended with.
+
+    `final` and `steps`, to the target, are by seed; a seed that never reached the target has no steps.
+    """
 
     framework: str
     way: Way
@@ -57,6 +60,12 @@ class Point:
     runs: int
     diverged: int
     final: Mapping[int, float]
+    steps: Mapping[int, float]
+
+    @property
+    def to_target(self) -> Interval | None:
+        """The mean steps to the target over the seeds that reached it; None where none did."""
+        return seeds.over_seeds(list(self.steps.values())) if self.steps else None
 
 
 def answers(runs: Sequence[Run]) -> list[Answer]:
@@ -95,6 +104,7 @@ def points(runs: Sequence[Run], final: of.Final) -> list[Point]:
             len(cell),
             of.diverged(cell),
             of.by_seed(cell, final),
+            of.by_seed(cell, of.steps_to_target),
         )
         for (framework, way, workers), cell in cells.items()
     ]
@@ -119,6 +129,7 @@ def _answer(names: Sequence[str], runs: Sequence[Run]) -> Answer:
         sentences=(
             *_shares(found, ways),
             *_differences(found, ways),
+            *(_steps(found, ways) if target else ()),
             f"Converged: the run completed and {meant}; the share's interval is Wilson's. {final.told}",
         ),
         rows=tuple(_row(point) for point in found),
@@ -158,6 +169,24 @@ def _differences(found: Sequence[Point], ways: Sequence[Way]) -> Iterator[str]:
                 yield _difference(framework, (first.told(ways), second.told(ways)), most, change)
 
 
+def _steps(found: Sequence[Point], ways: Sequence[Way]) -> Iterator[str]:
+    """Yield each framework's steps to target on the most workers, with how many seeds they stand for."""
+    most = max(point.workers for point in found)
+    for framework in sorted({point.framework for point in found}):
+        told = []
+        for point in found:
+            if (point.framework, point.workers) == (framework, most):
+                steps = point.to_target
+                figure = "never" if steps is None else f"{words.with_entries(steps)} ({_of_seeds(point)})"
+                told.append(f"{point.way.told(ways)} {figure}")
+        start = f"{words.framework(framework)}, steps to target on {most:,} workers, over the seeds that reach it"
+        yield f"{start}: {'; '.join(told)}."
+
+
+def _of_seeds(point: Point) -> str:
+    return f"{len(point.steps)} of {words.count(len(point.final), 'seed')}"
+
+
 def _comparable(a: Way, b: Way, ways: Sequence[Way]) -> bool:
     """Whether b is what a is set against: strong scaling with the same warmup, if there is, or no warmup."""
     if a.scaling == b.scaling:
@@ -178,7 +207,8 @@ def _row(point: Point) -> dict[str, Any]:
     row: dict[str, Any] = {"framework": point.framework, "scaling": point.way.scaling, "workers": point.workers}
     row |= {"batch": point.batch, "warmup_epochs": point.way.warmup, "rule": point.way.rule, "runs": point.runs}
     row |= {"diverged": point.diverged} | bounds("converged", point.converged)
-    return row | bounds("final_metric", seeds.over_seeds(list(point.final.values())) if point.final else None)
+    row |= bounds("final_metric", seeds.over_seeds(list(point.final.values())) if point.final else None)
+    return row | bounds("steps_to_target", point.to_target) | {"seeds_to_target": len(point.steps)}
 
 
 def _draw(runs: Sequence[Run], found: Sequence[Point], ways: Sequence[Way], metric: str) -> Figure:

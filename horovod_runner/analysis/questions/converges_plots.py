@@ -1,4 +1,4 @@
-"""Share of converged runs and final metric by workers, and losses over epochs as on the talk's slides."""
+"""Share of converged runs, final metric and steps to target by workers, and losses over epochs as the talk shows."""
 
 from __future__ import annotations
 
@@ -20,32 +20,34 @@ HIGHEST = 3.0  # of a loss, over the largest that the best way ends with or star
 
 
 def sheet(table: pandas.DataFrame, losses: pandas.DataFrame, metric: str, most: int) -> Figure:
-    """Draw, a column a framework, the share that converged, the final metric, and the losses on the most workers.
+    """Draw, a column a framework, what became of the runs by workers, and the losses on the most workers.
 
     `table` has a row a framework, way and number of workers, with 95 % intervals; `losses` has the columns of
-    `tables.epochs` and `way`. Losses are means over completed seeds: training solid, validation dashed.
+    `tables.epochs` and `way`. Losses are means over completed seeds: training solid, validation dashed. Steps to target
+    are drawn where runs had a target, means over the seeds that reached it.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
+    drawn = [("converged", "runs that converge", "share of runs")]
+    drawn += [("final_metric", f"final {metric.replace('_', ' ')}", metric.replace("_", " "))]
+    drawn += [("steps_to_target", "steps to target", "steps")] if table["steps_to_target"].notna().any() else []
     frameworks, ways = sorted(set(table["framework"])), list(dict.fromkeys(sorted(table["way"])))
-    width, height = max(2, len(frameworks)) * PANEL_INCHES[0], 3 * PANEL_INCHES[1] + 0.4
+    width, height = max(2, len(frameworks)) * PANEL_INCHES[0], (len(drawn) + 1) * PANEL_INCHES[1] + 0.4
     with matplotlib.rc_context(plots.STYLE):
         figure = Figure(figsize=(width, height))
-        axes = figure.subplots(3, len(frameworks), squeeze=False, sharey="row")
+        axes = figure.subplots(len(drawn) + 1, len(frameworks), squeeze=False, sharey="row")
     figure.subplots_adjust(
         left=0.75 / width, right=1 - 0.2 / width, bottom=0.95 / height, top=1 - 0.4 / height, wspace=0.15, hspace=0.5
     )
     for column, framework in enumerate(frameworks):
         rows, name = table[table["framework"] == framework], plots.framework_name(framework)
-        beside = ("share of runs", metric.replace("_", " "), "loss") if column == 0 else ("", "", "")
-        _by_workers(rows, axes[0][column], "converged", ways)
-        plots.titled(axes[0][column], f"{name}: runs that converge", "workers", beside[0])
-        axes[0][column].set_ylim(-0.05, 1.05)
-        _by_workers(rows, axes[1][column], "final_metric", ways)
-        plots.titled(axes[1][column], f"{name}: final {metric.replace('_', ' ')}", "workers", beside[1])
-        _losses(losses[losses["framework"] == framework], axes[2][column], ways)
-        plots.titled(axes[2][column], f"{name}: loss on {most:,} workers", "epoch", beside[2])
+        for row, (value, title, beside) in enumerate(drawn):
+            _by_workers(rows, axes[row][column], value, ways)
+            plots.titled(axes[row][column], f"{name}: {title}", "workers", "" if column else beside)
+        _losses(losses[losses["framework"] == framework], axes[-1][column], ways)
+        plots.titled(axes[-1][column], f"{name}: loss on {most:,} workers", "epoch", "" if column else "loss")
+    axes[0][0].set_ylim(-0.05, 1.05)
     _legend(figure, ways)
     return figure
 

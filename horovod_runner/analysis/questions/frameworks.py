@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEVEL = 0.05
+FIGURES = ("val_metric", "val_loss", "steps_to_target")
 Figures = dict[str, Callable[[Run], float | None]]
 
 
@@ -49,20 +50,56 @@ class Pooled:
     cells_within: int
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """A job's runs in two frameworks: its cells, how its final metric is taken, and what was asked for beforehand.
+
+    `names` tell the job from others of the same runs, as `by_job` gives them.
+    """
+
+    names: Sequence[str]
+    runs: Sequence[Run]
+    frameworks: tuple[str, str]
+    cells: Sequence[Cell]
+    final: of.Final
+    asked: Mapping[str, Any]
+
+    @property
+    def margins(self) -> Mapping[str, float]:
+        """The margins that the experiment file states, by figure."""
+        return self.asked.get("margins") or {}
+
+    @property
+    def foretold(self) -> bool:
+        """Whether it is on record that the margins were written down before the first of these runs began."""
+        started = min(
+            (str(run.provenance["started"]) for run in self.runs if run.provenance.get("started")), default=""
+        )
+        stated = str(self.asked.get("stated", ""))
+        return bool(self.margins and started and stated) and stated[:19] <= started[:19]
+
+    def pooled(self) -> list[Pooled]:
+        """Return what the cells say together, of each figure that enough of them have."""
+        every = (pool(self.cells, figure, self.margins.get(figure)) for figure in FIGURES)
+        return [one for one in every if one is not None]
+
+
 def answers(runs: Sequence[Run]) -> list[Answer]:
     """Answer it for each job with runs of two frameworks; none where they have too few seeds in common."""
-    made = []
+    return list(map(_answer, comparisons(runs)))
+
+
+def comparisons(runs: Sequence[Run]) -> Iterator[Comparison]:
+    """Yield every job that has a cell of two frameworks."""
     for names, members in by_job(runs):
         trained = [run for run in members if arm(run) in ("training", "alone")]
         frameworks = sorted({run.result.framework for run in trained})
         if len(frameworks) != 2:
             continue
-        final = of.Final(trained)
-        figures: Figures = {"val_metric": final, "val_loss": of.final_loss, "steps_to_target": of.steps_to_target}
-        compared = list(compare(trained, (frameworks[0], frameworks[1]), figures))
-        if compared:
-            made.append(_answer(names, trained, (frameworks[0], frameworks[1]), compared, final))
-    return made
+        both, final = (frameworks[0], frameworks[1]), of.Final(trained)
+        figures: Figures = dict(zip(FIGURES, (final, of.final_loss, of.steps_to_target), strict=True))
+        if cells := list(compare(trained, both, figures)):
+            yield Comparison(names, trained, both, cells, final, read_asked(trained[0].folder.parent))
 
 
 def compare(runs: Sequence[Run], of_both: tuple[str, str], figures: Figures) -> Iterator[Cell]:
@@ -97,28 +134,28 @@ def pool(cells: Sequence[Cell], figure: str, margin: float | None) -> Pooled | N
     )
 
 
-def _answer(
-    names: Sequence[str], runs: Sequence[Run], frameworks: tuple[str, str], compared: Sequence[Cell], final: of.Final
-) -> Answer:
-    asked = read_asked(runs[0].folder.parent)
-    margins = asked.get("margins") or {}
-    pooled = [pool(compared, figure, margins.get(figure)) for figure in ("val_metric", "val_loss", "steps_to_target")]
-    known = [one for one in pooled if one is not None]
-    named = {"val_metric": f"final {final.metric.replace('_', ' ')}", "val_loss": "last validation loss"}
-    named["steps_to_target"] = "steps to target"
-    sentences = [sentence for one in known for sentence in _told(one, frameworks, named[one.figure], margins)]
-    sentences += [*_stated(asked, runs), final.told + _lost(compared, frameworks)]
+def _answer(asked: Comparison) -> Answer:
+    known = asked.pooled()
+    named = dict(
+        zip(
+            FIGURES,
+            (f"final {asked.final.metric.replace('_', ' ')}", "last validation loss", "steps to target"),
+            strict=True,
+        )
+    )
+    sentences = [sentence for one in known for sentence in _told(one, asked, named[one.figure])]
+    sentences += [*_stated(asked), asked.final.told + _lost(asked)]
     return Answer(
-        name="-".join(("frameworks", *map(words.file_part, names))),
-        title=", ".join(("Does the framework matter?", *map(words.job, names))),
+        name="-".join(("frameworks", *map(words.file_part, asked.names))),
+        title=", ".join(("Does the framework matter?", *map(words.job, asked.names))),
         sentences=tuple(sentences),
-        rows=tuple(_row(cell, margins) for cell in compared),
-        draw=partial(_draw, compared, known, frameworks, named, margins),
+        rows=tuple(_row(cell, asked.margins) for cell in asked.cells),
+        draw=partial(_draw, asked, known, named),
     )
 
 
-def _told(one: Pooled, frameworks: tuple[str, str], figure: str, margins: Mapping[str, float]) -> Iterator[str]:
-    first, second = map(words.framework, frameworks)
+def _told(one: Pooled, asked: Comparison, figure: str) -> Iterator[str]:
+    first, second = map(words.framework, asked.frameworks)
     over = f"{words.count(one.cells, 'cell')} of equal settings and {one.seeds} seeds, paired by seed"
     what = "a difference" if seeds.decided(one.mean) else "no difference is shown"
     chance = f"{LEVEL * one.cells:.1f} would by chance"
@@ -128,7 +165,7 @@ def _told(one: Pooled, frameworks: tuple[str, str], figure: str, margins: Mappin
     )
     if one.within is None:
         return
-    margin, test = margins[one.figure], one.within
+    margin, test = asked.margins[one.figure], one.within
     verdict = "equivalent within" if test.p < LEVEL else "equivalence is not shown at"
     yield (
         f"The frameworks' {figure}: {verdict} the stated margin of ±{margin:g} (two one-sided t-tests on the mean over"
@@ -137,32 +174,31 @@ def _told(one: Pooled, frameworks: tuple[str, str], figure: str, margins: Mappin
     )
 
 
-def _stated(asked: Mapping[str, Any], runs: Sequence[Run]) -> Iterator[str]:
+def _stated(asked: Comparison) -> Iterator[str]:
     """Yield when the margins were stated, seen from the first run, or that there are none."""
-    if not asked.get("margins"):
+    if not asked.margins:
         yield (
             "No margin was stated (margins, in the experiment file), so that nothing is said to be equivalent: an"
             " interval that holds 0 is no proof of that."
         )
-        return
-    started = min((str(run.provenance["started"]) for run in runs if run.provenance.get("started")), default="")
-    stated = str(asked.get("stated", ""))
-    if started and stated and stated[:19] <= started[:19]:
-        yield f"The margins were written down at {stated[:16]} UTC, before the first of these runs began."
+    elif asked.foretold:
+        stated = str(asked.asked["stated"])[:16]
+        yield f"The margins were written down at {stated} UTC, before the first of these runs began."
     else:
         yield "That the margins were stated before the first of these runs began is not on record."
 
 
-def _lost(compared: Sequence[Cell], frameworks: tuple[str, str]) -> str:
-    lost = [sum(cell.diverged[side] for cell in compared) for side in (0, 1)]
-    told = " and ".join(f"{count} of {words.framework(name)}" for count, name in zip(lost, frameworks, strict=True))
+def _lost(asked: Comparison) -> str:
+    lost = [sum(cell.diverged[side] for cell in asked.cells) for side in (0, 1)]
+    named = zip(lost, asked.frameworks, strict=True)
+    told = " and ".join(f"{count} of {words.framework(name)}" for count, name in named)
     return f" Diverged: {told}; a pair without a last loss is left out of the losses' differences." if any(lost) else ""
 
 
 def _row(cell: Cell, margins: Mapping[str, float]) -> dict[str, Any]:
     row: dict[str, Any] = {"settings": words.short_settings(cell.settings)}
     row |= {"seeds": len(cell.differences["val_metric"]), "diverged": "/".join(map(str, cell.diverged))}
-    for figure in ("val_metric", "val_loss", "steps_to_target"):
+    for figure in FIGURES:
         values = list(cell.differences.get(figure, {}).values())
         row |= bounds(f"{figure}_difference", seeds.over_seeds(values) if values else None)
         margin = margins.get(figure)
@@ -171,29 +207,22 @@ def _row(cell: Cell, margins: Mapping[str, float]) -> dict[str, Any]:
     return row
 
 
-def _draw(
-    compared: Sequence[Cell],
-    pooled: Sequence[Pooled],
-    frameworks: tuple[str, str],
-    named: Mapping[str, str],
-    margins: Mapping[str, float],
-) -> Figure:
+def _draw(asked: Comparison, pooled: Sequence[Pooled], named: Mapping[str, str]) -> Figure:
     from horovod_runner.analysis.questions.forest import Line, Panel, forest
 
-    first, second = map(words.framework, frameworks)
+    first, second = map(words.framework, asked.frameworks)
     panels = []
     for one in pooled:
-        whole = [cell for cell in compared if one.figure in cell.differences]
-        if len(whole) < len(compared):
+        if not all(one.figure in cell.differences for cell in asked.cells):
             continue
         lines = [
             Line(
                 words.short_settings(cell.settings) or "all runs",
                 seeds.over_seeds(list(cell.differences[one.figure].values())),
             )
-            for cell in compared
+            for cell in asked.cells
         ]
-        lines += [Line("all together", one.mean, whole=True)] if len(compared) > 1 else []
+        lines += [Line("all together", one.mean, whole=True)] if len(asked.cells) > 1 else []
         title = named[one.figure][:1].upper() + named[one.figure][1:]
-        panels.append(Panel(title, f"{first} − {second}, 95 % interval", lines, margins.get(one.figure)))
+        panels.append(Panel(title, f"{first} − {second}, 95 % interval", lines, asked.margins.get(one.figure)))
     return forest(panels)
