@@ -47,8 +47,7 @@ class TorchBackend(Member):
         self._segments = job.config.job.task == "segmentation"
         self._model = self._build(job)
         self._parameters = dict(self._model.named_parameters())
-        # Made before the reducer: hooks run in this order, and a reduction changes gradients in place.
-        self._norms = SquaredNorms(self._parameters, self._parts) if job.config.noise_scale else None
+        self._norms = SquaredNorms(self._parameters.values(), self._parts) if job.config.noise_scale else None
         self._squared_norms: tuple[float, float] | None = None
         self._reducer: Reducer = (
             Reducer(self._model) if strategy is None else strategy(self._model, group, job.config.allreduce)
@@ -86,8 +85,6 @@ class TorchBackend(Member):
         """Add one part's gradient, divided by the number of parts; return its loss, divided alike."""
         self._part.number = number
         self._reducer.armed = number == self._parts - 1
-        if self._norms is not None:
-            self._norms.last = self._reducer.armed
         targets = torch.from_numpy(part.targets).to(self._device).long()
         weights = torch.from_numpy(part.weights).to(self._device, self._dtype)
         loss = self._loss(self._forward(part), targets, weights) / self._parts

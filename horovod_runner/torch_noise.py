@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Iterable
 
 import torch
 
@@ -13,19 +12,13 @@ from horovod_runner.world import World
 
 
 class SquaredNorms:
-    """Takes the norm of each part's gradients while they are in the cache, and adds the parts up as autograd would.
+    """Takes the norm of each part's gradients as autograd hands them over, before it adds them to those before it."""
 
-    A part's gradient must not disappear in the sum of those before it: the sums are kept here, and `.grad` is given
-    back whole when the last part's has come. The additions are the same, in the same order.
-    """
-
-    def __init__(self, parameters: Mapping[str, torch.Tensor], parts: int) -> None:
-        self.last = True  # whether the part under way is the step's last
+    def __init__(self, parameters: Iterable[torch.Tensor], parts: int) -> None:
         self._parts = parts
         self._rows: list[torch.Tensor] = []
-        self._sums: dict[str, torch.Tensor] = {}
-        for name, parameter in parameters.items():
-            parameter.register_post_accumulate_grad_hook(partial(self._appeared, name))
+        for parameter in parameters:
+            parameter.register_hook(self._appeared)  # of a tensor: called with what this backward pass gives alone
 
     def take_share(self, reducer: Reducer, world: World) -> None:
         """Settle which reduced gradients this worker takes: its shards, or its share of what all workers have."""
@@ -33,17 +26,8 @@ class SquaredNorms:
         names = list(sizes) if reducer.sharded else dealt(sizes, world.rank, world.size)
         self._reduced = [reducer.updated[name] for name in names]
 
-    def _appeared(self, name: str, parameter: torch.Tensor) -> None:
-        gradient = parameter.grad
-        assert gradient is not None
+    def _appeared(self, gradient: torch.Tensor) -> None:
         self._rows.append(_row_norms(gradient))
-        if self._parts == 1:
-            return
-        total = self._sums.pop(name, None)
-        total = gradient if total is None else total.add_(gradient)
-        if not self.last:
-            self._sums[name] = total
-        parameter.grad = total if self.last else None
 
     def taken(self) -> tuple[float, float]:
         """Return the step's figures (backend.Backend.squared_norms); to be called between reduction and update."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -14,21 +17,35 @@ from tests.made_results import add_failure, add_timed, make_results
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
+STUDIES = ("bench", "gap", "noise", "small-data", "steps-to-target", "strong", "warmup", "weak")
+TOLD = ("text/html", "text/markdown")
+Executed = Callable[[str], nbformat.NotebookNode]
 
 
-def execute(notebook: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> nbformat.NotebookNode:
+def execute(notebook: Path, results: Path) -> nbformat.NotebookNode:
     """Return the notebook with the outputs that these results give it."""
-    monkeypatch.setenv("HOROVOD_RUNNER_RESULTS", str(results))
-    monkeypatch.setenv("PYTHONPATH", str(notebook.parents[1]))
+    env = os.environ | {"HOROVOD_RUNNER_RESULTS": str(results), "PYTHONPATH": str(notebook.parents[1])}
     read = nbformat.read(notebook, as_version=4)
     client = NotebookClient(read, timeout=300, resources={"metadata": {"path": str(notebook.parent)}})
-    return client.execute()
+    return client.execute(env=env)
 
 
-def shown(notebook: nbformat.NotebookNode, kind: str) -> list[str]:
-    """Return every output of a kind, in order."""
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    return [output.data[kind] for output in outputs if kind in output.get("data", {})]
+@pytest.fixture(scope="module")
+def from_shipped(tmp_path_factory: pytest.TempPathFactory) -> Executed:
+    """Return what executes a notebook on the studies that the repository ships, once for all tests.
+
+    `results` may have studies of one's own beside them.
+    """
+    folder = tmp_path_factory.mktemp("shipped")
+    for name in STUDIES:
+        (folder / name).symlink_to(NOTEBOOKS.parent / "results" / name)
+    return cache(lambda name: execute(NOTEBOOKS / f"{name}.ipynb", folder))
+
+
+def shown(notebook: nbformat.NotebookNode, *kinds: str) -> list[str]:
+    """Return every output of these kinds, in order."""
+    data = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [made[kind] for made in data for kind in kinds if kind in made]
 
 
 def intervals(text: str) -> list[str]:
@@ -36,10 +53,10 @@ def intervals(text: str) -> list[str]:
     return re.findall(r"[-+]?[\d.,]*\d \[[^\]]+\]", " ".join(text.split()))
 
 
-def test_loss_curves_of_both_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loss_curves_of_both_jobs(tmp_path: Path) -> None:
     make_results(tmp_path)
     add_failure(tmp_path, {"workload": "unet", "framework": "torch", "seed": 3}, "failed", "a reason")
-    done = execute(NOTEBOOKS / "loss_curves.ipynb", tmp_path, monkeypatch)
+    done = execute(NOTEBOOKS / "loss_curves.ipynb", tmp_path)
     assert (
         len(shown(done, "image/png")) == 2 + 2 + 1 + 1
     )  # losses and differences of both jobs; every step, and throughput
@@ -48,16 +65,16 @@ def test_loss_curves_of_both_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert text in tables
 
 
-def test_scaling_of_both_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scaling_of_both_jobs(tmp_path: Path) -> None:
     """On the studies that the repository ships: both ways of scaling, four groups, each with its figures."""
-    done = execute(NOTEBOOKS / "scaling.ipynb", NOTEBOOKS.parent / "results", monkeypatch)
+    done = execute(NOTEBOOKS / "scaling.ipynb", NOTEBOOKS.parent / "results")
     assert len(shown(done, "image/png")) == 4
     tables = " ".join(shown(done, "text/html"))
     for text in ("strong", "weak", "resnet50", "unet", "tensorflow", "torch", "speedup", "communication ms", "verdict"):
         assert text in tables
 
 
-def test_ways_of_reducing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ways_of_reducing(tmp_path: Path) -> None:
     """On made runs: blocking is the fastest in one framework, clearly; what is exposed is over the silent workers."""
     seconds = {"none": 0.40, "blocking": 0.45, "fused": 0.60, "unfused": 0.70, "multistep": 0.50}
     for repeat in range(3):
@@ -68,7 +85,7 @@ def test_ways_of_reducing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
                     clock = step * factor * (1 + 0.002 * repeat)
                     add_timed(tmp_path, {**raw, "workers": 2, "strategy": strategy}, [clock, clock])
                 add_timed(tmp_path, {**raw, "workers": 1, "strategy": "none"}, [0.38 * factor])
-    done = execute(NOTEBOOKS / "overlap.ipynb", tmp_path, monkeypatch)
+    done = execute(NOTEBOOKS / "overlap.ipynb", tmp_path)
     assert len(shown(done, "image/png")) == 1
     images, exposed, best, overlap = shown(done, "text/html")[1:5]
     assert "0.889" in images, "blocking reaches 0.40 / 0.45 of the silent workers"
@@ -77,9 +94,9 @@ def test_ways_of_reducing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert overlap.count("0.900") == 4 or overlap.count("0.9<") == 4, "multistep is the fastest that overlaps"
 
 
-def test_the_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_proof(tmp_path: Path) -> None:
     """On the study that the repository ships: it is there, and its figures and tables are drawn from it."""
-    done = execute(NOTEBOOKS / "parity.ipynb", NOTEBOOKS.parent / "results", monkeypatch)
+    done = execute(NOTEBOOKS / "parity.ipynb", NOTEBOOKS.parent / "results")
     assert len(shown(done, "image/png")) == 1 + 1 + 1
     tables = " ".join(shown(done, "text/html"))
     for text in (*CLAIMS.values(), "two one-sided tests", "horovod-runner parity"):
@@ -96,31 +113,31 @@ SHIPPED = {  # figures, and words of the tables or sentences, of notebooks that 
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_study_is_told_from_its_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_is_told_from_its_runs(name: str, from_shipped: Executed) -> None:
+    """The runs say today what the notebook shows, to the digit."""
     figures, texts = SHIPPED[name]
-    done = execute(NOTEBOOKS / f"{name}.ipynb", NOTEBOOKS.parent / "results", monkeypatch)
-    assert len(shown(done, "image/png")) == figures
-    told = " ".join(shown(done, "text/html") + shown(done, "text/markdown"))
-    assert all(text in told for text in texts)
+    fresh, stored = from_shipped(name), nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    assert len(shown(fresh, "image/png")) == len(shown(stored, "image/png")) == figures
+    assert all(text in " ".join(shown(fresh, *TOLD)) for text in texts)
+    assert shown(stored, *TOLD) == shown(fresh, *TOLD), f"execute notebooks/{name}.ipynb again"
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_every_interval_of_a_conclusion_is_one_that_the_runs_gave(name: str) -> None:
+def test_every_interval_of_a_conclusion_is_one_that_the_runs_gave(name: str, from_shipped: Executed) -> None:
     """Conclusions are written by hand: what they quote has to stand, to the digit, in an output above them."""
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    told = " ".join(shown(notebook, "text/html") + shown(notebook, "text/markdown"))
+    notebook = from_shipped(name)
+    told = " ".join(shown(notebook, *TOLD))
     (conclusions,) = (cell.source for cell in notebook.cells if cell.source.startswith("## What follows"))
     quoted = intervals(conclusions)
     assert quoted, "a conclusion names the interval that it rests on"
     assert [interval for interval in quoted if interval not in told] == []
 
 
-def test_the_readme_quotes_what_the_notebooks_show() -> None:
-    """What the front page says of the studies stands, to the digit, in one of their notebooks."""
+def test_the_readme_quotes_what_the_notebooks_show(from_shipped: Executed) -> None:
+    """What the front page says of the studies stands, to the digit, in what the runs give one of their notebooks."""
     readme = (NOTEBOOKS.parent / "README.md").read_text()
     front = readme[readme.index("## What it says so far") : readme.index("## Try it")]
-    notebooks = [nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4) for name in SHIPPED]
-    told = " ".join(text for one in notebooks for text in shown(one, "text/html") + shown(one, "text/markdown"))
+    told = " ".join(text for name in SHIPPED for text in shown(from_shipped(name), *TOLD))
     quoted = intervals(front)
     assert len(quoted) >= 5 and [interval for interval in quoted if interval not in told] == []
 
