@@ -31,7 +31,8 @@ def sheet(table: pandas.DataFrame, losses: pandas.DataFrame, metric: str, most: 
 
     drawn = [("converged", "runs that converge", "share of runs")]
     drawn += [("final_metric", f"final {metric.replace('_', ' ')}", metric.replace("_", " "))]
-    drawn += [("steps_to_target", "steps to target, where reached", "steps")] if table["steps_to_target"].notna().any() else []
+    if table["steps_to_target"].notna().any():
+        drawn += [("steps_to_target", "steps to target, where reached", "steps")]
     frameworks, ways = sorted(set(table["framework"])), list(dict.fromkeys(sorted(table["way"])))
     width, height = max(2, len(frameworks)) * PANEL_INCHES[0], (len(drawn) + 1) * PANEL_INCHES[1] + 0.4
     with matplotlib.rc_context(plots.STYLE):
