@@ -60,7 +60,7 @@ def test_norms_are_those_of_the_shards_gradients(parts: dict[str, int]) -> None:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_measuring_changes_no_bit_of_training(framework: str, precision: str) -> None:
-    """Three parts, whose gradients are added up in another place when their norms are taken."""
+    """Three parts, whose norms are taken before they are added up."""
     changes = {"virtual_workers": 3, "precision": precision, "optimizer": {"name": "sgd", "learning_rate": 0.05}}
     runs = [Side(framework, job(framework, noise_scale=on, **changes)).train(3) for on in (True, False)]
     assert runs[0].losses == runs[1].losses

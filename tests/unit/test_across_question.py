@@ -59,6 +59,15 @@ def test_a_margin_that_came_late_is_not_said_to_come_first(tmp_path: Path) -> No
     assert answer.sentences[-1].endswith("That 1 of them came before the first run is not on record.")
 
 
+def test_a_margin_that_cannot_be_tested_is_not_passed_over(tmp_path: Path) -> None:
+    margins = {"val_metric": 0.02, "steps_to_target": 5.0}
+    (answer,) = across.answers([study(tmp_path / "one", 0.0, margins), study(tmp_path / "two", 0.0, {})])
+    assert (
+        "one: the margin of ±5 in steps to target cannot be tested: no cell has it for all seeds." in answer.sentences
+    )
+    assert answer.sentences[-1].startswith("Of 1 margin that the studies stated before their first run, 1 holds")
+
+
 def test_a_margin_of_a_figure_brings_its_line(tmp_path: Path) -> None:
     studies = [study(tmp_path / "one", 0.0, {"val_metric": 0.02, "val_loss": 0.5}), study(tmp_path / "two", 0.0, {})]
     (answer,) = across.answers(studies)

@@ -90,6 +90,35 @@ def test_a_margin_stated_afterwards_is_told_as_such(tmp_path: Path) -> None:
     assert "is not on record" in " ".join(only(frameworks.answers(moved(framework_runs(0, 0.004), folder))).sentences)
 
 
+def to_target(runs: list[Run], missed: set[tuple[int, int]]) -> list[Run]:
+    """Give runs steps to a target: 6,400 images, 10 steps a seed, 3 in TensorFlow; none to a missed (batch, seed)."""
+    made = []
+    for run in runs:
+        result = run.result
+        steps = 6400 // result.local_batch + 10 * result.seed + (3 if result.framework == "tensorflow" else 0)
+        reached = None if (result.local_batch, result.seed) in missed else steps
+        changed = result.model_copy(update={"target": 0.7, "steps_to_target": reached})
+        made.append(Run(run.folder, run.config, changed, run.provenance))
+    return made
+
+
+def test_a_cell_that_misses_its_target_does_not_take_a_seed_from_the_others(tmp_path: Path) -> None:
+    folder = stated(tmp_path)
+    margins = {"schema": 1, "stated": "2026-01-01T00:00:00+00:00", "margins": {"steps_to_target": 5}}
+    write_json(folder / ASKED, margins)
+    runs = moved(framework_runs(0.0, 0.004), folder)
+    answer = only(frameworks.answers(to_target(runs, {(64, 0), (64, 1)})))
+    told = next(sentence for sentence in answer.sentences if "steps to target" in sentence)
+    assert (
+        "over 2 cells of equal settings and 5 seeds, paired by seed (1 left out, in which a seed lacks it): +3" in told
+    )
+    assert "steps to target: equivalent within the stated margin of ±5" in " ".join(answer.sentences)
+
+    nowhere = to_target(runs, {(batch, 2) for batch in (16, 32, 64)})
+    told = " ".join(only(frameworks.answers(nowhere)).sentences)
+    assert "The stated margin of ±5 in steps to target cannot be tested: no cell has it for all seeds." in told
+
+
 def test_two_seeds_are_too_few_to_compare_frameworks() -> None:
     assert frameworks.answers([run for run in framework_runs(0, 0.1) if run.result.seed < 2]) == []
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis import seeds, words
 from horovod_runner.analysis.questions import Answer
-from horovod_runner.analysis.questions.frameworks import LEVEL, Pooled, comparisons
+from horovod_runner.analysis.questions.frameworks import LEVEL, Comparison, Pooled, comparisons
 from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.stats import times
 from horovod_runner.analysis.summary import bounds
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Line:
-    """One study's differences in one figure, over all its cells of equal settings; `margin` as it stated it.
+    """One study's differences in one figure, over its cells of equal settings; `margin` as it stated it.
 
-    `foretold` says whether it is on record that this was before the first run; `cells` are the cells' mean differences.
+    `foretold` says whether it is on record that this was before the first run.
     """
 
     study: str
@@ -31,7 +31,6 @@ class Line:
     pooled: Pooled
     margin: float | None
     foretold: bool
-    cells: tuple[float, ...]
 
     @property
     def verdict(self) -> str:
@@ -44,50 +43,63 @@ class Line:
 
 def answers(studies: Sequence[Sequence[Run]]) -> list[Answer]:
     """Answer it where two studies or more have both frameworks, with three seeds in common."""
-    lines = [line for runs in studies for line in _lines(runs)]
+    asked_of = [asked for runs in studies for asked in comparisons(runs)]
+    lines = list(_lines(asked_of))
     if len({line.study for line in lines}) < 2:
         return []
     return [
         Answer(
             name="across",
             title="Does the framework matter?",
-            sentences=(*map(_sentence, lines), *_whole(lines)),
+            sentences=(*map(_sentence, lines), *_untested(asked_of), *_whole(lines)),
             rows=tuple(map(_row, lines)),
             draw=partial(_draw, lines) if any(line.margin is not None for line in lines) else None,
         )
     ]
 
 
-def _lines(runs: Sequence[Run]) -> Iterator[Line]:
+def _study(asked: Comparison) -> str:
+    return ", ".join((asked.runs[0].experiment, *asked.names))
+
+
+def _lines(asked_of: Sequence[Comparison]) -> Iterator[Line]:
     """Yield a line for each figure that a study stated a margin for, and for its metric whatever it stated."""
-    for asked in comparisons(runs):
+    for asked in asked_of:
         for one in asked.pooled():
             if one.figure not in asked.margins and one.figure != "val_metric":
                 continue
-            apart = [
-                list(cell.differences[one.figure].values()) for cell in asked.cells if one.figure in cell.differences
-            ]
             yield Line(
-                study=", ".join((runs[0].experiment, *asked.names)),
+                study=_study(asked),
                 frameworks=asked.frameworks,
                 figure=one.figure,
                 pooled=one,
                 margin=asked.margins.get(one.figure),
                 foretold=asked.foretold,
-                cells=tuple(seeds.over_seeds(values).mean for values in apart),
             )
 
 
 def _sentence(line: Line) -> str:
     first, second = map(words.framework, line.frameworks)
     one, stated = line.pooled, "no margin stated"
+    over = words.count(len(one.cells), "cell")
+    over += f" ({one.left_out} left out, in which a seed lacks it)" if one.left_out else ""
     if line.margin is not None and one.within is not None:
         stated = f"margin ±{line.margin:g}, two one-sided t-tests: p = {one.within.p:.2g}"
     return (
-        f"{line.study}: {first} less {second}, {_named(line.figure)}: {words.signed(one.mean)} over"
-        f" {words.count(one.cells, 'cell')} and {one.seeds} seeds ({stated}): {line.verdict}; of the cells alone,"
-        f" {one.apart} leave 0 out, where {LEVEL * one.cells:.1f} would by chance."
+        f"{line.study}: {first} less {second}, {_named(line.figure)}: {words.signed(one.mean)} over {over} and"
+        f" {one.seeds} seeds ({stated}): {line.verdict}; of the cells alone, {one.apart} leave 0 out, where"
+        f" {LEVEL * len(one.cells):.1f} would by chance."
     )
+
+
+def _untested(asked_of: Sequence[Comparison]) -> Iterator[str]:
+    """Yield a sentence for every margin that was stated and cannot be tested."""
+    for asked in asked_of:
+        for figure in asked.untested():
+            yield (
+                f"{_study(asked)}: the margin of ±{asked.margins[figure]:g} in {_named(figure)} cannot be tested: no"
+                " cell has it for all seeds."
+            )
 
 
 def _whole(lines: Sequence[Line]) -> Iterator[str]:
@@ -109,10 +121,15 @@ def _named(figure: str) -> str:
 
 def _row(line: Line) -> dict[str, Any]:
     one = line.pooled
-    row: dict[str, Any] = {"study": line.study, "figure": _named(line.figure), "cells": one.cells, "seeds": one.seeds}
+    row: dict[str, Any] = {
+        "study": line.study,
+        "figure": _named(line.figure),
+        "cells": len(one.cells),
+        "seeds": one.seeds,
+    }
     row |= bounds("difference", one.mean) | {"margin": line.margin}
     row |= {"equivalence_p": None if one.within is None else one.within.p}
-    return row | {"cells_apart": one.apart, "verdict": line.verdict}
+    return row | {"cells_left_out": one.left_out, "cells_apart": one.apart, "verdict": line.verdict}
 
 
 def _draw(lines: Sequence[Line]) -> Figure:
@@ -123,7 +140,7 @@ def _draw(lines: Sequence[Line]) -> Figure:
         forest.Line(
             f"{line.study}: {_named(line.figure)} (±{line.margin:g})",
             times(line.pooled.mean, 1 / line.margin),
-            parts=[cell / line.margin for cell in line.cells],
+            parts=[cell / line.margin for cell in line.pooled.cells],
         )
         for line in lines
         if line.margin is not None

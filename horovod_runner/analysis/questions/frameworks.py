@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from horovod_runner.analysis import seeds, words
 from horovod_runner.analysis.arms import arm
 from horovod_runner.analysis.questions import Answer, by_job
@@ -39,12 +41,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Pooled:
-    """The mean over cells of a figure's differences, a seed being one sample, and how cells stand alone."""
+    """The mean over cells of a figure's differences, a seed being one sample, and how these cells stand alone.
+
+    Cells in which a seed lacks the figure, as a run that missed its target, are left out and counted: a mean over
+    other cells for each seed would compare settings, and one such cell would cost all others a seed.
+    """
 
     figure: str
     mean: Interval
     seeds: int
-    cells: int
+    cells: tuple[float, ...]  # the mean difference of each
+    left_out: int
     apart: int  # cells whose own interval leaves 0 out
     within: Equivalence | None  # the test at the margin that was stated
     cells_within: int
@@ -79,9 +86,13 @@ class Comparison:
         return bool(self.margins and started and stated) and stated[:19] <= started[:19]
 
     def pooled(self) -> list[Pooled]:
-        """Return what the cells say together, of each figure that enough of them have."""
+        """Return what the cells say together, of each figure that they have."""
         every = (pool(self.cells, figure, self.margins.get(figure)) for figure in FIGURES)
         return [one for one in every if one is not None]
+
+    def untested(self) -> list[str]:
+        """Return the figures with a margin that these cells cannot be held to."""
+        return sorted(self.margins.keys() - {one.figure for one in self.pooled()})
 
 
 def answers(runs: Sequence[Run]) -> list[Answer]:
@@ -117,20 +128,22 @@ def compare(runs: Sequence[Run], of_both: tuple[str, str], figures: Figures) -> 
 
 
 def pool(cells: Sequence[Cell], figure: str, margin: float | None) -> Pooled | None:
-    """Return what cells say of a figure together; None where no cell has it, or they share fewer than three seeds."""
-    tables = [cell.differences[figure] for cell in cells if figure in cell.differences]
-    together = list(seeds.mean_of(tables).values())
-    if len(together) < FEWEST_SAMPLES:
+    """Return what cells say of a figure together; None where no cell has it for every seed that any of them has."""
+    seen = sorted({seed for cell in cells for seed in cell.differences["val_metric"]})
+    tables = [cell.differences.get(figure, {}) for cell in cells]
+    whole = [[table[seed] for seed in seen] for table in tables if table.keys() >= set(seen)]
+    if not whole:
         return None
-    alone = [list(table.values()) for table in tables]
+    together = np.mean(whole, axis=0)
     return Pooled(
         figure=figure,
         mean=seeds.over_seeds(together),
         seeds=len(together),
-        cells=len(tables),
-        apart=sum(seeds.decided(seeds.over_seeds(values)) for values in alone),
+        cells=tuple(seeds.over_seeds(values).mean for values in whole),
+        left_out=len(cells) - len(whole),
+        apart=sum(seeds.decided(seeds.over_seeds(values)) for values in whole),
         within=None if margin is None else equivalence(together, margin),
-        cells_within=0 if margin is None else sum(equivalence(values, margin).p < LEVEL for values in alone),
+        cells_within=0 if margin is None else sum(equivalence(values, margin).p < LEVEL for values in whole),
     )
 
 
@@ -144,6 +157,9 @@ def _answer(asked: Comparison) -> Answer:
         )
     )
     sentences = [sentence for one in known for sentence in _told(one, asked, named[one.figure])]
+    for figure in asked.untested():
+        margin = f"The stated margin of ±{asked.margins[figure]:g} in {named[figure]}"
+        sentences.append(f"{margin} cannot be tested: no cell has it for all seeds.")
     sentences += [*_stated(asked), asked.final.told + _lost(asked)]
     return Answer(
         name="-".join(("frameworks", *map(words.file_part, asked.names))),
@@ -156,12 +172,13 @@ def _answer(asked: Comparison) -> Answer:
 
 def _told(one: Pooled, asked: Comparison, figure: str) -> Iterator[str]:
     first, second = map(words.framework, asked.frameworks)
-    over = f"{words.count(one.cells, 'cell')} of equal settings and {one.seeds} seeds, paired by seed"
+    over = f"{words.count(len(one.cells), 'cell')} of equal settings and {one.seeds} seeds, paired by seed"
+    over += f" ({one.left_out} left out, in which a seed lacks it)" if one.left_out else ""
     what = "a difference" if seeds.decided(one.mean) else "no difference is shown"
-    chance = f"{LEVEL * one.cells:.1f} would by chance"
+    chance = f"{LEVEL * len(one.cells):.1f} would by chance"
     yield (
         f"{first} less {second}, {figure}, over {over}: {words.signed(one.mean)}: {what}. In {one.apart} of the"
-        f" {words.count(one.cells, 'cell')} alone the 95 % interval leaves 0 out, where {chance}."
+        f" {words.count(len(one.cells), 'cell')} alone the 95 % interval leaves 0 out, where {chance}."
     )
     if one.within is None:
         return
@@ -170,7 +187,7 @@ def _told(one: Pooled, asked: Comparison, figure: str) -> Iterator[str]:
     yield (
         f"The frameworks' {figure}: {verdict} the stated margin of ±{margin:g} (two one-sided t-tests on the mean over"
         f" cells: p = {test.p:.2g}, 90 % interval [{words.entry(test.low)}, {words.entry(test.high)}]); of the cells"
-        f" alone, {one.cells_within} of {one.cells} are shown to be."
+        f" alone, {one.cells_within} of {len(one.cells)} are shown to be."
     )
 
 
