@@ -6,12 +6,7 @@ name; a new framework costs one module with a `create` function, named in the ta
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import os
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +18,7 @@ from benchmarks.batch_norm import Normalisation
 from benchmarks.data.batch import Batch
 from horovod_runner.config import RunConfig
 from horovod_runner.errors import UserError
+from horovod_runner.imports import import_framework
 from horovod_runner.world import World
 
 BACKENDS = {
@@ -123,31 +119,8 @@ def load_backend(job: Job) -> Backend:
 
         return loading.create(job)
     try:
-        with _quietly():
-            module = importlib.import_module(BACKENDS[name])
+        module = import_framework(BACKENDS[name])
     except ModuleNotFoundError as error:
         raise UserError(f"{name} cannot be used here: {error.name} is not installed; run `make setup`") from None
     backend: Backend = module.create(job)
     return backend
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep what libraries print to standard error while they are imported, and show it only if the import fails.
-
-    TensorFlow's C++ code greets every process with lines that its own log level does not hold back.
-    """
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as kept:
-        own = os.dup(2)
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            os.dup2(own, 2)
-            kept.seek(0)
-            sys.stderr.write(kept.read().decode(errors="replace"))
-            raise
-        finally:
-            os.dup2(own, 2)
-            os.close(own)

@@ -5,7 +5,6 @@ Each way is a launch of its own: mpi4py and Horovod in one process bring each ot
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import json
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from horovod_runner.config import RunConfig
+from horovod_runner.imports import import_framework
 
 Arrays = Sequence[np.ndarray]
 
@@ -89,7 +89,7 @@ class Way:
 
     def join(self, config: RunConfig) -> Reducer:
         """Import what reduces and meet the other ranks, as those of a run with these settings do."""
-        by = importlib.import_module(f"horovod_runner.collectives.by_{config.framework if self.needs else 'mpi'}")
+        by = import_framework(f"horovod_runner.collectives.by_{config.framework if self.needs else 'mpi'}")
         reducer: Reducer = by.join(self.name, config)
         return reducer
 

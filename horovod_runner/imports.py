@@ -1,0 +1,57 @@
+"""How a framework is imported: quietly, and without what it takes along where it is installed and no run uses."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from types import ModuleType
+
+# Keras has wrappers and plots for these, does without them where they are missing, and imports them at its own start:
+# nearly 40 % of the time that TensorFlow takes to start, in every worker.
+TAKEN_ALONG = ("IPython", "matplotlib", "pandas", "sklearn")
+
+
+def import_framework(name: str) -> ModuleType:
+    """Import a module that imports a framework; ModuleNotFoundError if that is not installed."""
+    if name in sys.modules:
+        return sys.modules[name]
+    with _quietly(), _hidden(TAKEN_ALONG):
+        return importlib.import_module(name)
+
+
+@contextlib.contextmanager
+def _hidden(names: tuple[str, ...]) -> Iterator[None]:
+    """Let packages that are not imported yet seem missing; afterwards they are there for whoever wants them."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None halts an import
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep what libraries print to standard error while they are imported, and show it only if the import fails.
+
+    TensorFlow's C++ code greets every process with lines that its own log level does not hold back.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        own = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(own, 2)
+            kept.seek(0)
+            sys.stderr.write(kept.read().decode(errors="replace"))
+            raise
+        finally:
+            os.dup2(own, 2)
+            os.close(own)

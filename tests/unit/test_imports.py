@@ -1,0 +1,56 @@
+"""A framework starts without the packages that it takes along, which are there afterwards."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from horovod_runner.imports import TAKEN_ALONG, import_framework
+
+STARTED = """
+import importlib, sys
+from horovod_runner.imports import TAKEN_ALONG, import_framework
+backend = import_framework("horovod_runner.tensorflow_backend")
+importlib.import_module("horovod.tensorflow")
+print(sorted(set(TAKEN_ALONG) & sys.modules.keys()))
+assert import_framework("horovod_runner.tensorflow_backend") is backend
+for name in TAKEN_ALONG:
+    importlib.import_module(name)
+"""
+
+
+def test_tensorflow_takes_nothing_along() -> None:
+    done = subprocess.run([sys.executable, "-c", STARTED], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def framework(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A module that greets, and cannot do without a package that frameworks take along."""
+    for name in TAKEN_ALONG:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    (tmp_path / "greeting_framework.py").write_text('import os\nos.write(2, b"I greet you")\nimport pandas\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "greeting_framework"
+    sys.modules.pop("greeting_framework", None)
+
+
+def test_an_import_that_fails_shows_what_was_printed_and_hides_nothing_afterwards(
+    framework: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ModuleNotFoundError, match="pandas"):
+        import_framework(framework)
+    assert "I greet you" in capfd.readouterr().err
+    assert not set(TAKEN_ALONG) & sys.modules.keys()
+
+
+def test_an_import_is_quiet(framework: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", ModuleType("pandas"))  # what is there already is left alone
+    assert import_framework(framework).pandas is sys.modules["pandas"]
+    assert capfd.readouterr().err == ""
