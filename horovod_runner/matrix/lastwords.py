@@ -18,6 +18,7 @@ _TAG = re.compile(r"^\[(?:\d+,)?(?P<a>\d+)\]<std(?:out|err)>:\s?|^ *(?P<b>\d+): 
 _OURS = "horovod-runner: "
 _TELLING = re.compile(r"\b\w*(?:Error|Exception)\b|" + _OURS)
 _ENDED = re.compile(r"process rank (\d+) .*exited on signal")  # mpirun's page about a rank that was killed
+_LOST = "HorovodInternalError"  # what a rank says whose connection to another one broke
 _LEFT = re.compile(r"^Process (\d+) exit with status code (\d+)\.")  # horovodrun's line as each rank ends
 _MEMORY = re.compile(
     r"out of memory|bad_alloc|MemoryError|OOM when allocating|can(?:'t|not) allocate memory", re.IGNORECASE
@@ -65,7 +66,7 @@ def tail(lines: Sequence[Line]) -> list[str]:
 def failing_rank(lines: Sequence[Line]) -> int | None:
     """Return the rank that first spoke of an error, or the one that the launcher says was killed.
 
-    Where horovodrun says that the first to end was killed, it is that one: others speak of the connection they lost.
+    Where horovodrun says that a rank was killed, it is that one: others speak of the connection they lost.
     """
     first = _killed(lines)
     if first is not None:
@@ -76,9 +77,19 @@ def failing_rank(lines: Sequence[Line]) -> int | None:
 
 
 def _killed(lines: Sequence[Line]) -> tuple[int, int] | None:
-    """Return (rank, exit code) of the first rank to end, where horovodrun says that a signal ended it."""
-    left = next((page for rank, text in lines if rank is None and (page := _LEFT.search(text))), None)
-    return (int(left[1]), int(left[2])) if left is not None and int(left[2]) > 128 else None
+    """Return (rank, exit code) of the rank that a signal ended, where horovodrun says so.
+
+    It is the first to leave, unless a survivor was faster. After an error of a rank's own, signals are horovodrun's:
+    it sends SIGTERM, and SIGKILL to those that stay.
+    """
+    pages = [page for rank, text in lines if rank is None and (page := _LEFT.search(text))]
+    left = [(int(page[1]), int(page[2])) for page in pages]
+    if left and left[0][1] > 128:
+        return left[0]
+    last = {rank: text for rank, text in lines if rank is not None and _TELLING.search(text)}
+    if any(_LOST not in text for text in last.values()):
+        return None
+    return next((one for one in left if one[1] > 128 and one[1] != 128 + signal.SIGTERM), None)
 
 
 def _last(lines: Sequence[Line]) -> str:

@@ -77,6 +77,12 @@ def test_survivors_of_a_killed_rank_are_not_blamed(tmp_path: Path) -> None:
     left = "Process 1 exit with status code 137.\nProcess 0 exit with status code 1.\n"
     spoken = lines(f"[1]<stderr>:Killed\n{survivor}{left}", tmp_path)
     assert reason(1, spoken) == "rank 1, ended by SIGKILL: Killed" and tail(spoken) == ["Killed"]
+    sooner = "Process 0 exit with status code 1.\nProcess 1 exit with status code 137.\n"
+    traceback = f"[0]<stderr>:RuntimeError: Connection reset by peer\n{survivor}"
+    faster = lines(f"{traceback}[1]<stdout>:epoch 1\n{sooner}", tmp_path)
+    assert reason(1, faster) == "rank 1, ended by SIGKILL: epoch 1", "a survivor may leave before the dead is noticed"
+    stayed = lines(f"[0]<stderr>:ValueError: no\n[1]<stdout>:epoch 1\n{sooner}", tmp_path)
+    assert reason(1, stayed) == "rank 0, exit code 1: ValueError: no", "horovodrun killed the one that stayed"
     ended_by_launcher = "Process 1 exit with status code 1.\nProcess 0 exit with status code 143.\n"
     raised = lines(f"[1]<stderr>:ValueError: no\n{survivor}{ended_by_launcher}", tmp_path)
     assert reason(1, raised) == "rank 1, exit code 1: ValueError: no"
