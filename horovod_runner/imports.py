@@ -32,7 +32,8 @@ def _hidden(names: tuple[str, ...]) -> Iterator[None]:
         yield
     finally:
         for name in hidden:
-            del sys.modules[name]
+            if sys.modules.get(name, importlib) is None:  # still as it was left here
+                del sys.modules[name]
 
 
 @contextlib.contextmanager

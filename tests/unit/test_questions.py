@@ -110,7 +110,7 @@ def test_a_cell_that_misses_its_target_does_not_take_a_seed_from_the_others(tmp_
     answer = only(frameworks.answers(to_target(runs, {(64, 0), (64, 1)})))
     told = next(sentence for sentence in answer.sentences if "steps to target" in sentence)
     assert (
-        "over 2 cells of equal settings and 5 seeds, paired by seed (1 left out, in which a seed lacks it): +3" in told
+        "over 2 cells (1 left out, in which a seed lacks it) of equal settings and 5 seeds, paired by seed: +3" in told
     )
     assert "steps to target: equivalent within the stated margin of ±5" in " ".join(answer.sentences)
 

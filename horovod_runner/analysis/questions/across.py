@@ -81,12 +81,10 @@ def _lines(asked_of: Sequence[Comparison]) -> Iterator[Line]:
 def _sentence(line: Line) -> str:
     first, second = map(words.framework, line.frameworks)
     one, stated = line.pooled, "no margin stated"
-    over = words.count(len(one.cells), "cell")
-    over += f" ({one.left_out} left out, in which a seed lacks it)" if one.left_out else ""
     if line.margin is not None and one.within is not None:
         stated = f"margin ±{line.margin:g}, two one-sided t-tests: p = {one.within.p:.2g}"
     return (
-        f"{line.study}: {first} less {second}, {_named(line.figure)}: {words.signed(one.mean)} over {over} and"
+        f"{line.study}: {first} less {second}, {_named(line.figure)}: {words.signed(one.mean)} over {one.over} and"
         f" {one.seeds} seeds ({stated}): {line.verdict}; of the cells alone, {one.apart} leave 0 out, where"
         f" {LEVEL * len(one.cells):.1f} would by chance."
     )

@@ -56,6 +56,12 @@ class Pooled:
     within: Equivalence | None  # the test at the margin that was stated
     cells_within: int
 
+    @property
+    def over(self) -> str:
+        """Say over how many cells the mean is taken, and how many were left out."""
+        told = words.count(len(self.cells), "cell")
+        return told + (f" ({self.left_out} left out, in which a seed lacks it)" if self.left_out else "")
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -172,8 +178,7 @@ def _answer(asked: Comparison) -> Answer:
 
 def _told(one: Pooled, asked: Comparison, figure: str) -> Iterator[str]:
     first, second = map(words.framework, asked.frameworks)
-    over = f"{words.count(len(one.cells), 'cell')} of equal settings and {one.seeds} seeds, paired by seed"
-    over += f" ({one.left_out} left out, in which a seed lacks it)" if one.left_out else ""
+    over = f"{one.over} of equal settings and {one.seeds} seeds, paired by seed"
     what = "a difference" if seeds.decided(one.mean) else "no difference is shown"
     chance = f"{LEVEL * len(one.cells):.1f} would by chance"
     yield (
