@@ -56,7 +56,7 @@ class Workload:
 
 
 def _builders(package: str) -> dict[str, str]:
-    return {"torch": f"benchmarks.{package}.torch_model", "tensorflow": f"benchmarks.{package}.tf_model"}
+    return {"torch": f"benchmarks.{package}.torch_model", "tensorflow": f"benchmarks.{package}.tensorflow_model"}
 
 
 WORKLOADS: dict[str, Workload] = {

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _complain(error: UserError) -> None:
     """Say what is wrong, once: all ranks of a launch were given the same words."""
-    from horovod_runner.world import World, complain, detect
+    from horovod_runner.machine.world import World, complain, detect
 
     try:
         world = detect()
@@ -212,13 +212,13 @@ def _add_machine(verb: argparse.ArgumentParser) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from horovod_runner.doctor import examine
+    from horovod_runner.verbs.doctor import examine
 
     return examine()
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    from horovod_runner.bench import bench
+    from horovod_runner.verbs.bench import bench
 
     named = {path: getattr(arguments, option) for option, path in _BENCH_SETTINGS.items()}
     return bench(
@@ -232,14 +232,14 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from horovod_runner.matrix.verbs import plan
+    from horovod_runner.verbs.matrix import plan
 
     settings = _settings(arguments.set)
     return plan(arguments.file, settings, arguments.results, arguments.machine, smoke=arguments.smoke)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from horovod_runner.matrix.verbs import run
+    from horovod_runner.verbs.matrix import run
 
     settings = _settings(arguments.set)
     return run(arguments.file, settings, arguments.results, arguments.machine, smoke=arguments.smoke)
@@ -247,14 +247,14 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _tune(arguments: argparse.Namespace) -> int:
     from horovod_runner.tuning.job import Request
-    from horovod_runner.tuning.tune import tune
+    from horovod_runner.verbs.tune import tune
 
     options = {name: value for name, value in vars(arguments).items() if name not in ("verb", "set")}
     return tune(Request(**{**options, "workers": _value(arguments.workers)}), _settings(arguments.set))
 
 
 def _submit(arguments: argparse.Namespace) -> int:
-    from horovod_runner.launching.submit import Request, submit
+    from horovod_runner.verbs.submit import Request, submit
 
     options = {name: value for name, value in vars(arguments).items() if name != "verb"}
     return submit(Request(**options), _settings(arguments.set))
@@ -262,15 +262,15 @@ def _submit(arguments: argparse.Namespace) -> int:
 
 def _parity(arguments: argparse.Namespace) -> int:
     from horovod_runner.analysis.terminal import console
-    from horovod_runner.parity.study import prove
+    from horovod_runner.verbs.parity import prove
 
     return prove(arguments.workload, arguments.optimizer, arguments.results, console())
 
 
 def _allreduce(arguments: argparse.Namespace) -> int:
     from horovod_runner.analysis.terminal import console
-    from horovod_runner.collectives.measure import allreduce
     from horovod_runner.collectives.plan import Request
+    from horovod_runner.verbs.allreduce import allreduce
 
     given = {name: value for name, value in vars(arguments).items() if name != "verb"}
     lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
@@ -318,7 +318,7 @@ def _settings(given: Sequence[str]) -> dict[str, Any]:
 def _value(text: str) -> Any:
     import yaml
 
-    from horovod_runner.plain import load_yaml
+    from horovod_runner.config.yaml_files import load_yaml
 
     try:
         return load_yaml(text)

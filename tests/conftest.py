@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from horovod_runner.launching.launchers import find
-from horovod_runner.store import RunFolder, Store
+from horovod_runner.launch.launchers import find
+from horovod_runner.results.store import RunFolder, Store
 
 ROOT = Path(__file__).parent.parent
 # The smallest jobs that are still the real ones: every layer, few channels.
@@ -85,7 +85,7 @@ def losses(folder: RunFolder) -> list[float]:
 def workers_of(process: subprocess.Popen[Any]) -> list[psutil.Process]:
     """Return the ranks below a process."""
     children = psutil.Process(process.pid).children(recursive=True)
-    return [p for p in children if p.cmdline()[1:3] == ["-m", "horovod_runner.worker"]]
+    return [p for p in children if p.cmdline()[1:3] == ["-m", "horovod_runner.training.worker"]]
 
 
 @pytest.fixture

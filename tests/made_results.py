@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from horovod_runner import record, store
-from horovod_runner.analysis import stats
-from horovod_runner.config import RunConfig, decode
+from horovod_runner.config.schema import RunConfig, decode
+from horovod_runner.results import record, store
+from horovod_runner.statistics import intervals as stats
 
 STEPS_PER_EPOCH = 20
 WARM_UP = 5

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from horovod_runner import record
 from horovod_runner.analysis.runs import Run
-from horovod_runner.config import decode
+from horovod_runner.config.schema import decode
+from horovod_runner.results import record
 
 EPOCHS = 8
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from benchmarks.data.dataset import Dataset
-    from horovod_runner.config import DataConfig
+    from horovod_runner.config.schema import DataConfig
 
 
 @dataclass(frozen=True)

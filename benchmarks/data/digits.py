@@ -18,7 +18,7 @@ from benchmarks.data.dataset import Dataset, grey_to, side
 from horovod_runner.errors import UserError
 
 if TYPE_CHECKING:
-    from horovod_runner.config import DataConfig
+    from horovod_runner.config.schema import DataConfig
 
 CLASSES = 10
 VALIDATION_OF_EACH = 36

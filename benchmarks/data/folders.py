@@ -20,7 +20,7 @@ from benchmarks.data.masks import check_classes, count_classes, read_mask, resiz
 from horovod_runner.errors import UserError
 
 if TYPE_CHECKING:
-    from horovod_runner.config import DataConfig
+    from horovod_runner.config.schema import DataConfig
 
 CLASSIFICATION_SCALE = (0.08, 1.0)
 """Share of the area that a random crop keeps (Szegedy et al., 2015)."""

@@ -15,7 +15,7 @@ from benchmarks.data.digits import digit_splits, enlarge
 from horovod_runner.errors import UserError
 
 if TYPE_CHECKING:
-    from horovod_runner.config import DataConfig
+    from horovod_runner.config.schema import DataConfig
 
 CLASSES = 11
 TRAIN_EXAMPLES = 224

@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.data.dataset import Dataset, side
 
 if TYPE_CHECKING:
-    from horovod_runner.config import DataConfig
+    from horovod_runner.config.schema import DataConfig
 
 CLASSES = {"classification": 1000, "segmentation": 11}
 TRAIN_EXAMPLES = 1024

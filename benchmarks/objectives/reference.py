@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from horovod_runner.config import LossConfig
+    from horovod_runner.config.schema import LossConfig
 
 DICE_SMOOTHING = 1.0
 METRICS = {"classification": "top1", "segmentation": "mean_iou"}

@@ -20,11 +20,11 @@ from pathlib import Path
 
 from benchmarks.peers.rounds import Failed, Sample
 from benchmarks.workloads import WORKLOADS
-from horovod_runner.config import decode
-from horovod_runner.launching.launch import environment
-from horovod_runner.launching.launchers import Start, command, find
-from horovod_runner.launching.machine import Machine
-from horovod_runner.store import Store
+from horovod_runner.config.machine import Machine
+from horovod_runner.config.schema import decode
+from horovod_runner.launch.launchers import Start, command, find
+from horovod_runner.launch.processes import environment
+from horovod_runner.results.store import Store
 
 DISCARD = 5
 IMAGE_SIZE = 64

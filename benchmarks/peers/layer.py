@@ -22,7 +22,7 @@ from benchmarks.peers.jobs import gradient_bytes
 from benchmarks.peers.layer_rows import ALLREDUCE, ALONE, ALONE_SILENT, DDP, MINIMAL, SILENT, Job, target_rows
 from benchmarks.peers.layer_tables import page, targets_table
 from benchmarks.peers.rounds import Rounds, Sample, parser
-from horovod_runner.config import RunConfig, Strategy
+from horovod_runner.config.schema import RunConfig, Strategy
 from horovod_runner.errors import EXIT_USER_ERROR, UserError
 
 WORKERS = 2

@@ -17,14 +17,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from horovod_runner.config import RunConfig, decode
-from horovod_runner.loop import Plan, train
-from horovod_runner.recorder import Recorder
-from horovod_runner.store import Store
-from horovod_runner.timing import StepTimer
-from horovod_runner.training import Training
-from horovod_runner.worker import place_threads
-from horovod_runner.world import World
+from horovod_runner.config.schema import RunConfig, decode
+from horovod_runner.machine.world import World
+from horovod_runner.results.store import Store
+from horovod_runner.training.loop import Plan, train
+from horovod_runner.training.recorder import Recorder
+from horovod_runner.training.run import Training
+from horovod_runner.training.timing import StepTimer
+from horovod_runner.training.worker import place_threads
 
 BLOCK = 20
 MOST = 1.01

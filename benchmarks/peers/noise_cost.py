@@ -23,14 +23,14 @@ import numpy as np
 from benchmarks.data.batch import Batch
 from benchmarks.peers import arms
 from benchmarks.peers.rounds import spread
-from horovod_runner.backend import Backend
-from horovod_runner.config import RunConfig, decode
-from horovod_runner.launching.launchers import Start, command
-from horovod_runner.launching.machine import Machine
-from horovod_runner.store import RunFolder
-from horovod_runner.training import Training
-from horovod_runner.worker import place_threads
-from horovod_runner.world import detect
+from horovod_runner.config.machine import Machine
+from horovod_runner.config.schema import RunConfig, decode
+from horovod_runner.frameworks.base import Backend
+from horovod_runner.launch.launchers import Start, command
+from horovod_runner.machine.world import detect
+from horovod_runner.results.store import RunFolder
+from horovod_runner.training.run import Training
+from horovod_runner.training.worker import place_threads
 
 SHAPES = {"2 workers": (2, 1), "4 virtual workers": (1, 4)}
 MOST = 1.03

@@ -18,12 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.data.batch import Batch
-from horovod_runner.backend import Backend
-from horovod_runner.config import RunConfig, decode
-from horovod_runner.store import Store
-from horovod_runner.training import Training
-from horovod_runner.worker import place_threads
-from horovod_runner.world import World
+from horovod_runner.config.schema import RunConfig, decode
+from horovod_runner.frameworks.base import Backend
+from horovod_runner.machine.world import World
+from horovod_runner.results.store import Store
+from horovod_runner.training.run import Training
+from horovod_runner.training.worker import place_threads
 
 BLOCK = 5
 MOST = 1.10

@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from horovod_runner.analysis import stats
-from horovod_runner.config import RunConfig, decode
-from horovod_runner.record import Interval, RunResult, Seconds, SlowestWorker, StepRecord
-from horovod_runner.store import Store, write_json
+from horovod_runner.config.schema import RunConfig, decode
+from horovod_runner.results.record import Interval, RunResult, Seconds, SlowestWorker, StepRecord
+from horovod_runner.results.store import Store, write_json
+from horovod_runner.statistics import intervals as stats
 
 MOST_SECONDS, MOST_GB = 20.0, 1.0  # of 2,000 runs
 FASTER_THAN_RUNS = 1.15  # of the growth of seconds over that of runs: clocks are not that exact

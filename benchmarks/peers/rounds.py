@@ -18,8 +18,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from horovod_runner import provenance
 from horovod_runner.errors import UserError
+from horovod_runner.machine import hardware
+from horovod_runner.results import provenance
 
 
 class Failed(Exception):
@@ -146,5 +147,5 @@ def _plain(sample: Sample) -> dict[str, Any]:
 
 def _origin() -> dict[str, Any]:
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    origin = {"started": started, **provenance.commit(), "machine": provenance.machine()}
+    origin = {"started": started, **provenance.commit(), "machine": hardware.describe()}
     return {**origin, "versions": provenance.versions()}

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from horovod_runner.store import RunFolder, Store
+from horovod_runner.results.store import RunFolder, Store
 
 TARGETS = {"torch": 5.0, "tensorflow": 8.0}
 

@@ -12,8 +12,8 @@ import importlib
 
 import torch
 
+from benchmarks.layers.torch.torchvision_models import model_file
 from benchmarks.peers.jobs import architecture
-from benchmarks.torchvision_models import model_file
 from benchmarks.workloads import WORKLOADS
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from horovod_runner.store import RunFolder, Store, read_json
+from horovod_runner.results.store import RunFolder, Store, read_json
 
 RUNS, STEPS = 3, 60
 LONGEST_SECONDS = 9.0  # a run takes about half of it, so that kills fall into starts, steps, ends and between runs
@@ -98,7 +98,7 @@ def _kill(runner: subprocess.Popen[bytes], target: str) -> bool:
         kinds = {
             "runner": [psutil.Process(runner.pid)] if runner.poll() is None else [],
             "launcher": [p for p in below if "mpirun" in p.name() or "orterun" in p.name()],
-            "rank": [p for p in below if p.cmdline()[1:3] == ["-m", "horovod_runner.worker"]],
+            "rank": [p for p in below if p.cmdline()[1:3] == ["-m", "horovod_runner.training.worker"]],
         }
         if kinds[target]:
             kinds[target][-1].kill()

@@ -7,9 +7,9 @@ from typing import Any
 from torch import nn
 
 from benchmarks.architecture import Architecture
+from benchmarks.layers.torch.layers import NormFactory, norm_factory, without_step_counters
+from benchmarks.layers.torch.torchvision_models import model_file
 from benchmarks.resnet50.spec import Numbers
-from benchmarks.torch_layers import NormFactory, norm_factory, without_step_counters
-from benchmarks.torchvision_models import model_file
 
 resnet = model_file("resnet")
 STANDARD_WIDTH, STANDARD_CHANNELS = 64, 3

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from benchmarks.architecture import Architecture
-from benchmarks.torch_layers import NormFactory, norm_factory, without_step_counters
+from benchmarks.layers.torch.layers import NormFactory, norm_factory, without_step_counters
 from benchmarks.unet.spec import Numbers
 
 Norm = Callable[[int], nn.Module]

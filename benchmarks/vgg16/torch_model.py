@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from benchmarks.architecture import Architecture
-from benchmarks.torch_layers import NormFactory
-from benchmarks.torchvision_models import model_file
+from benchmarks.layers.torch.layers import NormFactory
+from benchmarks.layers.torch.torchvision_models import model_file
 from benchmarks.vgg16.spec import Numbers, dense_layers
 
 vgg = model_file("vgg")

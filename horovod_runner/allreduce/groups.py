@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from horovod_runner.world import World
+from horovod_runner.machine.world import World
 
 
 class Group(Protocol):

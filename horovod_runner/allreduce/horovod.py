@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from horovod_runner.allreduce.settings import library_environment, require_operations
-from horovod_runner.config import RunConfig
+from horovod_runner.config.schema import RunConfig
 
 
 class HorovodGroup:

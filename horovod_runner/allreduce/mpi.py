@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from horovod_runner.allreduce.settings import library_environment
-from horovod_runner.config import RunConfig
+from horovod_runner.config.schema import RunConfig
 
 
 class MpiGroup:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from horovod_runner.allreduce.groups import FileGroup, Group, Solo
-from horovod_runner.config import RunConfig
+from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import SharedError
-from horovod_runner.world import World
+from horovod_runner.machine.world import World
 
 _WITHOUT_HOROVOD = {"none": None, "blocking": "mpi"}
 
@@ -35,7 +35,7 @@ def join(config: RunConfig, world: World, meeting: Path) -> tuple[Group, Callabl
     by = carrier(config)
     if by is None:
         return (FileGroup(world, meeting) if world.size > 1 else Solo()), None
-    module = importlib.import_module(f"horovod_runner.allreduce.{config.framework}_{by}")
+    module = importlib.import_module(f"horovod_runner.frameworks.{config.framework}.{by}")
     group = module.JoinedGroup(config)
     if group.size != world.size:
         raise SharedError(

@@ -30,8 +30,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from horovod_runner.allreduce.settings import carrier
-from horovod_runner.config import RunConfig
-from horovod_runner.record import Division
+from horovod_runner.config.schema import RunConfig
+from horovod_runner.results.record import Division
 
 PHASES = ("reducing", "copying", "negotiating", "waiting", "queueing")
 COLLECTIVES = ("REDUCE", "GATHER", "BROADCAST", "BCAST", "ALLTOALL", "ADASUM", "BARRIER")

@@ -20,7 +20,7 @@ from horovod_runner.analysis.questions import Answer
 from horovod_runner.analysis.scaling.study import Scaling, studies
 from horovod_runner.analysis.strategies import Comparison
 from horovod_runner.analysis.summary import Group
-from horovod_runner.store import full_disk_named, write_bytes
+from horovod_runner.results.store import full_disk_named, write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

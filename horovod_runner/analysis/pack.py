@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis.runs import Run, read_loose
 from horovod_runner.errors import UserError
-from horovod_runner.record import StepRecord, result_from_json
-from horovod_runner.store import RunFolder, read_json, write_bytes, write_json
+from horovod_runner.results.record import StepRecord, result_from_json
+from horovod_runner.results.store import RunFolder, read_json, write_bytes, write_json
 
 if TYPE_CHECKING:
     import pyarrow

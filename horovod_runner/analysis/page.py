@@ -14,9 +14,9 @@ from horovod_runner.analysis.questions import Answer
 from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.scaling.causes import slow_worker
 from horovod_runner.analysis.scaling.study import Scaling, studies
-from horovod_runner.analysis.stats import Bounded, ratio
 from horovod_runner.analysis.strategies import Comparison, told
 from horovod_runner.analysis.summary import Cell, Group, all_runs
+from horovod_runner.statistics.intervals import Bounded, ratio
 
 if TYPE_CHECKING:
     from horovod_runner.analysis.parity import Proof

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from horovod_runner.analysis import figures, plots
 from horovod_runner.parity.rows import CLAIMS, Row, Table, read_table
-from horovod_runner.store import full_disk_named, write_bytes
+from horovod_runner.results.store import full_disk_named, write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

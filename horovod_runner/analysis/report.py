@@ -19,7 +19,7 @@ from horovod_runner.analysis.strategies import Comparison, comparisons
 from horovod_runner.analysis.strategies import rows as strategy_rows
 from horovod_runner.analysis.summary import Group, all_runs, cell_rows, groups
 from horovod_runner.parity.rows import find_table
-from horovod_runner.store import full_disk_named, write_text
+from horovod_runner.results.store import full_disk_named, write_text
 
 if TYPE_CHECKING:
     from rich.console import Console

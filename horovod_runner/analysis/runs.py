@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from horovod_runner.record import RunResult
-from horovod_runner.store import RunFolder, Store, read_json
+from horovod_runner.results.record import RunResult
+from horovod_runner.results.store import RunFolder, Store, read_json
 
 UNKNOWN_MACHINE = "unknown"
 

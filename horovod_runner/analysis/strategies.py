@@ -17,10 +17,10 @@ import numpy as np
 
 from horovod_runner.analysis.arms import OF_AN_ARM, but_for_the_arm
 from horovod_runner.analysis.scaling.parts import NAMES, Split, split
-from horovod_runner.analysis.scaling.repeats import percentiles, resampled
-from horovod_runner.analysis.stats import FEWEST_SAMPLES, Bounded, Interval, ratio
 from horovod_runner.analysis.summary import Cell, Group, bounds
-from horovod_runner.record import Division
+from horovod_runner.results.record import Division
+from horovod_runner.statistics.intervals import FEWEST_SAMPLES, Bounded, Interval, ratio
+from horovod_runner.statistics.repeats import percentiles, resampled
 
 SILENT = "none"
 TIMELINE = "allreduce.timeline"

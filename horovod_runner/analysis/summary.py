@@ -17,7 +17,7 @@ from typing import Any
 
 from horovod_runner.analysis.arms import Arms, but_for_the_arm, oversubscribed, shared_settings, sorted_out
 from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.stats import Bounded, over_runs, ratio, times
+from horovod_runner.statistics.intervals import Bounded, over_runs, ratio, times
 
 FIXED_BATCH = {"weak": "local_batch", "strong": "global_batch"}
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from horovod_runner.analysis.pack import is_packed, packed_steps, read_packed
 from horovod_runner.analysis.runs import Run, read_loose
 from horovod_runner.errors import UserError
-from horovod_runner.record import StepRecord
-from horovod_runner.store import RunFolder
+from horovod_runner.results.record import StepRecord
+from horovod_runner.results.store import RunFolder
 
 if TYPE_CHECKING:
     import numpy as np

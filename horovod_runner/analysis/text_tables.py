@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis import words
-from horovod_runner.analysis.stats import Bounded, times
 from horovod_runner.analysis.summary import Cell, Group
+from horovod_runner.statistics.intervals import Bounded, times
 
 if TYPE_CHECKING:
     from horovod_runner.analysis.strategies import Comparison, Way

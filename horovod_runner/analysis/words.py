@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from horovod_runner.analysis.stats import Bounded
 from horovod_runner.analysis.summary import Cell, Group
+from horovod_runner.statistics.intervals import Bounded
 
 if TYPE_CHECKING:
     from horovod_runner.analysis.runs import Run

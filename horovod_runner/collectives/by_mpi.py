@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from horovod_runner.allreduce.algorithms import COPY, Arrays
 from horovod_runner.allreduce.mpi import MpiGroup
-from horovod_runner.collectives.ways import COPY, Arrays
-from horovod_runner.config import RunConfig
+from horovod_runner.config.schema import RunConfig
 
 
 def join(way: str, config: RunConfig) -> ByMpi:

@@ -14,8 +14,8 @@ from typing import Literal
 import psutil
 
 from benchmarks.workloads import WORKLOADS
-from horovod_runner.collectives.ways import WAYS, Way
-from horovod_runner.config import FRAMEWORKS, AllreduceConfig, RunConfig, Settings, decode
+from horovod_runner.allreduce.algorithms import WAYS, Way
+from horovod_runner.config.schema import FRAMEWORKS, AllreduceConfig, RunConfig, Settings, decode
 from horovod_runner.errors import UserError
 
 FLOAT_BYTES = 4  # of the float32 that is reduced

@@ -14,15 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
-from horovod_runner import provenance
+from horovod_runner.allreduce.algorithms import COPY, WAYS, Reducer, Way
 from horovod_runner.collectives.plan import Case, Plan
 from horovod_runner.collectives.samples import Folder, Sample
-from horovod_runner.collectives.ways import COPY, WAYS, Reducer
+from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import EXIT_USER_ERROR, SharedError, UserError
-from horovod_runner.store import write_json
-from horovod_runner.timing import Clock
-from horovod_runner.worker import follow_launcher, place_threads, quieten_pmix
-from horovod_runner.world import World, complain, detect, refuse_strangers, threads_for
+from horovod_runner.frameworks.imports import import_framework
+from horovod_runner.machine.world import World, complain, detect, refuse_strangers, threads_for
+from horovod_runner.results import provenance
+from horovod_runner.results.store import write_json
+from horovod_runner.training.timing import Clock
+from horovod_runner.training.worker import follow_launcher, place_threads, quieten_pmix
 
 WARM_UP = 5
 FEWEST, MOST = 5, 1000
@@ -57,7 +59,7 @@ def _measure_all(folder: Folder, world: World) -> None:
     refuse_strangers(world)
     follow_launcher()
     quieten_pmix()
-    reducer = ({**WAYS, COPY.name: COPY}[plan.way]).join(plan.as_run())
+    reducer = _join({**WAYS, COPY.name: COPY}[plan.way], plan.as_run())
     group = reducer.group
     if group.size != plan.workers:
         raise SharedError(f"{plan.workers} ranks were started, but each finds {group.size}; use .venv/bin/mpirun")
@@ -69,6 +71,13 @@ def _measure_all(folder: Folder, world: World) -> None:
             folder.append(sample)
     group.barrier()
     group.close()
+
+
+def _join(way: Way, config: RunConfig) -> Reducer:
+    """Import what reduces and meet the other ranks, as those of a run with these settings do."""
+    room = f"frameworks.{config.framework}.collectives" if way.needs else "collectives.by_mpi"
+    reducer: Reducer = import_framework(f"horovod_runner.{room}").join(way.name, config)
+    return reducer
 
 
 def measure(

@@ -10,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, ValidationError
 
+from horovod_runner.allreduce.algorithms import COPY, WAYS
 from horovod_runner.collectives.fit import Fit, busbw, fit
 from horovod_runner.collectives.plan import Case
 from horovod_runner.collectives.samples import Sample
-from horovod_runner.collectives.ways import COPY, WAYS
-from horovod_runner.config import Settings
+from horovod_runner.config.schema import Settings
 from horovod_runner.errors import UserError
-from horovod_runner.store import write_text
+from horovod_runner.results.store import write_text
 
 SCHEMA = 1
 FILE = "allreduce.json"

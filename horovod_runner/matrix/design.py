@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from horovod_runner.defaults import put
+from horovod_runner.config.defaults import put
+from horovod_runner.config.yaml_files import Place
 from horovod_runner.errors import UserError
-from horovod_runner.matrix.mistakes import Origins
-from horovod_runner.plain import Place
+from horovod_runner.matrix.diagnostics import Origins
 
 ARM = "arm"
 

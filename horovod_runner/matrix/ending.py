@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from horovod_runner.config import RunConfig
+from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import EXIT_DIVERGED, EXIT_USER_ERROR, UserError
-from horovod_runner.launching.launch import Ended
-from horovod_runner.matrix import lastwords
-from horovod_runner.record import RunResult, Status
-from horovod_runner.store import RunFolder, Store
-from horovod_runner.summary import summarise
+from horovod_runner.launch import failures as lastwords
+from horovod_runner.launch.processes import Ended
+from horovod_runner.results.record import RunResult, Status
+from horovod_runner.results.store import RunFolder, Store
+from horovod_runner.results.summary import summarise
 
 
 @dataclass(frozen=True)

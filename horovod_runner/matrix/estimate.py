@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from horovod_runner.config import RunConfig
+from horovod_runner.config.schema import RunConfig
 from horovod_runner.matrix.sharing import shares
-from horovod_runner.record import RunResult
+from horovod_runner.results.record import RunResult
 
 _RATES = {"learning_rate", "momentum", "beta1", "beta2", "epsilon", "weight_decay", "trust_coefficient"}
 _NO_COST: dict[str, Any] = {

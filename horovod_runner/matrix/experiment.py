@@ -11,13 +11,13 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from horovod_runner.config import RunConfig
+from horovod_runner.config.diagnostics import WrongSettings, shown, unknown_key, wrong_value
+from horovod_runner.config.job_settings import JobSettings, decode_with
+from horovod_runner.config.schema import RunConfig
+from horovod_runner.config.yaml_files import Document, Unreadable, read_document
 from horovod_runner.errors import UserError
-from horovod_runner.launching.job_settings import JobSettings, decode_with
 from horovod_runner.matrix.design import ARM, Exclusion, Experiment, Point, Smoke, overlap
-from horovod_runner.matrix.mistakes import Mistakes
-from horovod_runner.plain import Document, Unreadable, read_document
-from horovod_runner.sentences import WrongSettings, shown, unknown_key, wrong_value
+from horovod_runner.matrix.diagnostics import Mistakes
 
 MOST_RUNS = 100_000
 LONGEST_ARM = 60  # characters of its name: it stands in tables and figures

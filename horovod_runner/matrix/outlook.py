@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from horovod_runner.config import RunConfig
+from horovod_runner.config.schema import RunConfig
 from horovod_runner.matrix.estimate import Experience, Finished
 from horovod_runner.matrix.planning import duration, read_finished
-from horovod_runner.record import RunResult
-from horovod_runner.store import Store
+from horovod_runner.results.record import RunResult
+from horovod_runner.results.store import Store
 
 MOST_ASKED = 300  # of the runs that are left; of more, equally many as are passed over stand for them
 MOST_KNOWN = 300  # of those that were done; the newest tell most about a machine that drifts

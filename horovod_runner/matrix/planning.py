@@ -9,12 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from horovod_runner.config import RunConfig
+from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import UserError
 from horovod_runner.matrix.design import Experiment
 from horovod_runner.matrix.estimate import Experience, Finished, planned_steps
 from horovod_runner.matrix.sharing import shares
-from horovod_runner.store import RunFolder, Store
+from horovod_runner.results.store import RunFolder, Store
 
 MOST_ROWS = 40
 MOST_OTHERS = 200  # runs of other experiments that are read for the estimate

@@ -18,10 +18,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from horovod_runner.config import RunConfig
+from horovod_runner.config.schema import RunConfig
 from horovod_runner.matrix.outlook import Outlook
-from horovod_runner.record import RunResult
-from horovod_runner.store import RunFolder, Store
+from horovod_runner.results.record import RunResult
+from horovod_runner.results.store import RunFolder, Store
 
 ROOM_FOR_OTHERS = 5  # lines of a terminal that the table of runs leaves to what stands around it
 

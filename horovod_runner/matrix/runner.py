@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from horovod_runner.config import RunConfig
+from horovod_runner.config.machine import Machine
+from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import UserError
-from horovod_runner.launching import interrupts
-from horovod_runner.launching.launch import THIS_MACHINE, Ended, launch
-from horovod_runner.launching.machine import Machine
+from horovod_runner.launch import interrupts
+from horovod_runner.launch.processes import THIS_MACHINE, Ended, launch
 from horovod_runner.matrix.ending import begin, result_of
-from horovod_runner.matrix.lanes import Lane, Lanes
+from horovod_runner.matrix.pool import Lane, Lanes
 from horovod_runner.matrix.sharing import Needs, Waiting, shares
-from horovod_runner.record import RunResult
-from horovod_runner.store import RunFolder, Store, claimed, full_disk_named
+from horovod_runner.results.record import RunResult
+from horovod_runner.results.store import RunFolder, Store, claimed, full_disk_named
 
 WAIT_SECONDS = 2.0
 

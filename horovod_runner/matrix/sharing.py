@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from horovod_runner.config import RunConfig
+from horovod_runner.config.machine import Machine
+from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import UserError
-from horovod_runner.launching.machine import Machine
-from horovod_runner.reuse import graph_of
+from horovod_runner.training.reuse import graph_of
 
 
 def shares(config: RunConfig, at_once: int) -> bool:

@@ -15,10 +15,10 @@ import numpy as np
 
 from benchmarks.architecture import Arrays
 from benchmarks.data.batch import Batch
-from horovod_runner.analysis.stats import equivalence
 from horovod_runner.parity.rows import Row
 from horovod_runner.parity.settings import plain
 from horovod_runner.parity.sides import Side
+from horovod_runner.statistics.intervals import equivalence
 
 FRAMEWORKS = ("tensorflow", "torch")
 MOST_TIMES = 3.0

@@ -10,16 +10,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from horovod_runner.checkpoint import Checkpoints, expected_shapes
-from horovod_runner.config import decode
-from horovod_runner.launching.launch import launch
+from horovod_runner.config.schema import decode
+from horovod_runner.launch.processes import launch
+from horovod_runner.machine.world import World
 from horovod_runner.parity.compare import same_batches
 from horovod_runner.parity.rows import Claim, Row, worst, worst_step
 from horovod_runner.parity.settings import plain
 from horovod_runner.parity.sides import Side, Trajectory
-from horovod_runner.store import RunFolder, Store
-from horovod_runner.training import Training
-from horovod_runner.world import World
+from horovod_runner.results.checkpoint import Checkpoints
+from horovod_runner.results.store import RunFolder, Store
+from horovod_runner.training.run import Training
+from horovod_runner.training.state import expected_shapes
 
 STEPS, CROSSED_AFTER, BATCH = 5, 2, 16
 SAME, EXACT, PARTED = 1e-9, 1e-10, 1e-6

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from horovod_runner.errors import UserError
-from horovod_runner.store import write_text
+from horovod_runner.results.store import write_text
 
 Claim = Literal[
     "parameters", "function", "trajectory", "workers", "virtual workers", "crossing over", "data", "float32", "end"

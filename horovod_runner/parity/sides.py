@@ -13,12 +13,12 @@ import numpy as np
 from benchmarks.architecture import Architecture, Arrays, draw_initial
 from benchmarks.data.batch import Batch
 from benchmarks.data.pipeline import batch_mark
-from horovod_runner.checkpoint import expected_shapes
-from horovod_runner.config import RunConfig, decode
-from horovod_runner.schedule import Schedule
-from horovod_runner.store import RunFolder
-from horovod_runner.training import Training
-from horovod_runner.world import World
+from horovod_runner.config.schema import RunConfig, decode
+from horovod_runner.machine.world import World
+from horovod_runner.results.store import RunFolder
+from horovod_runner.training.run import Training
+from horovod_runner.training.schedule import Schedule
+from horovod_runner.training.state import expected_shapes
 
 Change = Callable[[int, Batch], Batch]
 

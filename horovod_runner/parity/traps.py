@@ -14,11 +14,11 @@ from unittest.mock import patch
 
 import tensorflow as tf
 
-from benchmarks import tf_layers
 from benchmarks.data.batch import Batch
-from benchmarks.resnet50 import tf_model
-from benchmarks.tf_batch_norm import BatchNorm
-from horovod_runner import tensorflow_backend
+from benchmarks.layers.tensorflow import layers as tf_layers
+from benchmarks.layers.tensorflow.batch_norm import BatchNorm
+from benchmarks.resnet50 import tensorflow_model as tf_model
+from horovod_runner.frameworks.tensorflow import backend as tensorflow_backend
 from horovod_runner.parity import compare
 from horovod_runner.parity.rows import Row
 from horovod_runner.parity.settings import plain

@@ -12,15 +12,15 @@ from typing import Any
 
 from rich.console import Console
 
-from horovod_runner.config import RunConfig, decode
-from horovod_runner.defaults import put
+from horovod_runner.config.defaults import put
+from horovod_runner.config.diagnostics import WrongSettings
+from horovod_runner.config.machine import Machine
+from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.errors import UserError
-from horovod_runner.launching.machine import Machine
 from horovod_runner.matrix.progress import say
 from horovod_runner.matrix.runner import run_one
-from horovod_runner.sentences import WrongSettings
-from horovod_runner.store import Store
-from horovod_runner.summary import summarise
+from horovod_runner.results.store import Store
+from horovod_runner.results.summary import summarise
 from horovod_runner.tuning.ledger import Decision, Ledger, Measurement, Round, measurement, write_ledger
 from horovod_runner.tuning.search import TITLES
 from horovod_runner.tuning.space import DEFAULT, Candidate

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from horovod_runner.config import RunConfig, decode
-from horovod_runner.defaults import put
+from horovod_runner.config.defaults import put
+from horovod_runner.config.job_settings import is_given
+from horovod_runner.config.machine import Machine
+from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.errors import UserError
-from horovod_runner.launching.job_settings import is_given
-from horovod_runner.launching.launchers import controllers, usual_controller
-from horovod_runner.launching.machine import Machine
+from horovod_runner.launch.launchers import controllers, usual_controller
 from horovod_runner.tuning.space import CHOSEN, STRATEGIES, Space
 
 STEPS = 32

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from horovod_runner.errors import UserError
-from horovod_runner.record import Interval, Record, RunResult, Status
-from horovod_runner.store import read_json, write_text
+from horovod_runner.results.record import Interval, Record, RunResult, Status
+from horovod_runner.results.store import read_json, write_text
 from horovod_runner.tuning.space import Candidate
 
 SCHEMA = 1

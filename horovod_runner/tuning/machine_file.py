@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
+from horovod_runner.config.job_settings import JobSettings
+from horovod_runner.config.machine import Machine, read_machine
+from horovod_runner.config.yaml_files import load_yaml
 from horovod_runner.errors import UserError
-from horovod_runner.launching.job_settings import JobSettings
-from horovod_runner.launching.machine import Machine, read_machine
-from horovod_runner.plain import load_yaml
-from horovod_runner.store import write_text
+from horovod_runner.results.store import write_text
 
 _OURS = ("tuned_on", "settings")
 

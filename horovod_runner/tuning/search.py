@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from horovod_runner.analysis.stats import FEWEST_SAMPLES, Interval
-from horovod_runner.tuning.elimination import LOOKS, is_win, losers, standing, verdict
+from horovod_runner.statistics.elimination import LOOKS, is_win, losers, standing, verdict
+from horovod_runner.statistics.intervals import FEWEST_SAMPLES, Interval
 from horovod_runner.tuning.space import DEFAULT, Candidate, Space
 
 MOST_ROUNDS = 6

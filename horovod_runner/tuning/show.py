@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from horovod_runner.analysis.stats import Interval
-from horovod_runner.tuning.elimination import paired_ratio
+from horovod_runner.statistics.elimination import paired_ratio
+from horovod_runner.statistics.intervals import Interval
 from horovod_runner.tuning.ledger import Ledger
 from horovod_runner.tuning.search import Outcome
 from horovod_runner.tuning.space import DEFAULT, Candidate

@@ -1,4 +1,4 @@
-"""A worker of which one rank is slow on purpose, run in place of horovod_runner.worker: FOLDER RANK SECONDS.
+"""A worker of which one rank is slow on purpose, run in place of horovod_runner.training.worker: FOLDER RANK SECONDS.
 
 The slow rank is busy for so long in every step, before it computes.
 """
@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 from benchmarks.data.batch import Batch
-from horovod_runner import worker
-from horovod_runner.backend import Backend, Job, load_backend
-from horovod_runner.store import RunFolder
+from horovod_runner.frameworks.base import Backend, Job, load_backend
+from horovod_runner.results.store import RunFolder
+from horovod_runner.training.run import worker
 
 
 def main(folder: RunFolder, rank: int, seconds: float) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from horovod_runner.store import RunFolder
+from horovod_runner.results.store import RunFolder
 from tests.conftest import ROOT, bench, bench_argv, losses, plain_environment, program, run, workers_of
 
 OPTIONS = ["--workers", "2", "--epochs", "5", "--set", "data.examples=160", "--set", "checkpoint.every=10"]

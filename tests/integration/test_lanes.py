@@ -13,11 +13,11 @@ from typing import Any
 import psutil
 import pytest
 
-from horovod_runner.config import decode
-from horovod_runner.launching.machine import Machine
-from horovod_runner.matrix.lanes import Lanes
+from horovod_runner.config.machine import Machine
+from horovod_runner.config.schema import decode
+from horovod_runner.matrix.pool import Lanes
 from horovod_runner.matrix.sharing import needs
-from horovod_runner.store import Store
+from horovod_runner.results.store import Store
 from tests.conftest import ROOT, bench, losses, plain_environment, run
 
 pytestmark = pytest.mark.integration
@@ -58,7 +58,7 @@ def start(file: Path, results: Path) -> subprocess.Popen[str]:
 
 def lanes_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     children = psutil.Process(process.pid).children(recursive=True)
-    return [p for p in children if p.cmdline()[1:3] == ["-m", "horovod_runner.lane"]]
+    return [p for p in children if p.cmdline()[1:3] == ["-m", "horovod_runner.training.pool_worker"]]
 
 
 def test_a_killed_lane_costs_its_run_alone_and_all_runs_are_what_they_are_alone(results: Path, tmp_path: Path) -> None:

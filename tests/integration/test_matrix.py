@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from horovod_runner.record import RunResult
-from horovod_runner.store import RunFolder, Store
+from horovod_runner.results.record import RunResult
+from horovod_runner.results.store import RunFolder, Store
 from tests.conftest import ROOT, plain_environment, run, workers_of
 
 SMALL = {"workload": "unet", "framework": "torch", "width": 4, "data": {"examples": 64}, "local_batch": 4, "threads": 1}

@@ -104,7 +104,7 @@ def test_the_readme_shows_what_exists() -> None:
 
 
 def test_the_readme_names_every_field_of_a_result() -> None:
-    from horovod_runner.record import RunResult, StepRecord
+    from horovod_runner.results.record import RunResult, StepRecord
 
     text = (ROOT / "README.md").read_text()
     for name in [*RunResult.model_fields, *StepRecord.model_fields]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from horovod_runner.record import RunResult
-from horovod_runner.store import RunFolder, Store
+from horovod_runner.results.record import RunResult
+from horovod_runner.results.store import RunFolder, Store
 from tests.conftest import losses
 from tests.parity.several_runs import launch, start
 

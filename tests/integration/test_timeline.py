@@ -11,9 +11,9 @@ import pytest
 from horovod_runner.analysis import report, tables
 from horovod_runner.analysis.scaling.causes import slow_worker
 from horovod_runner.analysis.summary import groups
-from horovod_runner.config import decode
-from horovod_runner.record import RunResult
-from horovod_runner.store import Store
+from horovod_runner.config.schema import decode
+from horovod_runner.results.record import RunResult
+from horovod_runner.results.store import Store
 from tests.conftest import bench, plain_environment, program, run
 
 SMALL: dict[str, Any] = {"workload": "unet", "width": 8, "workers": 2, "local_batch": 4, "threads": 1, "steps": 24}

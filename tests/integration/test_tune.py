@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from horovod_runner.launching.machine import fingerprint, load_machine
-from horovod_runner.store import read_json
+from horovod_runner.config.machine import fingerprint, load_machine
+from horovod_runner.results.store import read_json
 from tests.conftest import ROOT, plain_environment, run
 
 # One choice is left: to yield or not. Two candidates, three rounds, then perhaps six fresh ones.

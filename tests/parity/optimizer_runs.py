@@ -11,8 +11,10 @@ import pytest
 import tensorflow as tf
 import torch
 
-from horovod_runner.config import OptimizerConfig
-from horovod_runner.optimizers import rules, tf_optimizers, torch_optimizers
+from horovod_runner.config.schema import OptimizerConfig
+from horovod_runner.frameworks.tensorflow import optimizers as tf_optimizers
+from horovod_runner.frameworks.torch import optimizers as torch_optimizers
+from horovod_runner.optimizers import rules
 
 STEPS = 20
 SHAPES = {"kernel": (3, 4), "norm": (4,), "bias": (5,), "convolution": (2, 3, 2, 2)}

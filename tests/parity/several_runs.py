@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from horovod_runner.config import RunConfig, decode
-from horovod_runner.launching.launch import environment
-from horovod_runner.launching.launchers import Start, command
-from horovod_runner.launching.machine import Machine
+from horovod_runner.config.machine import Machine
+from horovod_runner.config.schema import RunConfig, decode
+from horovod_runner.launch.launchers import Start, command
+from horovod_runner.launch.processes import environment
 from horovod_runner.parity.ranks import recorded
 from horovod_runner.parity.sides import Trajectory
-from horovod_runner.store import RunFolder, Store
+from horovod_runner.results.store import RunFolder, Store
 
 
 def start(
@@ -54,9 +54,9 @@ def _config(raw: Mapping[str, Any], workers: int, controller: str) -> RunConfig:
 def main() -> None:
     """Be one rank of all the runs."""
     from horovod_runner.allreduce.groups import Member
-    from horovod_runner.training import Training
-    from horovod_runner.worker import place_threads
-    from horovod_runner.world import detect
+    from horovod_runner.machine.world import detect
+    from horovod_runner.training.run import Training
+    from horovod_runner.training.worker import place_threads
 
     place_threads(1)
     folders = [RunFolder(Path(name)) for name in sys.argv[1:]]

@@ -16,8 +16,8 @@ import tensorflow as tf
 import torch
 
 from benchmarks.architecture import ArraySpec
-from benchmarks.tf_batch_norm import BatchNorm
-from benchmarks.tf_layers import (
+from benchmarks.layers.tensorflow.batch_norm import BatchNorm
+from benchmarks.layers.tensorflow.layers import (
     AdaptiveAveragePool,
     MaxPool,
     Upsampling,
@@ -25,7 +25,7 @@ from benchmarks.tf_layers import (
     to_canonical,
     variables_by_name,
 )
-from benchmarks.torchvision_models import model_file
+from benchmarks.layers.torch.torchvision_models import model_file
 from tests.parity.twins import Case, Twins, load_torch, relative, starting_point, worst
 
 FORWARD, BACKWARD = 1e-12, 1e-9

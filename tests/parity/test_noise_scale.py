@@ -12,8 +12,8 @@ from benchmarks.architecture import Arrays
 from horovod_runner.parity.rows import relative
 from horovod_runner.parity.settings import plain
 from horovod_runner.parity.sides import Side
-from horovod_runner.record import StepRecord
-from horovod_runner.store import Store
+from horovod_runner.results.record import StepRecord
+from horovod_runner.results.store import Store
 from tests.parity.several_runs import start
 
 FRAMEWORKS = ["torch", "tensorflow"]

@@ -17,8 +17,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import tf_other_norms, torch_batch_norm
-from benchmarks.batch_norm import Normalisation, shares
+from benchmarks.layers.batch_norm import Normalisation, shares
+from benchmarks.layers.tensorflow import other_norms as tf_other_norms
+from benchmarks.layers.torch import batch_norm as torch_batch_norm
 from horovod_runner.parity.rows import relative
 
 EPSILON, KEPT = 1e-5, 0.9

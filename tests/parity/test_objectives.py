@@ -16,8 +16,10 @@ import pytest
 import tensorflow as tf
 import torch
 
-from benchmarks.objectives import reference, tf_objectives, torch_objectives
-from horovod_runner.config import LossConfig
+from benchmarks.objectives import reference
+from benchmarks.objectives import tensorflow as tf_objectives
+from benchmarks.objectives import torch as torch_objectives
+from horovod_runner.config.schema import LossConfig
 
 TASKS = ("classification", "segmentation")
 CONFIGS = [LossConfig(label_smoothing=s, dice_weight=d) for s, d in itertools.product((0.0, 0.1), (0.0, 0.5))]

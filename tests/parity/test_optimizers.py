@@ -16,8 +16,10 @@ import tensorflow as tf
 import torch
 
 from benchmarks.unet import spec as unet
-from horovod_runner.config import OptimizerConfig
-from horovod_runner.optimizers import rules, tf_optimizers, torch_optimizers
+from horovod_runner.config.schema import OptimizerConfig
+from horovod_runner.frameworks.tensorflow import optimizers as tf_optimizers
+from horovod_runner.frameworks.torch import optimizers as torch_optimizers
+from horovod_runner.optimizers import rules
 from tests.parity.optimizer_runs import (
     CONFIGS,
     DECAYED,

@@ -16,7 +16,7 @@ from horovod_runner.errors import UserError
 from horovod_runner.parity import compare, ranks
 from horovod_runner.parity.rows import Row, Table, find_table, read_table, relative, worst
 from horovod_runner.parity.settings import OPTIMIZERS, WORKLOADS
-from horovod_runner.parity.study import prove
+from horovod_runner.verbs.parity import prove
 from tests.conftest import program, run
 
 

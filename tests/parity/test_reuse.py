@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from horovod_runner.backend import Backend, Job, load_backend
-from horovod_runner.config import decode
+from horovod_runner.config.schema import decode
+from horovod_runner.frameworks.base import Backend, Job, load_backend
+from horovod_runner.machine.world import World
 from horovod_runner.parity.ranks import recorded
 from horovod_runner.parity.sides import Trajectory
-from horovod_runner.record import RunResult
-from horovod_runner.reuse import Backends
-from horovod_runner.store import Store
-from horovod_runner.training import Training
-from horovod_runner.world import World
+from horovod_runner.results.record import RunResult
+from horovod_runner.results.store import Store
+from horovod_runner.training.reuse import Backends
+from horovod_runner.training.run import Training
 
 FRAMEWORKS = ["torch", "tensorflow"]
 SMALL: dict[str, Any] = {

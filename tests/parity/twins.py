@@ -16,10 +16,11 @@ import tensorflow as tf
 import torch
 
 from benchmarks.architecture import Architecture, Arrays
-from benchmarks.objectives import tf_objectives, torch_objectives
-from benchmarks.tf_layers import from_canonical, to_canonical, variables_by_name
+from benchmarks.layers.tensorflow.layers import from_canonical, to_canonical, variables_by_name
+from benchmarks.objectives import tensorflow as tf_objectives
+from benchmarks.objectives import torch as torch_objectives
 from benchmarks.workloads import WORKLOADS
-from horovod_runner.config import LossConfig
+from horovod_runner.config.schema import LossConfig
 from horovod_runner.parity.rows import relative, worst
 from horovod_runner.parity.sides import moved as starting_point
 

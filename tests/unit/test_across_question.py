@@ -10,7 +10,7 @@ import pytest
 
 from horovod_runner.analysis.questions import across
 from horovod_runner.analysis.runs import Run
-from horovod_runner.store import ASKED, write_json
+from horovod_runner.results.store import ASKED, write_json
 from tests.simulated import crossed
 
 FRAMEWORKS = {"framework": ["tensorflow", "torch"], "local_batch": [16, 32], "seed": [0, 1, 2, 3, 4]}

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from horovod_runner.errors import UserError
-from horovod_runner.matrix.asked import write_down
 from horovod_runner.matrix.experiment import load_experiment, runs
-from horovod_runner.store import Store, read_asked
+from horovod_runner.matrix.manifest import write_down
+from horovod_runner.results.store import Store, read_asked
 from tests.made_results import add_run
 
 ARMED = """description: what each remedy changes

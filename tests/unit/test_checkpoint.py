@@ -11,9 +11,10 @@ import pytest
 from safetensors.numpy import save
 
 from benchmarks.architecture import Arrays
-from horovod_runner.checkpoint import Checkpoints, Shapes, expected_shapes, take_over
-from horovod_runner.config import RunConfig, decode
+from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.errors import UserError
+from horovod_runner.results.checkpoint import Checkpoints, Shapes, take_over
+from horovod_runner.training.state import expected_shapes
 
 TOTAL = 20
 

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from horovod_runner import cli
-from horovod_runner.collectives import figure, table
+from horovod_runner.allreduce.algorithms import COPY, WAYS
+from horovod_runner.analysis import allreduce_figure as figure
+from horovod_runner.collectives import table
 from horovod_runner.collectives.fit import busbw, fit
 from horovod_runner.collectives.plan import SIZES, Case, Request, chosen, plans
 from horovod_runner.collectives.rank import fill
 from horovod_runner.collectives.record import Report, Row, WayResult, line, read_report, row, write_report
 from horovod_runner.collectives.samples import Sample
-from horovod_runner.collectives.ways import COPY, WAYS
 from horovod_runner.errors import UserError
 
 ALPHA, BETA = 20e-6, 3e9

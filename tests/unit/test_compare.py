@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from horovod_runner import record
 from horovod_runner.analysis import tables
-from horovod_runner.analysis.comparison import ratios
 from horovod_runner.analysis.comparison.pairs import Pair, paired
 from horovod_runner.analysis.comparison.verdicts import Verdict, judge
 from horovod_runner.analysis.pack import pack
 from horovod_runner.analysis.runs import Run
 from horovod_runner.cli import main
 from horovod_runner.errors import EXIT_USER_ERROR
-from horovod_runner.store import read_json, write_json
+from horovod_runner.results import record
+from horovod_runner.results.store import read_json, write_json
+from horovod_runner.statistics import ratios
 from tests.made_results import add_failure, add_run
 
 JOB = {"workload": "unet", "framework": "torch", "workers": 2}

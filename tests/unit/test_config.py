@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks.workloads import WORKLOADS
-from horovod_runner.config import RunConfig, decode
+from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.errors import UserError
 
 
@@ -122,7 +122,7 @@ def test_planning_imports_no_framework() -> None:
     import sys
 
     script = (
-        "import sys, horovod_runner.matrix.verbs, horovod_runner.config, horovod_runner.cli;"
+        "import sys, horovod_runner.verbs.matrix, horovod_runner.config.schema, horovod_runner.cli;"
         "print([m for m in ('torch', 'tensorflow', 'horovod', 'keras', 'pandas', 'matplotlib') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from horovod_runner.analysis.noise_scale import of_steps
 from horovod_runner.analysis.questions import critical
 from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.tables import read
-from horovod_runner.config import decode
-from horovod_runner.record import StepRecord
-from horovod_runner.store import Store, write_json
-from horovod_runner.summary import summarise
+from horovod_runner.config.schema import decode
+from horovod_runner.results.record import StepRecord
+from horovod_runner.results.store import Store, write_json
+from horovod_runner.results.summary import summarise
+from horovod_runner.statistics.noise_scale import of_steps
 
 STEPS, REACHED, SHARD = 60, 30, 4
 S_MIN, B_CRIT = 40.0, 64.0

@@ -11,7 +11,7 @@ from benchmarks.data import open_dataset
 from benchmarks.data.dataset import BrokenExample
 from benchmarks.data.images import STATISTICS, centre, normalise, random_region, read_image, whole
 from benchmarks.data.masks import resize_mask
-from horovod_runner.config import DataConfig
+from horovod_runner.config.schema import DataConfig
 from horovod_runner.errors import UserError
 
 

@@ -10,7 +10,7 @@ from benchmarks.data import open_dataset
 from benchmarks.data import scenes as scenes_module
 from benchmarks.data.digits import digit_splits, enlarge, split_indices
 from benchmarks.data.scenes import INK_THRESHOLD, background, make_scene, place
-from horovod_runner.config import DataConfig
+from horovod_runner.config.schema import DataConfig
 from horovod_runner.errors import UserError
 
 SOURCES = [("digits", "classification"), ("digit_scenes", "segmentation"), ("synthetic", "classification")]

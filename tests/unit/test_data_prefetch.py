@@ -17,7 +17,7 @@ from benchmarks.data import open_dataset, prefetch, throughput
 from benchmarks.data.dataset import BrokenExample, Dataset
 from benchmarks.data.pipeline import TrainBatches, example_digests, validation_batches
 from benchmarks.data.prefetch import decoding_processes
-from horovod_runner.config import DataConfig
+from horovod_runner.config.schema import DataConfig
 from horovod_runner.errors import UserError
 
 IMAGES = 12
@@ -146,7 +146,7 @@ def consumer(folder):
         "import sys, time\n"
         "from benchmarks.data import open_dataset\n"
         "from benchmarks.data.pipeline import TrainBatches\n"
-        "from horovod_runner.config import DataConfig\n"
+        "from horovod_runner.config.schema import DataConfig\n"
         "if __name__ == '__main__':\n"
         "    data = DataConfig(name='image_folder', path=sys.argv[1], image_size=16, channels=3)\n"
         "    dataset = open_dataset(data, 'classification', 0)\n"

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from benchmarks.data import SOURCES, open_dataset
-from horovod_runner.config import DataConfig, RunConfig, decode
+from horovod_runner.config.schema import DataConfig, RunConfig, decode
 from horovod_runner.errors import UserError
 from horovod_runner.matrix.estimate import Experience, Finished, planned_steps, seconds_of
-from horovod_runner.matrix.verbs import plan
-from horovod_runner.record import RunResult, Seconds
+from horovod_runner.results.record import RunResult, Seconds
+from horovod_runner.verbs.matrix import plan
 from tests.made_results import add_failure, add_run
 
 SIZE: dict[str, Any] = {"framework": "torch", "width": 8, "local_batch": 8}

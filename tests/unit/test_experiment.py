@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-from horovod_runner.config import RunConfig
-from horovod_runner.defaults import put
+from horovod_runner.config.defaults import put
+from horovod_runner.config.schema import RunConfig
+from horovod_runner.config.yaml_files import load_yaml
 from horovod_runner.errors import UserError
 from horovod_runner.matrix.design import Experiment
 from horovod_runner.matrix.estimate import planned_steps
 from horovod_runner.matrix.experiment import load_experiment, runs
-from horovod_runner.plain import load_yaml
-from horovod_runner.schedule import scaling_factor
+from horovod_runner.training.schedule import scaling_factor
 from tests.conftest import ROOT
 
 WHOLE: dict[str, Any] = {

@@ -15,9 +15,9 @@ import pytest
 
 from horovod_runner.allreduce.groups import FileGroup, Solo
 from horovod_runner.allreduce.settings import join, library_environment, shard
-from horovod_runner.config import decode
+from horovod_runner.config.schema import decode
 from horovod_runner.errors import SharedError, UserError
-from horovod_runner.world import World, complain, detect, refuse_strangers, threads_for
+from horovod_runner.machine.world import World, complain, detect, refuse_strangers, threads_for
 
 
 def test_workers_meet_through_a_folder(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_horovod_is_not_even_imported_where_nothing_is_reduced(
 ) -> None:
     script = (
         "import sys; from pathlib import Path; from horovod_runner.allreduce.settings import join\n"
-        "from horovod_runner.config import decode; from horovod_runner.world import World\n"
+        "from horovod_runner.config.schema import decode; from horovod_runner.machine.world import World\n"
         f"config = decode({{'framework': {framework!r}, **{settings!r}}}, 'test')\n"
         "_, strategy = join(config, World(0, config.workers), Path(sys.argv[1]))\n"
         "print(strategy, 'horovod' in sys.modules)"
@@ -162,7 +162,7 @@ class TestWorld:
 
     def test_workers_of_a_host_share_its_cores(self, monkeypatch: pytest.MonkeyPatch) -> None:
         launcher = psutil.Process()
-        monkeypatch.setattr("horovod_runner.world.launcher_process", lambda: launcher)
+        monkeypatch.setattr("horovod_runner.machine.world.launcher_process", lambda: launcher)
         monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
         assert threads_for(World(0, 4, 0, 4, "mpirun"), None) == 2
         assert threads_for(World(0, 16, 0, 16, "mpirun"), None) == 1

@@ -10,15 +10,15 @@ from types import ModuleType
 
 import pytest
 
-from horovod_runner.imports import TAKEN_ALONG, import_framework
+from horovod_runner.frameworks.imports import TAKEN_ALONG, import_framework
 
 STARTED = """
 import importlib, sys
-from horovod_runner.imports import TAKEN_ALONG, import_framework
-backend = import_framework("horovod_runner.tensorflow_backend")
+from horovod_runner.frameworks.imports import TAKEN_ALONG, import_framework
+backend = import_framework("horovod_runner.frameworks.tensorflow.backend")
 importlib.import_module("horovod.tensorflow")
 print(sorted(set(TAKEN_ALONG) & sys.modules.keys()))
-assert import_framework("horovod_runner.tensorflow_backend") is backend
+assert import_framework("horovod_runner.frameworks.tensorflow.backend") is backend
 for name in TAKEN_ALONG:
     importlib.import_module(name)
 """

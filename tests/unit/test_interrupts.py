@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from horovod_runner.launching import interrupts
-from horovod_runner.store import write_bytes
+from horovod_runner.launch import interrupts
+from horovod_runner.results.store import write_bytes
 
 
 def swallow(number: signal.Signals) -> None:

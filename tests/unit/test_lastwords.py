@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from horovod_runner.matrix.lastwords import TAIL_LINES, complaint, failing_rank, oom_kills, reason, said, tail
+from horovod_runner.launch.failures import TAIL_LINES, complaint, failing_rank, oom_kills, reason, said, tail
 
 MPI = """[1,0]<stdout>:unet in torch: 40 steps of 8 images
 [1,1]<stderr>:horovod-runner: rank 1 of 2: Traceback (most recent call last):

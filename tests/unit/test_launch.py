@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from horovod_runner.config import RunConfig, decode
+from horovod_runner.config.machine import Machine, load_machine
+from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.errors import UserError
-from horovod_runner.launching.launch import Patience
-from horovod_runner.launching.launchers import Start, command, find
-from horovod_runner.launching.machine import Machine, load_machine
-from horovod_runner.store import RunFolder, Store
+from horovod_runner.launch.launchers import Start, command, find
+from horovod_runner.launch.processes import Patience
+from horovod_runner.results.store import RunFolder, Store
 
 WORKER = ["python", "-m", "worker"]
 TWO_HOSTS = {"a1": 4, "a2": 4}

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
-from horovod_runner.analysis.scaling import laws
-from horovod_runner.analysis.scaling.repeats import percentiles, repeats_for, resampled
-from horovod_runner.analysis.stats import over_runs
+from horovod_runner.statistics import laws
+from horovod_runner.statistics.intervals import over_runs
+from horovod_runner.statistics.repeats import percentiles, repeats_for, resampled
 
 UNITS = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
 KNOWN = [("amdahl", [0.07]), ("gustafson", [0.12]), ("usl", [0.04, 0.0015]), ("usl", [0.04, 0.0]), ("usl", [0.0, 0.01])]

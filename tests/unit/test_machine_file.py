@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from horovod_runner.cli import main
+from horovod_runner.config.job_settings import decode_with
+from horovod_runner.config.machine import Machine, fingerprint, load_machine, read_machine
 from horovod_runner.errors import UserError
-from horovod_runner.launching.job_settings import decode_with
-from horovod_runner.launching.machine import Machine, fingerprint, load_machine, read_machine
 from horovod_runner.matrix.experiment import load_experiment, runs
-from horovod_runner.store import Store
-from horovod_runner.summary import summarise
+from horovod_runner.results.store import Store
+from horovod_runner.results.summary import summarise
 from horovod_runner.tuning.machine_file import add_settings
 
 JOB = {"framework": "torch", "workload": "unet", "workers": 2}

@@ -11,10 +11,10 @@ import pytest
 
 from horovod_runner.analysis.questions import noise
 from horovod_runner.analysis.tables import read
-from horovod_runner.config import decode
-from horovod_runner.record import StepRecord
-from horovod_runner.store import Store, write_json
-from horovod_runner.summary import summarise
+from horovod_runner.config.schema import decode
+from horovod_runner.results.record import StepRecord
+from horovod_runner.results.store import Store, write_json
+from horovod_runner.results.summary import summarise
 
 STEPS, EPOCHS = 60, 3
 SHARD_BATCH = 4

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from horovod_runner.allreduce.settings import dealt
-from horovod_runner.analysis import noise_scale
 from horovod_runner.analysis.pack import pack
 from horovod_runner.analysis.tables import read, step_table
-from horovod_runner.config import decode
+from horovod_runner.config.schema import decode
 from horovod_runner.errors import UserError
-from horovod_runner.record import StepRecord, step_from_json
-from horovod_runner.recorder import Recorder
-from horovod_runner.summary import summarise
+from horovod_runner.results.record import StepRecord, step_from_json
+from horovod_runner.results.summary import summarise
+from horovod_runner.statistics import noise_scale
+from horovod_runner.training.recorder import Recorder
 from tests.made_results import add_run
 
 SHARDS, SHARD_BATCH = 4, 8

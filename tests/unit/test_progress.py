@@ -8,12 +8,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from horovod_runner.config import decode
+from horovod_runner.config.schema import decode
 from horovod_runner.matrix.outlook import Outlook
 from horovod_runner.matrix.progress import Lines, LiveTable
-from horovod_runner.record import StepRecord
-from horovod_runner.store import Store, write_json
-from horovod_runner.summary import summarise
+from horovod_runner.results.record import StepRecord
+from horovod_runner.results.store import Store, write_json
+from horovod_runner.results.summary import summarise
 
 FIRST, SECOND = (decode({"framework": f, "steps": 40}, "test") for f in ("torch", "tensorflow"))
 

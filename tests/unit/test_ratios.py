@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from horovod_runner.analysis.comparison import ratios
-from horovod_runner.analysis.stats import Interval
+from horovod_runner.statistics import ratios
+from horovod_runner.statistics.intervals import Interval
 
 
 def test_holm_by_hand() -> None:

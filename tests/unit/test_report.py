@@ -16,11 +16,11 @@ import pandas
 import pytest
 from rich.console import Console
 
-from horovod_runner import record
 from horovod_runner.analysis import figures, page, panels, tables, terminal, words
 from horovod_runner.analysis.report import write_report
 from horovod_runner.analysis.summary import Cell, Group, groups
 from horovod_runner.errors import UserError
+from horovod_runner.results import record
 from tests.made_results import add_failure, add_run, add_timed, make_results
 
 TORCH = {"workload": "unet", "framework": "torch", "workers": 2}

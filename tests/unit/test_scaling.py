@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 from horovod_runner.analysis import tables, terminal, words
-from horovod_runner.analysis.scaling import laws
 from horovod_runner.analysis.scaling.study import Scaling, study
 from horovod_runner.analysis.summary import Group, groups
+from horovod_runner.statistics import laws
 from tests.made_results import add_run, add_timed
 
 UNET = {"workload": "unet", "framework": "torch"}

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from horovod_runner.config import ScheduleConfig
-from horovod_runner.schedule import Schedule, scaling_factor
+from horovod_runner.config.schema import ScheduleConfig
+from horovod_runner.training.schedule import Schedule, scaling_factor
 
 
 def schedule(

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 import yaml
 
-from horovod_runner.config import RunConfig, decode
+from horovod_runner.config.machine import Machine
+from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.errors import UserError
-from horovod_runner.launching.machine import Machine
 from horovod_runner.matrix.experiment import load_experiment
-from horovod_runner.matrix.lanes import code_of
+from horovod_runner.matrix.pool import code_of
 from horovod_runner.matrix.progress import outcome
 from horovod_runner.matrix.sharing import Waiting, in_order, needs, require_cores, shares
-from horovod_runner.record import StepRecord
-from horovod_runner.reuse import graph_of
-from horovod_runner.store import RunFolder
-from horovod_runner.summary import summarise
-from horovod_runner.worker import closing_line
+from horovod_runner.results.record import StepRecord
+from horovod_runner.results.store import RunFolder
+from horovod_runner.results.summary import summarise
+from horovod_runner.training.reuse import graph_of
+from horovod_runner.training.worker import closing_line
 
 
 def config(framework: str = "torch", **changes: Any) -> RunConfig:

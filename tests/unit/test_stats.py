@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.signal import lfilter
 
-from horovod_runner import record
-from horovod_runner.analysis import stats
+from horovod_runner.results import record
+from horovod_runner.statistics import intervals as stats
 
 
 def correlated_seconds(generator: np.random.Generator, steps: int, correlation: float) -> np.ndarray:
@@ -160,7 +160,9 @@ def test_impossible_times_are_refused(seconds: list[object]) -> None:
 
 
 def test_importing_it_brings_no_heavy_library() -> None:
-    code = "import sys, horovod_runner.analysis.stats; print({'scipy', 'pandas', 'matplotlib'} & set(sys.modules))"
+    code = (
+        "import sys, horovod_runner.statistics.intervals; print({'scipy', 'pandas', 'matplotlib'} & set(sys.modules))"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 

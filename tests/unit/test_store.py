@@ -10,13 +10,13 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from horovod_runner.checkpoint import Checkpoints
-from horovod_runner.config import decode
+from horovod_runner.config.schema import decode
 from horovod_runner.errors import Diverged, UserError
-from horovod_runner.record import StepRecord
-from horovod_runner.recorder import Recorder
-from horovod_runner.store import RunFolder, Store, exclusive
-from horovod_runner.summary import summarise
+from horovod_runner.results.checkpoint import Checkpoints
+from horovod_runner.results.record import StepRecord
+from horovod_runner.results.store import RunFolder, Store, exclusive
+from horovod_runner.results.summary import summarise
+from horovod_runner.training.recorder import Recorder
 
 CONFIG = decode({"framework": "torch", "steps": 40}, "test")
 
@@ -88,7 +88,7 @@ def test_a_full_disk_leaves_the_old_file_whole(folder: RunFolder) -> None:
     """A limit on file size stands for the disk: the write fails in the middle, as on a full one."""
     before = folder.config_file.read_text()
     script = (
-        "import resource, signal, sys; from pathlib import Path; from horovod_runner.store import write_text\n"
+        "import resource, signal, sys; from pathlib import Path; from horovod_runner.results.store import write_text\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
         "write_text(Path(sys.argv[1]), 'x' * 100_000)"
     )

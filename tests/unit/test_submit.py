@@ -22,11 +22,11 @@ import yaml
 
 from horovod_runner.cli import main
 from horovod_runner.errors import EXIT_USER_ERROR
-from horovod_runner.launching.schedulers import SCHEDULERS
-from horovod_runner.launching.submit import is_sealed, parse_time, seal
+from horovod_runner.launch.schedulers import SCHEDULERS
 from horovod_runner.matrix.experiment import load_experiment, runs
-from horovod_runner.store import Store
-from horovod_runner.summary import summarise
+from horovod_runner.results.store import Store
+from horovod_runner.results.summary import summarise
+from horovod_runner.verbs.submit import is_sealed, parse_time, seal
 from tests.conftest import ROOT, plain_environment
 
 QUESTION: dict[str, Any] = {

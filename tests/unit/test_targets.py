@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 from scipy.optimize import curve_fit
 
-from horovod_runner.analysis.questions import batch_limits, targets
-from horovod_runner.analysis.questions.batch_limits import Trials, best_rate, fit, limits, widened
+from horovod_runner.analysis.questions import targets
 from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.tables import epoch_table
-from horovod_runner.config import decode
+from horovod_runner.config.schema import decode
 from horovod_runner.errors import UserError
-from horovod_runner.loop import Plan
-from horovod_runner.record import Interval, Metric
-from horovod_runner.schedule import Schedule
-from horovod_runner.summary import summarise
+from horovod_runner.results.record import Interval, Metric
+from horovod_runner.results.summary import summarise
+from horovod_runner.statistics import batch_limits
+from horovod_runner.statistics.batch_limits import Trials, best_rate, fit, limits, widened
+from horovod_runner.training.loop import Plan
+from horovod_runner.training.schedule import Schedule
 
 BATCHES = (4, 8, 16, 32, 64, 128, 256, 512)
 BUDGET = 2000

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from horovod_runner.allreduce import timeline
-from horovod_runner.config import decode
+from horovod_runner.config.schema import decode
 
 EPOCH = 4_000  # seconds: rounding would be seen beyond, of a quarter of a microsecond today
 MILLISECOND = 1000  # of the trace's microseconds

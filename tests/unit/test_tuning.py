@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from horovod_runner.errors import UserError
-from horovod_runner.record import Interval
-from horovod_runner.tuning.elimination import LOOKS, losers, paired_ratio, standing, verdict
+from horovod_runner.results.record import Interval
+from horovod_runner.statistics.elimination import LOOKS, losers, paired_ratio, standing, verdict
 from horovod_runner.tuning.job import thread_numbers
 from horovod_runner.tuning.ledger import Ledger, Measurement, Round, read_ledger, write_ledger
 from horovod_runner.tuning.search import MOST_ROUNDS, Outcome, Row, search

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from horovod_runner.analysis import seeds
 from horovod_runner.analysis.questions import enough, warmup
 from horovod_runner.analysis.questions.cells import Final, resolution
+from horovod_runner.statistics import seeds
 from tests.simulated import crossed, risen, simulated
 
 LARGE = {"data": {"name": "synthetic", "examples": 100_000}}

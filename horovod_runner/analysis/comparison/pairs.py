@@ -14,7 +14,7 @@ from horovod_runner.analysis import words
 from horovod_runner.analysis.arms import arm
 from horovod_runner.analysis.runs import Run, flat
 from horovod_runner.analysis.summary import Group, groups
-from horovod_runner.config import RunConfig
+from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import UserError
 
 OF_A_RUN = ("seed", "repeat", "experiment")

@@ -16,12 +16,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from horovod_runner.analysis import tables, terminal, words
-from horovod_runner.analysis.comparison import ratios
 from horovod_runner.analysis.comparison.pairs import Pair, differences, framework, paired
 from horovod_runner.analysis.comparison.verdicts import LOST, SAME, UNTOLD, Verdict, judge, mean
 from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.stats import Interval
 from horovod_runner.errors import UserError
+from horovod_runner.statistics import ratios
+from horovod_runner.statistics.intervals import Interval
 
 if TYPE_CHECKING:
     from horovod_runner.analysis.comparison.pairs import Paired

@@ -20,12 +20,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from horovod_runner import record
-from horovod_runner.analysis import stats
-from horovod_runner.analysis.comparison import ratios
 from horovod_runner.analysis.comparison.pairs import Pair
 from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.stats import Interval
+from horovod_runner.results import record
+from horovod_runner.statistics import intervals as stats
+from horovod_runner.statistics import ratios
+from horovod_runner.statistics.intervals import Interval
 
 RANDOM_SEED = 0
 SAME, UNTOLD, LOST = "same", "cannot be told", "none completed"

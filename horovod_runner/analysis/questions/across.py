@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from horovod_runner.analysis import seeds, words
+from horovod_runner.analysis import words
 from horovod_runner.analysis.questions import Answer
 from horovod_runner.analysis.questions.frameworks import LEVEL, Comparison, Pooled, comparisons
 from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.stats import times
 from horovod_runner.analysis.summary import bounds
+from horovod_runner.statistics import seeds
+from horovod_runner.statistics.intervals import times
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from horovod_runner.analysis import seeds, words
+from horovod_runner.analysis import words
 from horovod_runner.analysis.arms import arm
 from horovod_runner.analysis.questions import Answer, by_job
 from horovod_runner.analysis.questions import cells as of
 from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.stats import Interval
 from horovod_runner.analysis.summary import bounds
 from horovod_runner.analysis.tables import epoch_table
+from horovod_runner.statistics import seeds
+from horovod_runner.statistics.intervals import Interval
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from horovod_runner.analysis import noise_scale, words
+from horovod_runner.analysis import words
 from horovod_runner.analysis.questions import Answer, by_job, noise, trials
 from horovod_runner.analysis.questions.target_study import b_crit, finite
 from horovod_runner.analysis.questions.trials import Arm
 from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.stats import Interval, ratio
 from horovod_runner.analysis.summary import bounds
+from horovod_runner.statistics import noise_scale
+from horovod_runner.statistics.intervals import Interval, ratio
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from horovod_runner.analysis import seeds, words
+from horovod_runner.analysis import words
 from horovod_runner.analysis.questions import Answer
 from horovod_runner.analysis.questions import cells as of
 from horovod_runner.analysis.questions.warmup import BOTH, Growth, Samples, asking, growths, sampled
 from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.summary import bounds
-from horovod_runner.store import read_asked
+from horovod_runner.results.store import read_asked
+from horovod_runner.statistics import seeds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from horovod_runner.analysis import plots
-from horovod_runner.analysis.stats import Bounded, Interval
+from horovod_runner.statistics.intervals import Bounded, Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from horovod_runner.analysis import seeds, words
+from horovod_runner.analysis import words
 from horovod_runner.analysis.arms import arm
 from horovod_runner.analysis.questions import Answer, by_job
 from horovod_runner.analysis.questions import cells as of
 from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.stats import FEWEST_SAMPLES, Equivalence, Interval, equivalence
 from horovod_runner.analysis.summary import bounds
-from horovod_runner.store import read_asked
+from horovod_runner.results.store import read_asked
+from horovod_runner.statistics import seeds
+from horovod_runner.statistics.intervals import FEWEST_SAMPLES, Equivalence, Interval, equivalence
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

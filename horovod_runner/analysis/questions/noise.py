@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from horovod_runner.analysis import noise_scale, words
-from horovod_runner.analysis.noise_scale import Estimates
+from horovod_runner.analysis import words
 from horovod_runner.analysis.questions import Answer, by_job
 from horovod_runner.analysis.runs import Run, flat
-from horovod_runner.analysis.stats import Interval
+from horovod_runner.statistics import noise_scale
+from horovod_runner.statistics.intervals import Interval
+from horovod_runner.statistics.noise_scale import Estimates
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

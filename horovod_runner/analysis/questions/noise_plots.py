@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from horovod_runner.analysis.plots import LINES, End, colour, framework_name, logarithmic, marker, name_ends, titled
-from horovod_runner.analysis.stats import Interval
+from horovod_runner.statistics.intervals import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

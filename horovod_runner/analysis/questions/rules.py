@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from horovod_runner.analysis import seeds, words
+from horovod_runner.analysis import words
 from horovod_runner.analysis.questions import Answer, by_job
 from horovod_runner.analysis.questions import cells as of
 from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.stats import Interval
 from horovod_runner.analysis.summary import bounds
+from horovod_runner.statistics import seeds
+from horovod_runner.statistics.intervals import Interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

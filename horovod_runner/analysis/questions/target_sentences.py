@@ -8,10 +8,10 @@ from itertools import combinations
 from typing import Any
 
 from horovod_runner.analysis import words
-from horovod_runner.analysis.questions.batch_limits import TOLERANCE
 from horovod_runner.analysis.questions.target_study import Study, b_crit, b_crit_ratio, batch_rows, s_min, steps_ratio
 from horovod_runner.analysis.questions.trials import Arm
-from horovod_runner.analysis.stats import FEWEST_SAMPLES, Interval
+from horovod_runner.statistics.batch_limits import TOLERANCE
+from horovod_runner.statistics.intervals import FEWEST_SAMPLES, Interval
 
 COARSE = 0.1  # of the steps to target: from there on steps between validations are said to be many
 

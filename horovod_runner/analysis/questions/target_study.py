@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from horovod_runner.analysis.arms import arm as arm_of
-from horovod_runner.analysis.questions.batch_limits import quotient, widened
 from horovod_runner.analysis.questions.trials import Arm
 from horovod_runner.analysis.runs import Run, flat
-from horovod_runner.analysis.stats import Interval, over_runs, ratio, times
 from horovod_runner.analysis.summary import bounds
+from horovod_runner.statistics.batch_limits import quotient, widened
+from horovod_runner.statistics.intervals import Interval, over_runs, ratio, times
 
 Speeds = Mapping[tuple[str, int], Interval]
 _OF_TIMES = ("workload", "width", "classifier", "precision", "threads", "data.image_size", "data.channels")

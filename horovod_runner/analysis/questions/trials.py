@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from horovod_runner.analysis.questions.batch_limits import Limits, Trials, limits
 from horovod_runner.analysis.questions.cells import trained_by
 from horovod_runner.analysis.runs import Run
-from horovod_runner.config import ScheduleConfig
-from horovod_runner.schedule import scaling_factor
+from horovod_runner.config.schema import ScheduleConfig
+from horovod_runner.statistics.batch_limits import Limits, Trials, limits
+from horovod_runner.training.schedule import scaling_factor
 
 # What may differ within one study: what is varied, what divides a batch, and what changes no step's arithmetic.
 _VARIED = ("framework", "seed", "repeat", "optimizer.", "global_batch", "local_batch", "workers", "virtual_workers")

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from horovod_runner.analysis import words
 from horovod_runner.analysis.scaling.parts import NAMES, Split
-from horovod_runner.analysis.scaling.repeats import percentiles, resampled
-from horovod_runner.analysis.stats import FEWEST_SAMPLES, Bounded, lateness
 from horovod_runner.analysis.summary import Cell
+from horovod_runner.statistics.intervals import FEWEST_SAMPLES, Bounded, lateness
+from horovod_runner.statistics.repeats import percentiles, resampled
 
 NEGLIGIBLE = 0.05
 AGREEMENT = 0.95

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.scaling.repeats import percentiles, resampled
-from horovod_runner.analysis.stats import FEWEST_SAMPLES, Interval
 from horovod_runner.analysis.summary import Cell
+from horovod_runner.statistics.intervals import FEWEST_SAMPLES, Interval
+from horovod_runner.statistics.repeats import percentiles, resampled
 
 NAMES = ("input", "computing", "imbalance", "communication")
 Array = NDArray[np.float64]

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from horovod_runner.analysis.scaling import laws
 from horovod_runner.analysis.scaling.causes import verdict
 from horovod_runner.analysis.scaling.parts import Parts, split
-from horovod_runner.analysis.scaling.repeats import percentiles, repeats_for
-from horovod_runner.analysis.stats import FEWEST_SAMPLES, Bounded, Interval
 from horovod_runner.analysis.summary import Cell, Group
+from horovod_runner.statistics import laws
+from horovod_runner.statistics.intervals import FEWEST_SAMPLES, Bounded, Interval
+from horovod_runner.statistics.repeats import percentiles, repeats_for
 
 THRESHOLD = 0.8
 FURTHEST = 1_000_000  # workers up to which a prediction is one

@@ -1,0 +1,1 @@
+"""What the builders of the jobs share, a folder a framework."""

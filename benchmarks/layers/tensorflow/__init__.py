@@ -1,0 +1,1 @@
+"""Layers of TensorFlow that several jobs are built of."""

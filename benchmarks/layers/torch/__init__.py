@@ -1,0 +1,1 @@
+"""Layers of PyTorch that several jobs are built of."""

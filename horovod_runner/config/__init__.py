@@ -1,0 +1,1 @@
+"""A run, fully described: schema, defaults, validation, diagnostics, and the files that users write."""

@@ -1,0 +1,1 @@
+"""The frameworks: the protocol that each fulfils (base.py) and a folder for each."""

@@ -1,0 +1,217 @@
+"""TensorFlow behind the seam: device, build, step, evaluate, state.
+
+A step is one graph: forward, backward, reduction and update, traced once for the shape of the run's batch. Gradients
+are taken with respect to the `tf.Variable`s under Keras' own, which Horovod understands.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.architecture import Arrays
+from benchmarks.data.batch import Batch
+from benchmarks.layers.tensorflow import layers as tf_layers
+from benchmarks.layers.tensorflow import other_norms as tf_other_norms
+from benchmarks.objectives.tensorflow import loss as objective
+from horovod_runner.allreduce.groups import Group, Member
+from horovod_runner.allreduce.settings import carrier, dealt, join
+from horovod_runner.frameworks.base import Job, normalisation
+from horovod_runner.frameworks.tensorflow.noise import squared
+from horovod_runner.frameworks.tensorflow.optimizers import Optimizer
+from horovod_runner.frameworks.tensorflow.reducer import Reducer
+from horovod_runner.machine.world import World
+from horovod_runner.optimizers.rules import decayed_names
+
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float64": "float64"}
+
+
+def create(job: Job) -> TensorFlowBackend:
+    """Place the threads, join the group of workers, and build the model; the device is this worker's own."""
+    tf.config.threading.set_intra_op_parallelism_threads(job.threads)
+    # Horovod's operations wait for other workers, and with one thread they would block the only one that computes.
+    # Without Horovod a second one would compute, and a worker of one thread would take two cores.
+    tf.config.threading.set_inter_op_parallelism_threads(2 if carrier(job.config) == "horovod" else 1)
+    _claim_gpu(job.world.local_rank)
+    group, strategy = join(job.config, job.world, job.meeting)
+    return TensorFlowBackend(job, group, strategy)
+
+
+def _claim_gpu(local_rank: int) -> None:
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if gpus:
+        tf.config.set_visible_devices(gpus[local_rank % len(gpus)], "GPU")
+
+
+class TensorFlowBackend(Member):
+    """One worker's model, optimizer and reduction."""
+
+    def __init__(self, job: Job, group: Group, strategy: Callable[..., Reducer] | None) -> None:
+        super().__init__(group)
+        self._loss = objective(job.config.job.task, job.config.loss)
+        self._parts = job.config.parts
+        self._part = tf.Variable(0, trainable=False, name="part")
+        self._model = self._build(job)
+        self._kinds = {array.name: array.kind for array in job.architecture.arrays}
+        self._names = [array.name for array in job.architecture.trainable]
+        self._model_variables = tf_layers.variables_by_name(self._model)
+        self._trainable = {name: self._model_variables[name] for name in self._names}
+        self._reducer = (
+            Reducer(self._trainable) if strategy is None else strategy(self._trainable, group, job.config.allreduce)
+        )
+        self._reduces = strategy is not None
+        self._ready_at: float | None = None
+        self._measures_noise = job.config.noise_scale
+        self._share = self._share_of_norms(job.world)
+        self._squared_norms: tuple[float, float] | None = None
+        self._optimizer = self._optimize(job)
+        self.load_state(job.initial)
+        self._train, self._begin = tf.function(self._train_graph), tf.function(self._reducer.begin, autograph=False)
+        self._add_part, self._finish = tf.function(self._part_graph), tf.function(self._finish_graph)
+        self._sums = self._zeros() if self._parts > 1 else []
+        self._predict = tf.function(lambda images, training: self._model(images, training=training))
+
+    def _build(self, job: Job) -> keras.Model:
+        builder = importlib.import_module(job.config.job.builders["tensorflow"])
+        norm = tf_other_norms.factory(normalisation(job.config), self._part, self._group.mean_in_step)
+        policy = _POLICIES[job.config.precision]
+        model: keras.Model = builder.build(job.architecture, dtype_policy=policy, batch_norm=norm)
+        self._dtype = tf.as_dtype(model.inputs[0].dtype) if job.config.precision == "float64" else tf.float32
+        return model
+
+    def _optimize(self, job: Job) -> Optimizer:
+        decayed = decayed_names(job.architecture.trainable, job.config.optimizer)
+        return Optimizer(job.config.optimizer, self._reducer.updated, decayed)
+
+    def _train_graph(
+        self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, learning_rate: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        """Return the loss, the squared norm of the gradients, and what `_update` does."""
+        self._reducer.begin()
+        loss, gradients = self._differentiate(images, targets, weights)
+        return loss, self._squared(gradients), *self._update(gradients, learning_rate)
+
+    def _part_graph(self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Add one part's gradients to the step's; return its loss and their squared norm."""
+        loss, gradients = self._differentiate(images, targets, weights)
+        for total, gradient in zip(self._sums, gradients, strict=True):
+            total.assign_add(gradient)
+        self._part.assign_add(1)
+        return loss, self._squared(gradients)
+
+    def _finish_graph(self, learning_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Update by the mean over parts, and clear it for the next step."""
+        updated = self._update([total / self._parts for total in self._sums], learning_rate)
+        for total in self._sums:
+            total.assign(tf.zeros_like(total))
+        self._part.assign(0)
+        return updated
+
+    def _differentiate(
+        self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        variables = [self._trainable[name] for name in self._names]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            loss = self._loss(self._model(images, training=True), targets, weights)
+        return loss, tape.gradient(loss, variables)
+
+    def _update(self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Reduce and apply.
+
+        Return the wall clock's time when the first gradient, the last layer's, was there, and this worker's share of
+        the squared norm of the reduced gradients.
+        """
+        with tf.control_dependencies([gradients[-1]]):
+            ready_at = tf.timestamp() if self._reduces else tf.zeros((), tf.float64)
+        reduced = self._reducer.reduce(gradients)
+        self._optimizer.apply(reduced, learning_rate)
+        return ready_at, self._squared([g for name, g in zip(self._names, reduced, strict=True) if name in self._share])
+
+    def _squared(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
+        return squared(gradients if self._measures_noise else [])
+
+    def _share_of_norms(self, world: World) -> frozenset[str]:
+        """Return whose reduced gradients this worker takes the norm of: its shards, or its share of all workers'."""
+        sizes = {name: int(np.prod(variable.shape)) for name, variable in self._trainable.items()}
+        return frozenset(sizes if self._reducer.sharded else dealt(sizes, world.rank, world.size))
+
+    def _zeros(self) -> list[tf.Variable]:
+        trainable = (self._trainable[name] for name in self._names)
+        return [tf.Variable(tf.zeros_like(v), trainable=False, name=f"sum/{v.name}") for v in trainable]
+
+    def step(self, batch: Batch, learning_rate: float) -> float:
+        """Train on one batch; return its mean loss before the update."""
+        rate = tf.constant(learning_rate, tf.float64)
+        if self._parts == 1:
+            *told, ready_at, average = self._train(*self._tensors(batch), rate)
+            parts = [told]
+        else:
+            self._begin()
+            parts = [self._add_part(*self._tensors(part)) for part in batch.split(self._parts)]
+            ready_at, average = self._finish(rate)
+        mean, shards = (
+            sum(float(figure) for figure in of_parts) / self._parts for of_parts in zip(*parts, strict=True)
+        )
+        self._squared_norms = (shards, float(average)) if self._measures_noise else None
+        self._ready_at = time.perf_counter() - (time.time() - float(ready_at)) if self._reduces else None
+        return mean
+
+    def _tensors(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        images = tf.constant(batch.images, self._dtype)
+        return images, tf.constant(batch.targets), tf.constant(batch.weights, self._dtype)
+
+    def evaluate(self, batch: Batch, *, training: bool = False) -> np.ndarray:
+        """Return logits, channels last."""
+        logits: np.ndarray = self._predict(tf.constant(batch.images, self._dtype), training).numpy()
+        return logits
+
+    def state(self) -> Arrays:
+        """Return copies of everything that training changes, in canonical layouts."""
+        return self.state_of(list(self._variables()))
+
+    def state_of(self, names: Sequence[str]) -> Arrays:
+        """Return copies of these arrays, in canonical layouts."""
+        variables = self._variables()
+        return {
+            name: np.array(
+                tf_layers.to_canonical(self._kind(name), self._reducer.whole(name, variables[name])), order="C"
+            )
+            for name in names
+        }
+
+    def load_state(self, arrays: Arrays) -> None:
+        """Replace what is named; KeyError for a name that the model does not have."""
+        variables = self._variables()
+        for name, array in arrays.items():
+            value = tf_layers.from_canonical(self._kind(name), array)
+            self._reducer.place(name, variables[name], np.asarray(value, dtype=variables[name].dtype.as_numpy_dtype))
+
+    def _kind(self, name: str) -> str:
+        """Return the kind of an array; an optimizer's slot is laid out as its parameter is."""
+        return self._kinds.get(name.split("/", 1)[-1], "bias")
+
+    def _variables(self) -> dict[str, tf.Variable]:
+        return {**self._model_variables, **self._optimizer.variables(), **self._reducer.state()}
+
+    def settle(self) -> None:
+        """Finish what the last step left under way between workers."""
+        self._reducer.settle()
+
+    def ready_at(self) -> float | None:
+        """Return when the last step's first gradient was there, by time.perf_counter."""
+        return self._ready_at
+
+    def squared_norms(self) -> tuple[float, float] | None:
+        """Return the mean squared norm of this worker's shards, and its share of the average's."""
+        return self._squared_norms
+
+    def synchronize(self) -> None:
+        """Nothing to wait for: a step's loss was read, and with it the graph is over."""

@@ -1,0 +1,146 @@
+"""PyTorch behind the seam: device, build, step, evaluate, state."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.architecture import Arrays
+from benchmarks.data.batch import Batch
+from benchmarks.layers.torch import batch_norm as torch_batch_norm
+from benchmarks.objectives.torch import loss as objective
+from horovod_runner.allreduce.groups import Group, Member
+from horovod_runner.allreduce.settings import join
+from horovod_runner.frameworks.base import Job, normalisation
+from horovod_runner.frameworks.torch.noise import SquaredNorms
+from horovod_runner.frameworks.torch.optimizers import Optimizer
+from horovod_runner.frameworks.torch.reducer import Reducer
+from horovod_runner.optimizers.rules import decayed_names
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
+
+
+def create(job: Job) -> TorchBackend:
+    """Place the threads, join the group of workers, and build the model; the device is this worker's own."""
+    torch.set_num_threads(job.threads)
+    group, strategy = join(job.config, job.world, job.meeting)
+    device = torch.device("cuda", job.world.local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    return TorchBackend(job, group, strategy, device)
+
+
+class TorchBackend(Member):
+    """One worker's model, optimizer and reduction."""
+
+    def __init__(self, job: Job, group: Group, strategy: Any, device: torch.device) -> None:
+        super().__init__(group)
+        self._device = device
+        self._dtype = _DTYPES[job.config.precision]
+        self._mixed = job.config.precision == "bfloat16"
+        self._loss = objective(job.config.job.task, job.config.loss)
+        self._parts = job.config.parts
+        self._part = torch_batch_norm.Part()
+        self._segments = job.config.job.task == "segmentation"
+        self._model = self._build(job)
+        self._parameters = dict(self._model.named_parameters())
+        self._norms = SquaredNorms(self._parameters.values(), self._parts) if job.config.noise_scale else None
+        self._squared_norms: tuple[float, float] | None = None
+        self._reducer: Reducer = (
+            Reducer(self._model) if strategy is None else strategy(self._model, group, job.config.allreduce)
+        )
+        if self._norms is not None:
+            self._norms.take_share(self._reducer, job.world)
+        self._optimizer = self._optimize(job)
+        self.load_state(job.initial)
+
+    def _build(self, job: Job) -> torch.nn.Module:
+        builder = importlib.import_module(job.config.job.builders["torch"])
+        norm = torch_batch_norm.factory(normalisation(job.config), self._part, self._group.mean_in_step)
+        model: torch.nn.Module = builder.build(job.architecture, batch_norm=norm)
+        # Batches come as NHWC: with this layout they enter as they are, and convolutions on CPUs run faster.
+        model = model.to(self._device, self._dtype)
+        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _optimize(self, job: Job) -> Optimizer:
+        decayed = decayed_names(job.architecture.trainable, job.config.optimizer)
+        return Optimizer(job.config.optimizer, self._reducer.updated, decayed)
+
+    def step(self, batch: Batch, learning_rate: float) -> float:
+        """Train on one batch; return its mean loss before the update."""
+        self._model.train()
+        for parameter in self._parameters.values():
+            parameter.grad = None
+        losses = [self._accumulate(number, part) for number, part in enumerate(batch.split(self._parts))]
+        self._reducer.finish()
+        self._squared_norms = None if self._norms is None else self._norms.taken()
+        self._optimizer.step(learning_rate)
+        self._reducer.publish()
+        return sum(float(loss) for loss in losses)
+
+    def _accumulate(self, number: int, part: Batch) -> torch.Tensor:
+        """Add one part's gradient, divided by the number of parts; return its loss, divided alike."""
+        self._part.number = number
+        self._reducer.armed = number == self._parts - 1
+        targets = torch.from_numpy(part.targets).to(self._device).long()
+        weights = torch.from_numpy(part.weights).to(self._device, self._dtype)
+        loss = self._loss(self._forward(part), targets, weights) / self._parts
+        loss.backward()
+        return loss.detach()
+
+    def _forward(self, batch: Batch) -> torch.Tensor:
+        images = torch.from_numpy(batch.images).to(self._device, self._dtype).permute(0, 3, 1, 2)
+        mixed = torch.autocast(self._device.type, torch.bfloat16) if self._mixed else contextlib.nullcontext()
+        with mixed:
+            logits = self._model(images)
+        return logits.float() if self._mixed else logits
+
+    @torch.no_grad()
+    def evaluate(self, batch: Batch, *, training: bool = False) -> np.ndarray:
+        """Return logits, channels last."""
+        self._model.train(training)
+        logits = self._forward(batch)
+        if self._segments:
+            logits = logits.permute(0, 2, 3, 1)
+        return logits.cpu().numpy()
+
+    def state(self) -> Arrays:
+        """Return copies of everything that training changes."""
+        return self.state_of(list(self._tensors()))
+
+    def state_of(self, names: Sequence[str]) -> Arrays:
+        """Return copies of these arrays."""
+        tensors = self._tensors()
+        whole = {name: self._reducer.whole(name, tensors[name]) for name in names}
+        return {name: tensor.detach().cpu().numpy().copy(order="C") for name, tensor in whole.items()}
+
+    @torch.no_grad()
+    def load_state(self, arrays: Arrays) -> None:
+        """Replace what is named; KeyError for a name that the model does not have."""
+        tensors = self._tensors()
+        for name, array in arrays.items():
+            self._reducer.place(name, tensors[name], torch.from_numpy(np.asarray(array, order="C")))
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        buffers = {name: b for name, b in self._model.named_buffers() if not name.endswith("num_batches_tracked")}
+        return {**self._parameters, **buffers, **self._optimizer.state(), **self._reducer.state()}
+
+    def settle(self) -> None:
+        """Finish what the last step left under way between workers."""
+        self._reducer.settle()
+
+    def ready_at(self) -> float | None:
+        """Return when the last step's first gradient was handed over, by time.perf_counter."""
+        return self._reducer.ready_at
+
+    def squared_norms(self) -> tuple[float, float] | None:
+        """Return the mean squared norm of this worker's shards, and its share of the average's."""
+        return self._squared_norms
+
+    def synchronize(self) -> None:
+        """Wait for the device; on CPUs a step is over when it returns."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)

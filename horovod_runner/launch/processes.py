@@ -1,0 +1,168 @@
+"""Starts the ranks of a run and stays with them until the last has ended, or until they show no more progress.
+
+Commands are argv lists, never shell strings. A launch has a process group of its own: when it times out, is
+interrupted, or this process dies, all of it goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from horovod_runner.config.machine import Machine
+from horovod_runner.config.schema import RunConfig
+from horovod_runner.launch import interrupts
+from horovod_runner.launch.launchers import Start, command
+from horovod_runner.results.store import RunFolder
+from horovod_runner.training.timing import Clock
+from horovod_runner.training.worker import LOGGED
+
+GRACE_SECONDS = 10.0
+LOOK_SECONDS = 2.0
+THIS_MACHINE = Machine()
+_OURS = (LOGGED, "PATH", "OPAL_PREFIX", "PYTHONUNBUFFERED", "PYTHONPATH", "SUITE_JOB", "SUITE_COMMAND")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a launch ended; `given_up` says why it was ended, if it was."""
+
+    code: int
+    given_up: str | None = None
+
+
+def launch(
+    config: RunConfig, folder: RunFolder, *, machine: Machine = THIS_MACHINE, log: IO[bytes] | None = None
+) -> Ended:
+    """Run all workers of the run in this folder to their end; their output goes to `log`, or to this terminal.
+
+    UserError when there is no launcher for so many workers. KeyboardInterrupt passes through, with the ranks ended.
+    """
+    variables = environment(machine) | ({} if log is None else {LOGGED: "1"})
+    passed_on = passed_to_hosts(variables, machine)
+    worker = [sys.executable, "-m", "horovod_runner.training.worker", str(folder.path)]
+    argv = command(config, worker, Start(config.workers, machine, passed_on, tagged=log is not None))
+    with started(argv, variables, log) as process:
+        patience = Patience(machine, folder)
+        while True:
+            try:
+                return Ended(process.wait(LOOK_SECONDS))
+            except subprocess.TimeoutExpired:
+                interrupts.check()
+                why = patience.over()
+            if why is not None:
+                return Ended(process.returncode or 1, given_up=why)
+
+
+@contextlib.contextmanager
+def started(
+    argv: Sequence[str], variables: Mapping[str, str], log: IO[bytes] | None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command in a process group of its own, of which nothing is left behind, however this ends."""
+    process = subprocess.Popen(
+        argv,
+        env=variables,
+        stdout=log,
+        stderr=None if log is None else subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,
+    )
+    with _ended_at_exit(process):
+        yield process
+
+
+@contextlib.contextmanager
+def conversing(argv: Sequence[str], variables: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command as `started` does, which is told what to do by a pipe, and answers by another."""
+    process = subprocess.Popen(
+        argv,
+        env=variables,
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,
+    )
+    with process, _ended_at_exit(process):
+        yield process
+
+
+class Patience:
+    """How long a run is waited for: as long as its files change, and not beyond the machine's limit."""
+
+    def __init__(self, machine: Machine, folder: RunFolder, clock: Clock = time.monotonic) -> None:
+        self._machine, self._clock = machine, clock
+        self._files = (folder.steps_file, folder.log_file, folder.provenance_file, folder.checkpoints)
+        self._began = self._changed = clock()
+        self._seen = self._state()
+
+    def over(self) -> str | None:
+        """Return why the run is to be given up, or None while it is not."""
+        now, state = self._clock(), self._state()
+        if state != self._seen:
+            self._seen, self._changed = state, now
+        silence, whole = self._machine.silence_minutes, self._machine.run_minutes
+        if now - self._changed > 60 * silence:
+            return f"it showed no progress for {silence:g} minutes (silence_minutes of the machine file)"
+        if whole is not None and now - self._began > 60 * whole:
+            return f"it took more than {whole:g} minutes (run_minutes of the machine file)"
+        return None
+
+    def _state(self) -> list[tuple[int, int] | None]:
+        return [(s.st_size, s.st_mtime_ns) if (s := _stat(file)) else None for file in self._files]
+
+
+def _stat(file: Path) -> os.stat_result | None:
+    try:
+        return file.stat()
+    except OSError:
+        return None
+
+
+def environment(machine: Machine = THIS_MACHINE) -> dict[str, str]:
+    """Return the environment of children: this one's programs come first, and its Open MPI is told where it lies."""
+    variables = {**os.environ, **machine.environment}
+    programs = Path(sys.prefix) / "bin"
+    variables["PATH"] = os.pathsep.join([str(programs), variables.get("PATH", os.defpath)])
+    variables["SUITE_JOB"] = uuid.uuid4().hex
+    variables["PYTHONUNBUFFERED"] = "1"
+    if (programs / "mpirun").exists():
+        variables.setdefault("OPAL_PREFIX", sys.prefix)
+    return variables
+
+
+def passed_to_hosts(variables: Mapping[str, str], machine: Machine) -> list[str]:
+    """Return the names of the variables that ranks on other hosts need."""
+    return sorted({*_OURS, *machine.environment} & set(variables))
+
+
+@contextlib.contextmanager
+def _ended_at_exit(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Leave no rank behind: ask the whole group to end, and make it after a while."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process when the one that started it dies, even by SIGKILL (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)

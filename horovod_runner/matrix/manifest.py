@@ -1,0 +1,42 @@
+"""What an experiment asks, written beside its runs before the first of them begins: a margin that is stated
+afterwards is no margin.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from horovod_runner.errors import UserError
+from horovod_runner.matrix.design import Experiment
+from horovod_runner.results.store import ASKED, Store, full_disk_named, read_asked, write_json
+
+SCHEMA = 1
+
+
+def write_down(experiment: Experiment, file: Path, store: Store) -> Path:
+    """Write `experiment.json` into the folder of the experiment's runs, and return it.
+
+    `stated` is when its margins were first written there. UserError when runs that are done had other margins.
+    """
+    folder = store.root / file.stem
+    known, margins = read_asked(folder), dict(experiment.margins)
+    before = known.get("margins", {})
+    if before != margins and _begun(folder):
+        was = f"{before}, stated {known['stated']}" if before else "none"
+        raise UserError(
+            f"{file}: margins: are {margins or 'none'}, and the runs in {folder} were begun with {was}; keep those, or"
+            " choose another folder with --results"
+        )
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    asked = {"schema": SCHEMA, "stated": known.get("stated", now) if before == margins else now}
+    asked |= experiment.model_dump(mode="json", exclude={"smoke"})
+    with full_disk_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / ASKED, asked)
+    return folder / ASKED
+
+
+def _begun(folder: Path) -> bool:
+    """Whether the folder holds a run, finished or not, or a packed study."""
+    return any(folder.glob("*/config.json")) or (folder / "runs.parquet").exists()

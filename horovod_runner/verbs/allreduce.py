@@ -1,0 +1,214 @@
+"""The verb: starts the ranks of each way, one launch after the other, and makes tables, a JSON file and a figure."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from subprocess import TimeoutExpired
+
+from rich.console import Console
+
+from horovod_runner.allreduce.algorithms import COPY, WAYS, Way
+from horovod_runner.collectives import table
+from horovod_runner.collectives.plan import Plan, Request, chosen, plans
+from horovod_runner.collectives.record import Report, WayResult, line, row, write_report
+from horovod_runner.collectives.samples import Folder
+from horovod_runner.config.machine import Machine, load_machine
+from horovod_runner.errors import EXIT_USER_ERROR, SharedError, UserError
+from horovod_runner.launch import failures as lastwords
+from horovod_runner.launch.launchers import Start, command
+from horovod_runner.launch.processes import Ended, environment, passed_to_hosts, started
+from horovod_runner.machine import hardware
+from horovod_runner.machine.world import detect
+from horovod_runner.results import provenance
+from horovod_runner.results.store import exclusive, full_disk_named
+from horovod_runner.training.worker import LOGGED
+
+SILENCE_SECONDS = 120.0  # without a sign of life from rank 0; the longest case's few iterations in one go included
+LOOK_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One way, ready to be started; `missing` says why it is not."""
+
+    way: Way
+    plan: Plan
+    machine: Machine
+    missing: str | None = None
+
+
+def allreduce(request: Request, console: Console) -> int:
+    """Measure the collective by every way; return 1 if a way failed or a sum was wrong.
+
+    The path of the JSON file is the last line. UserError before anything is started when an option is wrong.
+    """
+    if detect().launched:
+        raise SharedError("allreduce starts its ranks itself; give the command without a launcher, and --workers N")
+    launches = _launches(request)
+    folder = request.results / "allreduce"
+    with full_disk_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    provenance.remember_command()
+    with exclusive(folder), _emptied(folder / ".ranks") as ranks:
+        began = time.perf_counter()
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        results = list(_results(launches, ranks, console))
+        report = _report(request, now, time.perf_counter() - began, results)
+        _keep_samples(ranks, folder)
+        file = _write(report, folder)
+    for path in (folder / "allreduce.png", file):
+        console.print(str(path), markup=False, soft_wrap=True)
+    return 0 if report.passed else 1
+
+
+@contextlib.contextmanager
+def _emptied(folder: Path) -> Iterator[Path]:
+    """Give a folder to write to, without what a measurement left there that was killed; remove it in the end."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _launches(request: Request) -> list[Launch]:
+    """Return what will be started, checked as far as that is possible before it is."""
+    machine = load_machine(request.machine)
+    machine.require_room(request.workers)
+    ways = [COPY, *chosen(request)]
+    ranks_here = min(request.workers, max(machine.hosts.values(), default=request.workers))
+    launches = [_checked(Launch(w, p, machine)) for w, p in zip(ways, plans(request, ways, ranks_here), strict=True)]
+    for launch in launches[1:]:
+        if launch.missing is not None and request.through is not None:
+            raise UserError(f"--through {launch.way.name}: {launch.missing}; leave it out")
+    if all(launch.missing for launch in launches):
+        raise UserError("there is nothing here to reduce with; run `make setup`")
+    return launches
+
+
+def _checked(launch: Launch) -> Launch:
+    """Return the launch with the reason why it cannot be started here, if there is one."""
+    missing = launch.way.missing(launch.plan.framework)
+    if missing is None:
+        try:
+            _argv(launch, [])
+        except UserError as error:
+            missing = str(error)
+    return replace(launch, missing=missing)
+
+
+def _results(launches: Sequence[Launch], ranks: Path, console: Console) -> Iterator[WayResult]:
+    copied: dict[int, float] = {}
+    for launch in launches:
+        if launch.missing is not None:
+            result = WayResult(name=launch.way.name, status="missing", reason=launch.missing)
+        else:
+            with console.status(f"{launch.way.title} …") if console.is_terminal else contextlib.nullcontext():
+                result = _measured(launch, Folder(ranks / launch.way.name))
+        if launch.way is COPY:
+            copied = {row.bytes: row.median_seconds for row in result.rows}
+        if launch.way is not COPY or result.status != "measured":
+            table.show(result, launch.plan.workers, copied, console)
+        yield result
+
+
+def _measured(launch: Launch, folder: Folder) -> WayResult:
+    """Start the ranks of one way and see them end; what they finished counts, even where they failed later."""
+    folder.write_plan(launch.plan)
+    ended = _run(launch, folder)
+    # Without the rules around its pages, the launcher's own words are the last where no rank came to speak.
+    lines = [(rank, text) for rank, text in lastwords.said(folder.log_file, 0) if text.strip("- ")]
+    if ended.code == EXIT_USER_ERROR and not ended.given_up and (refusal := lastwords.complaint(lines)):
+        raise UserError(refusal)
+    cases = {case.key: case for case in launch.plan.cases}
+    reduces = launch.way is not COPY
+    rows = tuple(row(cases[s.case], s, launch.plan.workers, reduces=reduces) for s in folder.read_samples())
+    failed = ended.code != 0 or ended.given_up is not None
+    origin = folder.read_origin()
+    return WayResult(
+        name=launch.way.name,
+        status="failed" if failed else "measured",
+        reason=_why(ended, lines, len(rows), launch.plan) if failed else None,
+        log_tail=tuple(lastwords.tail(lines)) if failed else (),
+        launcher=origin.get("launcher"),
+        threads=origin.get("threads"),
+        environment=origin.get("environment"),
+        rows=rows,
+        line=line(rows) if reduces else None,
+    )
+
+
+def _run(launch: Launch, folder: Folder) -> Ended:
+    """Run the ranks to their end, or until they are silent for too long."""
+    variables = environment(launch.machine) | {LOGGED: "1"}
+    ranks = [sys.executable, "-m", "horovod_runner.collectives.rank", str(folder.path)]
+    limit = _silence(launch.machine)
+    with folder.log_file.open("wb") as log, started(_argv(launch, ranks), variables, log) as process:
+        while True:
+            try:
+                return Ended(process.wait(LOOK_SECONDS))
+            except TimeoutExpired:
+                if time.time() - _last_sign(folder) > limit:
+                    return Ended(1, given_up=f"the ranks showed no sign of life for {limit:g} seconds")
+
+
+def _argv(launch: Launch, ranks: Sequence[str]) -> list[str]:
+    passed_on = passed_to_hosts(environment(launch.machine), launch.machine)
+    start = Start(launch.plan.workers, launch.machine, passed_on, tagged=True)
+    return command(launch.plan.as_run(), ranks, start)
+
+
+def _silence(machine: Machine) -> float:
+    """Return how many seconds the ranks may be silent: the machine file's, where it says so."""
+    return 60 * machine.silence_minutes if "silence_minutes" in machine.model_fields_set else SILENCE_SECONDS
+
+
+def _last_sign(folder: Folder) -> float:
+    """Return when a file was last changed, time.time()."""
+    files = (folder.plan_file, folder.origin_file, folder.samples_file, folder.log_file)
+    return max(file.stat().st_mtime for file in files if file.exists())
+
+
+def _why(ended: Ended, lines: Sequence[lastwords.Line], done: int, plan: Plan) -> str:
+    reason = ended.given_up or lastwords.reason(ended.code, lines)
+    where = f", in {table.case_words(plan.cases[done])}" if done < len(plan.cases) else ""
+    return f"{reason}{where}"
+
+
+def _report(request: Request, now: str, seconds: float, results: Sequence[WayResult]) -> Report:
+    return Report(
+        schema=1,
+        command=tuple(provenance.command()),
+        started=now,
+        seconds=round(seconds, 1),
+        origin={**provenance.commit(), "machine": hardware.describe(), "versions": provenance.versions()},
+        workers=request.workers,
+        framework=request.framework,
+        yield_when_idle=request.yields,
+        ways=tuple(results),
+    )
+
+
+def _keep_samples(ranks: Path, folder: Path) -> None:
+    """Put every way's raw times beside the summary, and drop those of an earlier measurement."""
+    for way in (COPY, *WAYS.values()):
+        kept, new = folder / f"{way.name}.samples.jsonl", Folder(ranks / way.name).samples_file
+        if new.exists():
+            os.replace(new, kept)
+        else:
+            kept.unlink(missing_ok=True)
+
+
+def _write(report: Report, folder: Path) -> Path:
+    from horovod_runner.analysis.allreduce_figure import draw
+
+    draw(report, folder)
+    return write_report(report, folder)

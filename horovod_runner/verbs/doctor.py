@@ -1,0 +1,195 @@
+"""The environment at a glance: what is here, what a run would use, and the remedy for whatever is missing.
+
+Each check is a function that returns one finding; the table `CHECKS` is the order of the page. Frameworks and Horovod
+are asked in child processes: a library that crashes on import must not take the doctor with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from horovod_runner.launch.launchers import find
+from horovod_runner.launch.processes import environment
+from horovod_runner.machine.world import detect, threads_for
+
+SETUP = "run `make setup`"
+LEAST_MEMORY = 4 * 2**30
+LEAST_DISK = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the page; `remedy` is set where something is missing, `fatal` where no run could work without it."""
+
+    subject: str
+    found: str
+    remedy: str = ""
+    fatal: bool = False
+
+
+_HOROVOD = """
+import json, importlib.metadata, horovod.{0} as hvd
+print(json.dumps({{"version": importlib.metadata.version("horovod"), "mpi": bool(hvd.mpi_built()),
+    "gloo": bool(hvd.gloo_built()), "nccl": bool(hvd.nccl_built()), "ddl": bool(hvd.ddl_built()),
+    "ccl": bool(hvd.ccl_built()), "cuda": bool(hvd.cuda_built()), "rocm": bool(hvd.rocm_built())}}))
+"""
+_TORCH = """
+import json, torch
+print(json.dumps({"version": torch.__version__,
+    "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]}))
+"""
+_TENSORFLOW = """
+import json, tensorflow as tf, keras
+print(json.dumps({"version": f"{tf.__version__}, Keras {keras.__version__}",
+    "gpus": [d.name for d in tf.config.list_physical_devices("GPU")]}))
+"""
+
+
+def examine() -> int:
+    """Print the page; return 1 if a run could not work here, else 0."""
+    console = Console()
+    table = Table(box=None, pad_edge=False, show_header=False)
+    findings = []
+    for finding in _findings():
+        findings.append(finding)
+        mark = "[green]ok" if not finding.remedy else "[red]missing" if finding.fatal else "[yellow]note"
+        table.add_row(mark, finding.subject, finding.found)
+        if finding.remedy:
+            table.add_row("", "", f"→ {finding.remedy}")
+    console.print(table)
+    broken = [finding.subject for finding in findings if finding.fatal and finding.remedy]
+    console.print(f"A run could not work here: {', '.join(broken)}." if broken else _outlook())
+    return 1 if broken else 0
+
+
+def _findings() -> Iterator[Finding]:
+    for check in CHECKS:
+        yield from check()
+
+
+def _python() -> Iterator[Finding]:
+    version = platform.python_version()
+    remedy = (
+        "" if version.startswith("3.11.") else "the pinned packages are for Python 3.11; make the environment with it"
+    )
+    yield Finding("Python", version, remedy)
+
+
+def _frameworks() -> Iterator[Finding]:
+    for name, script in (("torch", _TORCH), ("tensorflow", _TENSORFLOW)):
+        answer = _ask(script)
+        if isinstance(answer, str):
+            yield Finding(name, answer, SETUP, fatal=True)
+        else:
+            gpus = ", ".join(answer["gpus"]) or "no GPU, so the CPU"
+            yield Finding(name, f"{answer['version']}; {gpus}")
+
+
+def _horovod() -> Iterator[Finding]:
+    for name in ("torch", "tensorflow"):
+        answer = _ask(_HOROVOD.format(name))
+        if isinstance(answer, str):
+            yield Finding(f"Horovod for {name}", answer, SETUP, fatal=True)
+            continue
+        controllers = [c for c in ("mpi", "gloo") if answer[c]]
+        operations = [o for o in ("nccl", "ddl", "ccl", "mpi", "gloo") if answer[o]]
+        remedy = (
+            "" if controllers else "it was built without MPI and Gloo; remove its wheel from the cache and " + SETUP
+        )
+        found = f"{answer['version']}; controllers: {', '.join(controllers)}; operations: {', '.join(operations)}"
+        yield Finding(f"Horovod for {name}", found, remedy, fatal=True)
+
+
+def _launchers() -> Iterator[Finding]:
+    mpirun = find("mpirun")
+    if mpirun is None:
+        yield Finding("mpirun", "not found", f"{SETUP}, or use horovodrun --gloo")
+    else:
+        words = _run([mpirun, "--version"])
+        yield Finding("mpirun", words.splitlines()[0] if words else "does not start", "" if words else SETUP)
+    horovodrun = find("horovodrun")
+    yield Finding("horovodrun", "found" if horovodrun else "not found", "" if horovodrun else SETUP)
+    if shutil.which("srun"):
+        yield Finding("srun", "found; it starts ranks with srun --mpi=pmix")
+
+
+def _cores() -> Iterator[Finding]:
+    allowed, present = len(os.sched_getaffinity(0)), os.cpu_count()
+    yield Finding("cores", f"{allowed} of {present}; a worker alone would get {threads_for(detect(), None)} threads")
+
+
+def _memory() -> Iterator[Finding]:
+    import psutil
+
+    free = psutil.virtual_memory().available
+    remedy = (
+        ""
+        if free >= LEAST_MEMORY
+        else "a worker of ResNet-50 needs about 1.5 GB; close something, or lower local_batch"
+    )
+    yield Finding("memory", f"{free / 2**30:.1f} GiB free", remedy)
+
+
+def _disk() -> Iterator[Finding]:
+    free = shutil.disk_usage(Path.cwd()).free
+    remedy = "" if free >= LEAST_DISK else "checkpoints need room: free some, or choose another folder with --results"
+    yield Finding("disk", f"{free / 2**30:.1f} GiB free here", remedy)
+
+
+def _results() -> Iterator[Finding]:
+    folder = Path("results") if Path("results").exists() else Path.cwd()
+    writable = os.access(folder, os.W_OK)
+    remedy = "" if writable else "choose a folder that can be written with --results"
+    yield Finding("results", f"{folder} can be written" if writable else f"{folder} cannot be written", remedy)
+
+
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    _python,
+    _frameworks,
+    _horovod,
+    _launchers,
+    _cores,
+    _memory,
+    _disk,
+    _results,
+)
+
+
+def _outlook() -> str:
+    """Say what a run here would use."""
+    cores = len(os.sched_getaffinity(0))
+    launcher = "mpirun (MPI)" if find("mpirun") else "horovodrun (Gloo)"
+    return f"The workers of a run here share {cores} cores; more than one of them are started by {launcher}."
+
+
+def _ask(script: str) -> dict[str, Any] | str:
+    """Run a script in a child; return what it printed as JSON, or the last line of what went wrong."""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**environment(), "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    except (ValueError, IndexError):
+        return (done.stderr.strip().splitlines() or ["it does not start"])[-1][:200]
+    return answer
+
+
+def _run(argv: list[str]) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment())
+    return done.stdout.strip() if done.returncode == 0 else ""
