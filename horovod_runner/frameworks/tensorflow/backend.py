@@ -22,6 +22,7 @@ from benchmarks.objectives.tensorflow import loss as objective
 from horovod_runner.allreduce.groups import Group, Member
 from horovod_runner.allreduce.settings import carrier, dealt, join
 from horovod_runner.frameworks.base import Job, normalisation
+from horovod_runner.frameworks.tensorflow.graphs import graph
 from horovod_runner.frameworks.tensorflow.noise import squared
 from horovod_runner.frameworks.tensorflow.optimizers import Optimizer
 from horovod_runner.frameworks.tensorflow.reducer import Reducer
@@ -73,10 +74,10 @@ class TensorFlowBackend(Member):
         self._squared_norms: tuple[float, float] | None = None
         self._optimizer = self._optimize(job)
         self.load_state(job.initial)
-        self._train, self._begin = tf.function(self._train_graph), tf.function(self._reducer.begin, autograph=False)
-        self._add_part, self._finish = tf.function(self._part_graph), tf.function(self._finish_graph)
+        self._train, self._begin = graph(self._train_graph), graph(self._reducer.begin)
+        self._add_part, self._finish = graph(self._part_graph), graph(self._finish_graph)
         self._sums = self._zeros() if self._parts > 1 else []
-        self._predict = tf.function(lambda images, training: self._model(images, training=training))
+        self._predict = graph(lambda images, training: self._model(images, training=training))
 
     def _build(self, job: Job) -> keras.Model:
         builder = importlib.import_module(job.config.job.builders["tensorflow"])

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from horovod_runner.allreduce.algorithms import NCCL, Arrays
 from horovod_runner.config.schema import RunConfig
+from horovod_runner.frameworks.tensorflow.graphs import graph
 from horovod_runner.frameworks.tensorflow.horovod import JoinedGroup
 
 Tensors = list[tf.Tensor]
@@ -60,7 +61,7 @@ class ByTensorflow:
 
 
 def _graph(name: str) -> Callable[[Tensors], Tensors]:
-    @tf.function
+    @graph
     def summed(tensors: Tensors) -> Tensors:
         return [hvd.allreduce(tensor, name=f"{name}.{i}", op=hvd.Sum) for i, tensor in enumerate(tensors)]
 

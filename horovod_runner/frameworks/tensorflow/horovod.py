@@ -16,6 +16,7 @@ import tensorflow as tf
 from horovod_runner.allreduce.horovod import HorovodGroup
 from horovod_runner.allreduce.settings import shard
 from horovod_runner.config.schema import AllreduceConfig, RunConfig
+from horovod_runner.frameworks.tensorflow.graphs import graph
 from horovod_runner.frameworks.tensorflow.reducer import Reducer
 
 OPERATIONS = {"average": hvd.Average, "sum": hvd.Sum, "adasum": hvd.Adasum}
@@ -105,7 +106,7 @@ class Lagged(AsTheyAppear):
             name: tf.Variable(tf.zeros_like(v), trainable=False, name=f"pending/{name}")
             for name, v in variables.items()
         }
-        self._settle = tf.function(self._reduce_pending)
+        self._settle = graph(self._reduce_pending)
 
     def reduce(self, gradients: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
         """Return all workers' gradients of the step before, and keep these."""
@@ -146,7 +147,7 @@ class MultiStep(Reducer):
             for name, v in variables.items()
         }
         self.updated = self._shards
-        self._settle = tf.function(self.begin)
+        self._settle = graph(self.begin)
 
     def begin(self) -> None:
         """Gather the parameters, each before the layer that reads it."""

@@ -1,0 +1,13 @@
+"""How our functions become graphs: as they are traced, without AutoGraph.
+
+AutoGraph rewrites a function's source so that `if` and `while` may depend on tensors. Ours do not, and each rewritten
+function is a file in the temporary folder that a rank which is killed, or leaves at once, never removes.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import tensorflow as tf
+
+graph = partial(tf.function, autograph=False)
