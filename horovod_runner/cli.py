@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from horovod_runner.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, SharedError, UserError
+from horovod_runner.results import OWN
 
 # bench's own options and the settings that they stand for.
 _BENCH_SETTINGS = {
@@ -179,7 +180,8 @@ def _add_allreduce(verbs: Any) -> None:
 
 def _add_report(verbs: Any) -> None:
     verb = verbs.add_parser("report", help="tables, plots and one page from results")
-    verb.add_argument("folder", type=Path, nargs="?", default=Path("results"))
+    verb.add_argument("folder", type=Path, nargs="?", default=OWN, help=f"results to report (default: {OWN})")
+    verb.add_argument("--out", type=Path, metavar="DIR", help="folder for page, figures and tables (default: FOLDER)")
     verb.set_defaults(verb=_report)
 
 
@@ -204,7 +206,7 @@ def _add_set(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_results(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
+    verb.add_argument("--results", type=Path, default=OWN, help=f"folder of results (default: {OWN})")
 
 
 def _add_machine(verb: argparse.ArgumentParser) -> None:
@@ -278,9 +280,16 @@ def _allreduce(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from horovod_runner.analysis.report import write_report
+    from horovod_runner.analysis.report import PAGE, write_report
+    from horovod_runner.results.store import Unwritable, full_disk_named
 
-    print(write_report(arguments.folder))
+    if arguments.out is not None:
+        with full_disk_named(arguments.out):
+            arguments.out.mkdir(parents=True, exist_ok=True)
+    try:
+        print(write_report(arguments.folder, arguments.out and arguments.out / PAGE))
+    except Unwritable as error:
+        raise Unwritable(error.path, error.cause, "--out") from None
     return 0
 
 

@@ -17,6 +17,7 @@ from benchmarks.workloads import WORKLOADS
 from horovod_runner.allreduce.algorithms import WAYS, Way
 from horovod_runner.config.schema import FRAMEWORKS, AllreduceConfig, RunConfig, Settings, decode
 from horovod_runner.errors import UserError
+from horovod_runner.results import OWN
 
 FLOAT_BYTES = 4  # of the float32 that is reduced
 SIZES = tuple(4**power for power in range(1, 15))  # bytes: 4 to 256 MiB
@@ -42,7 +43,7 @@ class Request:
     quick: bool = False
     yields: bool = True
     machine: Path | None = None
-    results: Path = Path("results")
+    results: Path = OWN
 
 
 class Case(Settings):

@@ -12,8 +12,8 @@ import errno
 import fcntl
 import json
 import os
-import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,6 @@ from horovod_runner.results.record import (
     step_from_json,
 )
 
-DEFAULT_RESULTS = Path("results")
 ASKED = "experiment.json"  # beside an experiment's runs: what they were asked, written before the first of them began
 
 
@@ -201,22 +200,34 @@ def claimed(lock: Path) -> Iterator[bool]:
         yield True
 
 
+class Unwritable(UserError):
+    """A place that cannot be written, where another folder helps; `option` is the one that chooses it."""
+
+    def __init__(self, path: Path, cause: str, option: str = "--results") -> None:
+        super().__init__(f"{path}: {cause}choose another folder with {option}")
+        self.path, self.cause = path, cause
+
+
 @contextlib.contextmanager
 def full_disk_named(path: Path) -> Iterator[None]:
     """Turn what a user can mend about a disk into one sentence that names the path."""
+    elsewhere = {
+        errno.EACCES: "it may not be written: change its permissions, or ",
+        errno.EROFS: "its file system is read-only: ",
+        errno.ENOENT: "it cannot be made: ",
+        errno.ENOTDIR: "a part of it is a file: ",
+        errno.EEXIST: "a file is in its place: ",
+    }
     remedies = {
         errno.ENOSPC: "the disk is full: free some space and give the same command again, it goes on",
         errno.EDQUOT: "the quota is used up: free some space and give the same command again, it goes on",
-        errno.EACCES: "it may not be written: change its permissions, or choose another folder with --results",
-        errno.EROFS: "its file system is read-only: choose another folder with --results",
-        errno.ENOENT: "it cannot be made: choose another folder with --results",
         errno.EFBIG: "the file may not grow that large: raise the limit, and give the same command again",
-        errno.ENOTDIR: "a part of it is a file: choose another folder with --results",
-        errno.EEXIST: "a file is in its place: choose another folder with --results",
     }
     try:
         yield
     except OSError as error:
+        if error.errno in elsewhere:
+            raise Unwritable(path, elsewhere[error.errno]) from None
         if error.errno not in remedies:
             raise
         raise UserError(f"{path}: {remedies[error.errno]}") from None
@@ -228,15 +239,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file in one step; nothing is left behind when the disk fills up."""
+    """Replace a file in one step; nothing is left behind when the disk fills up. Its mode is what umask allows."""
+    name = path.parent / f".{path.name}.{uuid.uuid4().hex}"
     with full_disk_named(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with open(name, "xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o644)
             os.replace(name, path)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):  # a signal may come when the file is in its place already

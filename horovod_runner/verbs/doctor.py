@@ -23,6 +23,7 @@ from rich.table import Table
 from horovod_runner.launch.launchers import find
 from horovod_runner.launch.processes import environment
 from horovod_runner.machine.world import detect, threads_for
+from horovod_runner.results import OWN
 
 SETUP = "run `make setup`"
 LEAST_MEMORY = 4 * 2**30
@@ -149,10 +150,10 @@ def _disk() -> Iterator[Finding]:
 
 
 def _results() -> Iterator[Finding]:
-    folder = Path("results") if Path("results").exists() else Path.cwd()
+    folder = next(place for place in (OWN, *OWN.parents) if place.exists())
     writable = os.access(folder, os.W_OK)
     remedy = "" if writable else "choose a folder that can be written with --results"
-    yield Finding("results", f"{folder} can be written" if writable else f"{folder} cannot be written", remedy)
+    yield Finding("results", f"{OWN} can be written" if writable else f"{folder} cannot be written", remedy)
 
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (

@@ -16,6 +16,7 @@ import pandas
 import pytest
 from rich.console import Console
 
+from horovod_runner import cli
 from horovod_runner.analysis import figures, page, panels, tables, terminal, words
 from horovod_runner.analysis.report import write_report
 from horovod_runner.analysis.summary import Cell, Group, groups
@@ -193,6 +194,31 @@ def test_another_place_for_the_page(tmp_path: Path) -> None:
     assert written == tmp_path / "mine.html"
     assert (tmp_path / "figures" / "bench" / "unet-weak8.png").exists()
     assert not list(tmp_path.glob("results/**/*.png"))
+
+
+def test_report_shows_ones_own_results_and_writes_where_out_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    add_run(tmp_path / "results" / "local", TORCH)
+    add_run(tmp_path / "results", TORCH | {"workers": 1})
+    assert cli.main(["report", "--out", "elsewhere/page"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "elsewhere/page/report.html"
+    assert (tmp_path / "elsewhere/page/figures/bench/unet-weak8.png").exists()
+    assert not list(tmp_path.glob("results/**/*.html")) and not list(tmp_path.glob("results/**/*.png"))
+
+
+def test_a_report_that_cannot_be_written_names_the_option_that_report_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = add_run(tmp_path, TORCH)
+    (run.path.parent / "figures").write_text("a file where the folder should be")
+    assert cli.main(["report", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert (
+        said
+        == f"horovod-runner: {run.path.parent / 'figures'}: a file is in its place: choose another folder with --out\n"
+    )
 
 
 def test_a_single_run_and_one_that_failed_at_once(tmp_path: Path) -> None:

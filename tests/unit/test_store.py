@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,16 @@ def step(number: int, loss: float = 1.0, seconds: float = 0.1) -> StepRecord:
         data_seconds=0.001,
         worker_seconds=(seconds,),
     )
+
+
+@pytest.mark.parametrize("umask, mode", [(0o002, 0o664), (0o077, 0o600)])
+def test_files_have_the_mode_that_umask_allows(folder: RunFolder, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        folder.write_result(summarise(CONFIG, "completed"))
+    finally:
+        os.umask(before)
+    assert folder.result_file.stat().st_mode & 0o777 == mode
 
 
 @pytest.fixture

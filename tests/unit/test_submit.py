@@ -240,7 +240,7 @@ def do_all_runs(folder: Path) -> None:
     """Leave the results of a finished experiment."""
     for config in runs(load_experiment(Path(FILE)), Path(FILE)):
         result = summarise(config, "completed", steps=[], wall_seconds=1.0)
-        Store(folder / "results").open_run(config).write_result(result)
+        Store(folder / "results" / "local").open_run(config).write_result(result)
 
 
 QUEUED = {
@@ -268,7 +268,7 @@ def test_when_all_is_done_the_next_job_is_withdrawn(scheduler: str, folder: Path
     said = job.communicate(timeout=120)[0]
     assert job.returncode == 0, said
     assert calls(folder) == [queued(scheduler), withdrawn(scheduler)]
-    assert f"no more to do for job {SUCCESSOR[scheduler]}" in said and "results/strong/report.html" in said
+    assert f"no more to do for job {SUCCESSOR[scheduler]}" in said and "results/local/strong/report.html" in said
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
@@ -290,7 +290,7 @@ def test_a_job_that_is_told_to_end_leaves_the_rest_to_the_next(scheduler: str, f
     said = job.communicate(timeout=60)[0]
     assert job.returncode > 128 and "cut off; job 18" in said, said
     assert calls(folder) == [queued(scheduler)]
-    assert not list(Store(folder / "results").finished())
+    assert not list(Store(folder / "results" / "local").finished())
 
 
 def test_a_runner_that_is_killed_leaves_the_rest_to_the_next(folder: Path) -> None:
@@ -352,7 +352,7 @@ def test_a_script_submitted_from_elsewhere_says_so_and_queues_nothing(folder: Pa
 def await_first_run(folder: Path, job: subprocess.Popen[str]) -> None:
     """Return when the runner has begun its first run."""
     first = runs(load_experiment(Path(FILE)), Path(FILE))[0]
-    await_file(Store(folder / "results").folder(first).config_file, job)
+    await_file(Store(folder / "results" / "local").folder(first).config_file, job)
 
 
 def await_file(file: Path, job: subprocess.Popen[str]) -> None:
