@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.data.batch import Batch
 from horovod_runner.frameworks.base import Backend, Job, load_backend
 from horovod_runner.results.store import RunFolder
-from horovod_runner.training.run import worker
+from horovod_runner.training import worker
 
 
 def main(folder: RunFolder, rank: int, seconds: float) -> int:
