@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from horovod_runner.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, SharedError, UserError
+from horovod_runner.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, MISTAKES, SharedError, UserError
 from horovod_runner.results import OWN
 
 # bench's own options and the settings that they stand for.
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
         verb = arguments.verb
         return int(verb(arguments))
-    except UserError as error:
+    except MISTAKES as error:
         _complain(error)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _complain(error: UserError) -> None:
+def _complain(error: Exception) -> None:
     """Say what is wrong, once: all ranks of a launch were given the same words."""
     from horovod_runner.machine.world import World, complain, detect
 

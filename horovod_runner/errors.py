@@ -1,8 +1,10 @@
 """The three ways in which a run can end early, and the exit code of each.
 
-Everything a user can cause is a `UserError`: one clear sentence that names the file, the key and the remedy. Anything
-else that is raised is a defect of ours and keeps its traceback.
+Everything a user can cause is a `UserError`, or a `DataError` of the definitions: one clear sentence that names the
+file, the key and the remedy. Anything else that is raised is a defect of ours and keeps its traceback.
 """
+
+from benchmarks.errors import DataError
 
 EXIT_USER_ERROR = 2
 EXIT_DIVERGED = 3
@@ -15,6 +17,10 @@ class UserError(Exception):
 
 class SharedError(UserError):
     """A mistake that every worker has noticed alike, so that one of them is enough to say it."""
+
+
+MISTAKES = (UserError, DataError)
+"""What ends in a sentence and exit code 2, to be caught as one."""
 
 
 class Diverged(Exception):

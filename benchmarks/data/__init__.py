@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from benchmarks.data.dataset import Dataset
-    from horovod_runner.config.schema import DataConfig
+    from benchmarks.data.settings import DataSettings
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ logging.getLogger("absl").addFilter(_worth_saying)
 """Grain regrets on import, in every process of its own, that there is no JAX to profile."""
 
 
-def open_dataset(data: DataConfig, task: str, seed: int) -> Dataset:
-    """Open the data set that a run names; UserError says what is wrong with a folder or a size."""
+def open_dataset(data: DataSettings, task: str, seed: int) -> Dataset:
+    """Open the data set that a run names; DataError says what is wrong with a folder or a size."""
     module, function = SOURCES[str(data.name)].opener.split(":")
     return getattr(importlib.import_module(module), function)(data, task=task, seed=seed)

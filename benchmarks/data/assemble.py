@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.data.dataset import BrokenExample, MemorySplit, Split
 from benchmarks.data.order import Shard, example_rng
-from horovod_runner.errors import UserError
+from benchmarks.errors import DataError
 
 Item = tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]
 """images, targets and weights as in Batch, and a sentence for each example that was skipped."""
@@ -87,7 +87,7 @@ def assemble(
 ) -> Item:
     """Read examples into a batch of `size`; rows without an example are zero and weigh 0.
 
-    BrokenExample stops at an unreadable example unless `skip`; UserError if not one of the examples can be read, since
+    BrokenExample stops at an unreadable example unless `skip`; DataError if not one of the examples can be read, since
     then the folder rather than a file is likely to be broken.
     """
     if isinstance(split, MemorySplit):
@@ -95,7 +95,7 @@ def assemble(
         return _padded(images[: len(indices)], targets[: len(indices)], np.ones(len(indices), np.float32), size, ())
     examples, problems = _read(split, indices, rngs, skip)
     if problems and len(problems) == len(indices):
-        raise UserError(
+        raise DataError(
             f"not one image of a batch of {len(indices)} could be read, so nothing is left to skip: {problems[0]}"
         )
     image, target = next((example for example in examples if example is not None), None) or split.read(0, None)

@@ -7,10 +7,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from horovod_runner.errors import UserError
+from benchmarks.errors import DataError
 
 
-class BrokenExample(UserError):
+class BrokenExample(DataError):
     """One example that cannot be read; the message names its file. With `data.broken: skip` it is counted instead."""
 
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.data.dataset import Dataset, grey_to, side
-from horovod_runner.errors import UserError
+from benchmarks.errors import DataError
 
 if TYPE_CHECKING:
-    from horovod_runner.config.schema import DataConfig
+    from benchmarks.data.settings import DataSettings
 
 CLASSES = 10
 VALIDATION_OF_EACH = 36
@@ -29,11 +29,11 @@ STD = 0.3765
 """Standard deviation of the training pixels."""
 
 
-def open_digits(data: DataConfig, *, task: str, seed: int) -> Dataset:
-    """Open the digits at data.image_size pixels, (ink - MEAN) / STD; UserError if data.examples asks for too many."""
+def open_digits(data: DataSettings, *, task: str, seed: int) -> Dataset:
+    """Open the digits at data.image_size pixels, (ink - MEAN) / STD; DataError if data.examples asks for too many."""
     train, validation = digit_splits()
     if data.examples is not None and data.examples > len(train[0]):
-        raise UserError(
+        raise DataError(
             f"data.examples: digits has {len(train[0])} training examples, not {data.examples};"
             f" lower it to {len(train[0])} or leave it out"
         )
@@ -84,7 +84,7 @@ def _file() -> Path:
     """Return scikit-learn's file of digits; its own loader imports half of SciPy, a second of every worker's start."""
     spec = importlib.util.find_spec("sklearn")
     if spec is None or spec.origin is None:
-        raise UserError("data.name: digits come with scikit-learn, which is not installed; run `make setup`")
+        raise DataError("data.name: digits come with scikit-learn, which is not installed; run `make setup`")
     return Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
 
 

@@ -17,10 +17,10 @@ from benchmarks.data.dataset import Dataset, side
 from benchmarks.data.images import Box, Choose, centre, normalise, random_region, read_image, whole
 from benchmarks.data.listing import list_classes, list_pairs
 from benchmarks.data.masks import check_classes, count_classes, read_mask, resize_mask
-from horovod_runner.errors import UserError
+from benchmarks.errors import DataError
 
 if TYPE_CHECKING:
-    from horovod_runner.config.schema import DataConfig
+    from benchmarks.data.settings import DataSettings
 
 CLASSIFICATION_SCALE = (0.08, 1.0)
 """Share of the area that a random crop keeps (Szegedy et al., 2015)."""
@@ -112,8 +112,8 @@ class _Remembered:
         return self.box
 
 
-def open_image_folder(data: DataConfig, *, task: str, seed: int) -> Dataset:
-    """Open data.path, laid out as train/<class>/* and val/<class>/*; UserError says what is wrong with it."""
+def open_image_folder(data: DataSettings, *, task: str, seed: int) -> Dataset:
+    """Open data.path, laid out as train/<class>/* and val/<class>/*; DataError says what is wrong with it."""
     root, views = _root(data), _views(data, 224)
     classes, found = list_classes(root)
     splits = {}
@@ -124,8 +124,8 @@ def open_image_folder(data: DataConfig, *, task: str, seed: int) -> Dataset:
     return _dataset(splits["train"], splits["val"], len(classes), views["val"])
 
 
-def open_mask_folder(data: DataConfig, *, task: str, seed: int) -> Dataset:
-    """Open data.path, laid out as train/images/*, train/masks/* and val/ likewise; UserError says what is wrong with
+def open_mask_folder(data: DataSettings, *, task: str, seed: int) -> Dataset:
+    """Open data.path, laid out as train/images/*, train/masks/* and val/ likewise; DataError says what is wrong with
     it.
 
     A mask is a PNG of class indices; 255 (void) is refused. The number of classes is that of the lines of classes.txt
@@ -138,13 +138,13 @@ def open_mask_folder(data: DataConfig, *, task: str, seed: int) -> Dataset:
     return _dataset(splits["train"], splits["val"], classes, views["val"])
 
 
-def _root(data: DataConfig) -> Path:
+def _root(data: DataSettings) -> Path:
     if data.examples is not None:
-        raise UserError(f"data.examples: {data.name} reads every image of its folder; remove data.examples")
+        raise DataError(f"data.examples: {data.name} reads every image of its folder; remove data.examples")
     return Path(str(data.path)).expanduser().absolute()
 
 
-def _views(data: DataConfig, default_side: int) -> dict[str, View]:
+def _views(data: DataSettings, default_side: int) -> dict[str, View]:
     size, channels = side(data.image_size, default_side), data.channels or 3
     return {"train": View(size, channels, data.augment), "val": View(size, channels, False)}
 

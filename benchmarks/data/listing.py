@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from horovod_runner.errors import UserError
+from benchmarks.errors import DataError
 
 SPLITS = ("train", "val")
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png"))
@@ -15,7 +15,7 @@ IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png"))
 def list_classes(root: Path) -> tuple[list[str], dict[str, dict[str, list[str]]]]:
     """Return the classes, sorted by name, and for each split the paths of each class's images relative to the split.
 
-    The layout is ImageNet's: train/<class>/* and val/<class>/*, at any depth below the class. UserError names the
+    The layout is ImageNet's: train/<class>/* and val/<class>/*, at any depth below the class. DataError names the
     folder that is missing or empty, or a class that is in one split only.
     """
     layout = "put images at train/<class>/ and val/<class>/"
@@ -27,7 +27,7 @@ def list_classes(root: Path) -> tuple[list[str], dict[str, dict[str, list[str]]]
         for name, files in classes.items():
             files.extend(_images_below(root / split, name))
             if not files:
-                raise UserError(
+                raise DataError(
                     f"{root / split / name} holds no JPEG or PNG image;"
                     " add some, or remove the class from train/ and val/"
                 )
@@ -37,7 +37,7 @@ def list_classes(root: Path) -> tuple[list[str], dict[str, dict[str, list[str]]]
 def list_pairs(root: Path) -> dict[str, list[tuple[Path, Path]]]:
     """Return for each split the images and their masks: <split>/images/<stem>.* and <split>/masks/<stem>.png.
 
-    UserError names the folder that is missing or empty, or an image without a mask; a mask without an image is left
+    DataError names the folder that is missing or empty, or an image without a mask; a mask without an image is left
     alone.
     """
     layout = "put images at train/images/ and val/images/ and masks of the same names at train/masks/ and val/masks/"
@@ -47,17 +47,17 @@ def list_pairs(root: Path) -> dict[str, list[tuple[Path, Path]]]:
 def _folder(parent: Path, name: str, layout: str) -> Path:
     if not parent.is_dir():
         what = "is not a folder" if parent.exists() else "does not exist"
-        raise UserError(f"data.path: the folder {parent} {what}; name one that holds train/ and val/")
+        raise DataError(f"data.path: the folder {parent} {what}; name one that holds train/ and val/")
     folder = parent / name
     if not folder.is_dir():
-        raise UserError(f"data.path: {parent} has no folder {name}/; {layout}")
+        raise DataError(f"data.path: {parent} has no folder {name}/; {layout}")
     return folder
 
 
 def _class_names(split: Path) -> list[str]:
     names = sorted(entry.name for entry in _entries(split) if entry.is_dir() and not entry.name.startswith("."))
     if not names:
-        raise UserError(f"data.path: {split} has no class folders; put images at {split.name}/<class>/")
+        raise DataError(f"data.path: {split} has no class folders; put images at {split.name}/<class>/")
     return names
 
 
@@ -66,7 +66,7 @@ def _same_classes(root: Path, found: Mapping[str, Mapping[str, object]]) -> None
         extra = sorted(found[here].keys() - found[there].keys())
         if extra:
             more = f" (and {len(extra) - 1} more)" if len(extra) > 1 else ""
-            raise UserError(
+            raise DataError(
                 f"data.path: the class {extra[0]!r}{more} is in {root / here} but not in {root / there};"
                 " both must hold the same classes"
             )
@@ -87,13 +87,13 @@ def _split_pairs(split: Path, layout: str) -> list[tuple[Path, Path]]:
     images, masks = _folder(split, "images", layout), _folder(split, "masks", layout)
     names = sorted(entry.name for entry in _entries(images) if _is_image(entry.name))
     if not names:
-        raise UserError(f"{images} holds no JPEG or PNG image; {layout}")
+        raise DataError(f"{images} holds no JPEG or PNG image; {layout}")
     known = {
         Path(entry.name).stem: Path(entry.path) for entry in _entries(masks) if entry.name.lower().endswith(".png")
     }
     for name in names:
         if Path(name).stem not in known:
-            raise UserError(
+            raise DataError(
                 f"{images / name} has no mask; add {masks / (Path(name).stem + '.png')}, or remove the image"
             )
     return [(images / name, known[Path(name).stem]) for name in names]
@@ -108,7 +108,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _unreadable(error: OSError) -> None:
-    raise UserError(f"data.path: {error.filename} cannot be listed: {error.strerror}; allow reading it") from None
+    raise DataError(f"data.path: {error.filename} cannot be listed: {error.strerror}; allow reading it") from None
 
 
 def _is_image(name: str) -> bool:

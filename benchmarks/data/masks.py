@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks.data.dataset import BrokenExample
 from benchmarks.data.images import UNREADABLE, Box
-from horovod_runner.errors import UserError
+from benchmarks.errors import DataError
 
 INDEX_MODES = ("1", "L", "P", "I", "I;16")
 """Pillow's names for one integer a pixel; in a palette image (P) it is the index that counts, not the colour."""
@@ -61,7 +61,7 @@ def check_classes(path: Path, values: np.ndarray, classes: int) -> None:
 def count_classes(root: Path, pairs: Sequence[tuple[Path, Path]]) -> int:
     """Return the number of classes: the lines of root/classes.txt, or else one more than the largest value of any mask.
 
-    Without classes.txt every mask is read once, by threads. UserError names a mask that is unreadable, of another size
+    Without classes.txt every mask is read once, by threads. DataError names a mask that is unreadable, of another size
     than its image, or holds 255 (void), or says that there is only background.
     """
     names = root / "classes.txt"
@@ -72,7 +72,7 @@ def count_classes(root: Path, pairs: Sequence[tuple[Path, Path]]) -> int:
         classes = 1 + max(_largest_values(pairs))
         remedy = f"name the classes in {names}, one a line, if there are more, or mend the masks"
     if classes < 2:
-        raise UserError(f"{root}: the masks have only {classes} class; {remedy}")
+        raise DataError(f"{root}: the masks have only {classes} class; {remedy}")
     return classes
 
 
@@ -90,7 +90,7 @@ def _largest_value(pair: tuple[Path, Path]) -> int:
         return 0  # the image is what is broken: reading it says so, or skips it
     largest = int(read_mask(mask, expected).max())
     if largest == VOID:
-        raise UserError(f"{mask} holds the value {VOID}, which is no class; {_advice(VOID)}")
+        raise DataError(f"{mask} holds the value {VOID}, which is no class; {_advice(VOID)}")
     return largest
 
 

@@ -11,16 +11,16 @@ from functools import lru_cache
 
 import numpy as np
 
-from horovod_runner.errors import UserError
+from benchmarks.errors import DataError
 
 AUGMENTATION = 1
 """Sets augmentation apart from the shuffle: SeedSequence pads its words with zeros, so this must not be one."""
 
 
 def steps_per_epoch(examples: int, global_batch: int) -> int:
-    """Return the full global batches in an epoch, the rest being dropped; UserError if there is not even one."""
+    """Return the full global batches in an epoch, the rest being dropped; DataError if there is not even one."""
     if global_batch > examples:
-        raise UserError(
+        raise DataError(
             f"global_batch: {global_batch} is more than the {examples} training examples;"
             f" lower the batch (or the workers) until global_batch is at most {examples}, or bring more data"
         )
@@ -53,7 +53,7 @@ class Shard:
     def __post_init__(self) -> None:
         steps_per_epoch(self.examples, self.global_batch)
         if self.global_batch % self.workers:
-            raise UserError(
+            raise DataError(
                 f"global_batch: {self.global_batch} cannot be divided over {self.workers} workers;"
                 f" choose a multiple of {self.workers}"
             )

@@ -41,7 +41,7 @@ class TrainBatches:
         """Take worker `rank` of `workers`; `local_workers` of them share this machine's cores (None: all of them).
 
         `processes` decode files (None: the worker's share of the cores; 0: one thread of this process); sources in
-        memory need none. UserError if the batch is larger than the data or cannot be divided.
+        memory need none. DataError if the batch is larger than the data or cannot be divided.
         """
         self.skipped = 0
         self.problems: dict[str, None] = {}

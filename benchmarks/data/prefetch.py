@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.data.assemble import Item, Items
 from benchmarks.data.dataset import FileSplit
-from horovod_runner.errors import UserError
+from benchmarks.errors import DataError
 
 SHARED_MEMORY = Path("/dev/shm")
 BATCHES_AHEAD = 4
@@ -49,7 +49,7 @@ class Stream:
         except RuntimeError as error:
             if "terminated unexpectedly" not in str(error):
                 raise
-            raise UserError(
+            raise DataError(
                 f"data.processes: a decoding process was killed ({error}); if memory ran out, lower data.processes"
                 " or local_batch"
             ) from error

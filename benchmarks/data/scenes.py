@@ -12,10 +12,10 @@ import numpy as np
 
 from benchmarks.data.dataset import Dataset, grey_to, side
 from benchmarks.data.digits import digit_splits, enlarge
-from horovod_runner.errors import UserError
+from benchmarks.errors import DataError
 
 if TYPE_CHECKING:
-    from horovod_runner.config.schema import DataConfig
+    from benchmarks.data.settings import DataSettings
 
 CLASSES = 11
 TRAIN_EXAMPLES = 224
@@ -33,11 +33,11 @@ STD = 0.267
 CACHE_BYTES = 256 * 2**20
 
 
-def open_digit_scenes(data: DataConfig, *, task: str, seed: int) -> Dataset:
-    """Open scenes of data.image_size pixels, data.examples of them for training; UserError if they are too small."""
+def open_digit_scenes(data: DataSettings, *, task: str, seed: int) -> Dataset:
+    """Open scenes of data.image_size pixels, data.examples of them for training; DataError if they are too small."""
     size, channels = side(data.image_size, 64), data.channels or 1
     if size < SMALLEST_SIDE:
-        raise UserError(
+        raise DataError(
             f"data.image_size: digit_scenes needs at least {SMALLEST_SIDE} pixels to place its digits,"
             f" but it is {size}; raise it to {SMALLEST_SIDE} or more"
         )

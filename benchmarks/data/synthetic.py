@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.data.dataset import Dataset, side
 
 if TYPE_CHECKING:
-    from horovod_runner.config.schema import DataConfig
+    from benchmarks.data.settings import DataSettings
 
 CLASSES = {"classification": 1000, "segmentation": 11}
 TRAIN_EXAMPLES = 1024
@@ -27,7 +27,7 @@ BLOBS = 8
 """A mask is BLOBS x BLOBS patches of random classes."""
 
 
-def open_synthetic(data: DataConfig, *, task: str, seed: int) -> Dataset:
+def open_synthetic(data: DataSettings, *, task: str, seed: int) -> Dataset:
     """Open noise images of data.image_size pixels; data.examples of them train."""
     size, channels, classes = side(data.image_size, 64), data.channels or 3, CLASSES[task]
     masks = task == "segmentation"

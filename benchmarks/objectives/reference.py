@@ -11,19 +11,30 @@ over an example's pixels, p the softmax, y the one-hot target, which is not smoo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from horovod_runner.config.schema import LossConfig
 
 DICE_SMOOTHING = 1.0
 METRICS = {"classification": "top1", "segmentation": "mean_iou"}
 _LOSS, _EXAMPLES, _COUNTS = 0, 1, 2  # layout of the sums
 
 
-def loss(task: str, logits: np.ndarray, targets: np.ndarray, weights: np.ndarray, config: LossConfig) -> float:
+class LossSettings(Protocol):
+    """What may be chosen of an objective."""
+
+    @property
+    def label_smoothing(self) -> float:
+        """The share of the target distribution that is uniform, 0 to below 1."""
+        ...
+
+    @property
+    def dice_weight(self) -> float:
+        """The weight of soft Dice beside cross-entropy, in segmentation."""
+        ...
+
+
+def loss(task: str, logits: np.ndarray, targets: np.ndarray, weights: np.ndarray, config: LossSettings) -> float:
     """Return the mean over examples of weight 1; 0 for a batch of padding only.
 
     logits: (batch, classes), or (batch, height, width, classes) in segmentation. targets: integers without the class
@@ -33,7 +44,7 @@ def loss(task: str, logits: np.ndarray, targets: np.ndarray, weights: np.ndarray
     return float((loss_per_example(task, logits, targets, config) * weights).sum() / real) if real else 0.0
 
 
-def loss_per_example(task: str, logits: np.ndarray, targets: np.ndarray, config: LossConfig) -> np.ndarray:
+def loss_per_example(task: str, logits: np.ndarray, targets: np.ndarray, config: LossSettings) -> np.ndarray:
     """Return the loss of each example, (batch,)."""
     log_p = log_softmax(logits)
     pixels = tuple(range(1, targets.ndim))
@@ -62,7 +73,7 @@ def dice_loss(p: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return 1 - ((2 * both + DICE_SMOOTHING) / (sizes + DICE_SMOOTHING)).mean(axis=-1)
 
 
-def sums(task: str, logits: np.ndarray, targets: np.ndarray, weights: np.ndarray, config: LossConfig) -> np.ndarray:
+def sums(task: str, logits: np.ndarray, targets: np.ndarray, weights: np.ndarray, config: LossSettings) -> np.ndarray:
     """Return what validation needs of a batch, float64; add it over batches and workers, then take `figures`.
 
     Shapes as in `loss`. Classification: (3,): sum of losses, examples, hits. Segmentation: (2 + classes^2,): sum of

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from benchmarks.objectives.reference import DICE_SMOOTHING
-
-if TYPE_CHECKING:
-    from horovod_runner.config.schema import LossConfig
+from benchmarks.objectives.reference import DICE_SMOOTHING, LossSettings
 
 Loss = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-def loss(task: str, config: LossConfig) -> Loss:
+def loss(task: str, config: LossSettings) -> Loss:
     """Return (logits, targets, weights) -> scalar, float32 at least.
 
     logits: (batch, classes), or (batch, height, width, classes) in segmentation. targets: integers without the class
@@ -32,14 +28,14 @@ def loss(task: str, config: LossConfig) -> Loss:
     return mean
 
 
-def _classification(logits: tf.Tensor, y: tf.Tensor, config: LossConfig) -> tf.Tensor:
+def _classification(logits: tf.Tensor, y: tf.Tensor, config: LossSettings) -> tf.Tensor:
     """Return cross-entropy, y the one-hot target of the logits' shape."""
     smoothing = config.label_smoothing
     smooth = (1 - smoothing) * y + smoothing / y.shape[-1] if smoothing else y
     return tf.nn.softmax_cross_entropy_with_logits(labels=smooth, logits=logits)
 
 
-def _segmentation(logits: tf.Tensor, y: tf.Tensor, config: LossConfig) -> tf.Tensor:
+def _segmentation(logits: tf.Tensor, y: tf.Tensor, config: LossSettings) -> tf.Tensor:
     crossed = tf.reduce_mean(_classification(logits, y, config), axis=[1, 2])
     if config.dice_weight == 0:
         return crossed

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
 
-from benchmarks.objectives.reference import DICE_SMOOTHING
-
-if TYPE_CHECKING:
-    from horovod_runner.config.schema import LossConfig
+from benchmarks.objectives.reference import DICE_SMOOTHING, LossSettings
 
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def loss(task: str, config: LossConfig) -> Loss:
+def loss(task: str, config: LossSettings) -> Loss:
     """Return (logits, targets, weights) -> scalar, float32 at least.
 
     logits: (batch, classes), or (batch, classes, height, width) in segmentation. targets: integers without the class
@@ -33,11 +29,11 @@ def loss(task: str, config: LossConfig) -> Loss:
     return mean
 
 
-def _classification(logits: torch.Tensor, targets: torch.Tensor, config: LossConfig) -> torch.Tensor:
+def _classification(logits: torch.Tensor, targets: torch.Tensor, config: LossSettings) -> torch.Tensor:
     return functional.cross_entropy(logits, targets, label_smoothing=config.label_smoothing, reduction="none")
 
 
-def _segmentation(logits: torch.Tensor, targets: torch.Tensor, config: LossConfig) -> torch.Tensor:
+def _segmentation(logits: torch.Tensor, targets: torch.Tensor, config: LossSettings) -> torch.Tensor:
     crossed = _classification(logits, targets, config).mean(dim=(1, 2))
     if config.dice_weight == 0:
         return crossed

@@ -103,7 +103,7 @@ def refuse_strangers(world: World, environment: Mapping[str, str] = os.environ) 
         )
 
 
-def complain(error: UserError, world: World) -> None:
+def complain(error: Exception, world: World) -> None:
     """Say why this process refuses to go on: rank 0 at once, another one only what it alone can know.
 
     Launchers end all ranks when the first one ends. So the others wait: rank 0 gets to speak, and whoever is still

@@ -19,7 +19,7 @@ import psutil
 
 from horovod_runner.allreduce.settings import carrier
 from horovod_runner.config.schema import RunConfig
-from horovod_runner.errors import EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_USER_ERROR, SharedError, UserError
+from horovod_runner.errors import EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_USER_ERROR, MISTAKES, SharedError
 from horovod_runner.frameworks.base import Backend, Job, load_backend
 from horovod_runner.frameworks.installed import require_installed
 from horovod_runner.machine.world import World, complain, detect, launcher_process, refuse_strangers, threads_for
@@ -45,7 +45,7 @@ def explained(error: BaseException, world: World) -> int:
     """Return the exit code of a worker that ends with this error, having said why."""
     if isinstance(error, KeyboardInterrupt):
         return EXIT_INTERRUPTED
-    if isinstance(error, UserError):
+    if isinstance(error, MISTAKES):
         complain(error, world)
         return EXIT_USER_ERROR
     why = "".join(traceback.format_exception(error))

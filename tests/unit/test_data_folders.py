@@ -11,8 +11,8 @@ from benchmarks.data import open_dataset
 from benchmarks.data.dataset import BrokenExample
 from benchmarks.data.images import STATISTICS, centre, normalise, random_region, read_image, whole
 from benchmarks.data.masks import resize_mask
+from benchmarks.errors import DataError
 from horovod_runner.config.schema import DataConfig
-from horovod_runner.errors import UserError
 
 
 def save(path, pixels) -> None:
@@ -57,7 +57,7 @@ def open_masked(path, **settings):
 
 
 def refused(opening, path, *words) -> None:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(DataError) as caught:
         opening(path)
     sentence = str(caught.value)
     assert "\n" not in sentence
@@ -254,5 +254,5 @@ def test_an_image_that_vanished_is_named(images):
 
 
 def test_a_folder_is_never_read_in_part(images):
-    with pytest.raises(UserError, match=r"data.examples: image_folder reads every image of its folder; remove"):
+    with pytest.raises(DataError, match=r"data.examples: image_folder reads every image of its folder; remove"):
         open_images(images, examples=2)

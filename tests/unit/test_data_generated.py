@@ -10,8 +10,8 @@ from benchmarks.data import open_dataset
 from benchmarks.data import scenes as scenes_module
 from benchmarks.data.digits import digit_splits, enlarge, split_indices
 from benchmarks.data.scenes import INK_THRESHOLD, background, make_scene, place
+from benchmarks.errors import DataError
 from horovod_runner.config.schema import DataConfig
-from horovod_runner.errors import UserError
 
 SOURCES = [("digits", "classification"), ("digit_scenes", "segmentation"), ("synthetic", "classification")]
 SOURCES.append(("synthetic", "segmentation"))
@@ -97,7 +97,7 @@ def test_enlarging_keeps_constants_and_interpolates_between_pixel_centres():
 def test_digits_can_be_fewer_but_not_more_than_there_are():
     assert len(opened("digits", "classification", examples=100).train) == 100
     with pytest.raises(
-        UserError, match=r"data.examples: digits has 1437 training examples, not 1438; lower it to 1437"
+        DataError, match=r"data.examples: digits has 1437 training examples, not 1438; lower it to 1437"
     ):
         opened("digits", "classification", examples=1438)
 
@@ -158,7 +158,7 @@ def test_a_scene_depends_on_its_index_alone():
 
 def test_scenes_that_are_too_small_are_refused():
     with pytest.raises(
-        UserError, match=r"data.image_size: digit_scenes needs at least 24 pixels .* it is 23; raise it"
+        DataError, match=r"data.image_size: digit_scenes needs at least 24 pixels .* it is 23; raise it"
     ):
         opened("digit_scenes", "segmentation", image_size=23)
 

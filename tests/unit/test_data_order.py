@@ -13,7 +13,7 @@ from benchmarks.data.pipeline import (
     steps_per_epoch,
     validation_batches,
 )
-from horovod_runner.errors import UserError
+from benchmarks.errors import DataError
 
 EXAMPLES = 37
 
@@ -145,14 +145,14 @@ def test_batches_have_the_types_that_backends_are_promised():
 
 def test_a_batch_larger_than_the_data_is_one_sentence():
     with pytest.raises(
-        UserError, match=r"^global_batch: 64 is more than the 37 training examples; lower .* at most 37"
+        DataError, match=r"^global_batch: 64 is more than the 37 training examples; lower .* at most 37"
     ):
         TrainBatches(dataset(Numbers()), global_batch=64, rank=0, workers=2, seed=0)
     assert steps_per_epoch(37, 37) == 1
 
 
 def test_a_batch_that_cannot_be_divided_is_one_sentence():
-    with pytest.raises(UserError, match="global_batch: 8 cannot be divided over 3 workers; choose a multiple of 3"):
+    with pytest.raises(DataError, match="global_batch: 8 cannot be divided over 3 workers; choose a multiple of 3"):
         TrainBatches(dataset(Numbers()), global_batch=8, rank=0, workers=3, seed=0)
 
 

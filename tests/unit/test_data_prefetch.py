@@ -13,12 +13,13 @@ import psutil
 import pytest
 from PIL import Image
 
-from benchmarks.data import open_dataset, prefetch, throughput
+from benchmarks.data import open_dataset, prefetch
 from benchmarks.data.dataset import BrokenExample, Dataset
 from benchmarks.data.pipeline import TrainBatches, example_digests, validation_batches
 from benchmarks.data.prefetch import decoding_processes
+from benchmarks.errors import DataError
+from benchmarks.peers import throughput
 from horovod_runner.config.schema import DataConfig
-from horovod_runner.errors import UserError
 
 IMAGES = 12
 
@@ -233,14 +234,14 @@ def test_a_folder_that_vanished_is_not_skipped_image_by_image(broken):
     dataset = opened(broken.parents[2])
     for path in broken.parents[1].rglob("*.png"):
         path.unlink()
-    with pytest.raises(UserError, match="not one image of a batch of 4 could be read"):
+    with pytest.raises(DataError, match="not one image of a batch of 4 could be read"):
         digests(batches(dataset, 0, broken="skip"))
 
 
 def test_a_killed_decoding_process_ends_in_one_sentence():
     split = Fatal()
     dataset = Dataset(split, split, classes=64, channels=1, image_size=1, decodes=True)
-    with pytest.raises(UserError, match=r"data.processes: a decoding process was killed"):
+    with pytest.raises(DataError, match=r"data.processes: a decoding process was killed"):
         digests(batches(dataset, 1))
     assert not decoders()
 

@@ -1,5 +1,5 @@
 """How many images a second a folder's pipeline can deliver alone, when nothing trains: `python -m
-benchmarks.data.throughput`.
+benchmarks.peers.throughput`.
 
 A run whose training is faster than the last line waits for its data.
 """
@@ -16,7 +16,7 @@ from benchmarks.data.dataset import Dataset
 from benchmarks.data.pipeline import TrainBatches
 from benchmarks.data.prefetch import decoding_processes
 from horovod_runner.config.schema import DataConfig
-from horovod_runner.errors import EXIT_USER_ERROR, UserError
+from horovod_runner.errors import EXIT_USER_ERROR, MISTAKES
 
 WARM_UP_BATCHES = 4
 
@@ -44,7 +44,7 @@ def open_folder(path: Path, image_size: int) -> Dataset:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure one process and all cores; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.data.throughput", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.throughput", description=__doc__)
     parser.add_argument("path", type=Path, help="a folder with train/ and val/")
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=16)
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         for processes in options.processes or sorted({0, 1, decoding_processes(1)}):
             rate = images_per_second(dataset, options.batch, processes, options.seconds)
             print(f"{processes} processes: {rate:.0f} images per second", flush=True)
-    except UserError as error:
+    except MISTAKES as error:
         print(f"throughput: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
     return 0
