@@ -1,4 +1,4 @@
-# The front door. `make bench` and `make test` need nothing first but Python 3.11, a C++ compiler, cmake and make.
+# The front door. `make bench` and `make test` need Python 3.11 to 3.13, a C++ compiler, cmake and make, and nothing else.
 #
 # Every rank of a launcher may enter here at the same moment (`.venv/bin/horovodrun -np 2 make bench-tf`), so make itself
 # says nothing: what is printed comes from the program, and there rank 0 alone talks.
@@ -6,9 +6,14 @@
 unexport MAKEFLAGS MFLAGS
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: setup bench bench-tf bench-torch test lint report clean help
+.PHONY: setup wheelhouse test-setup bench bench-tf bench-torch test lint report clean help
 
-PYTHON ?= python3
+# Only what stands on make's own command line: a PYTHON that lies about in the shell is somebody else's.
+ifeq ($(origin PYTHON),command line)
+chosen := --chosen
+else
+override PYTHON := python3
+endif
 BIN := .venv/bin
 
 # Settings of a run. What is not set is not passed on, and has the suite's own default.
@@ -36,7 +41,13 @@ all_runs := $(if $(WORKLOAD),--set "workload=$$WORKLOAD") \
 	$(results) $(ARGS)
 
 setup: ## make .venv, Horovod included; a moment when it is there
-	$(PYTHON) -IS horovod_runner/environment/install.py
+	$(PYTHON) -IS horovod_runner/environment/install.py $(chosen)
+
+wheelhouse: ## fill WHEELHOUSE (default: wheelhouse) with every wheel, for machines without a network
+	$(PYTHON) -IS horovod_runner/environment/install.py $(chosen) --wheelhouse
+
+test-setup: ## try set-up as everybody gets it: a fresh clone, an empty home, the public registry; minutes
+	$(PYTHON) -IS horovod_runner/environment/try_setup.py $(if $(chosen),"$$PYTHON")
 
 bench: setup ## the main job: both workloads, both frameworks, one and two workers; ends in a report
 	$(BIN)/horovod-runner run benchmarks/experiments/bench.yaml $(all_runs)

@@ -47,7 +47,7 @@ class WheelError(Exception):
 def main(folder: Path) -> int:
     """Put the wheel that fits into the folder, alone. Exit code 2 and one sentence when there is none to be had."""
     try:
-        wheel = find_or_build(cache_folder(), ingredients())
+        wheel = given(os.environ) or find_or_build(cache_folder(), ingredients())
     except WheelError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 2
@@ -60,9 +60,27 @@ def main(folder: Path) -> int:
     return 0
 
 
+def given(variables: Mapping[str, str]) -> Path | None:
+    """Return Horovod's wheel for this Python out of the folder of wheels that WHEELHOUSE names; None without one."""
+    if not variables.get("WHEELHOUSE"):
+        return None
+    tag = sys.implementation.cache_tag.replace("cpython-", "cp")
+    found = sorted(Path(variables["WHEELHOUSE"]).expanduser().glob(f"horovod-*-{tag}-*.whl"))
+    return found[-1] if found else None
+
+
 def cache_folder() -> Path:
     """Return where wheels are kept from one checkout to the next."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "horovod-runner"
+    try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        base.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
+        why = error.strerror if isinstance(error, OSError) else "there is no home folder"
+        raise WheelError(
+            f"Horovod's wheel cannot be kept in the home folder's cache ({why}); set XDG_CACHE_HOME to a folder"
+            " that can be written"
+        ) from None
+    return base / "horovod-runner"
 
 
 def ingredients() -> dict[str, str]:

@@ -22,7 +22,10 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
-PYTHON = (3, 11)
+sys.path.insert(0, str(PROJECT))  # started by its path, in isolation
+from horovod_runner.environment import packages  # noqa: E402
+
+PYTHONS = ((3, 13), (3, 12), (3, 11))  # the newest first
 BUILT_HERE = "horovod"  # the one requirement that pip cannot install as it comes
 
 # Open MPI's wheel does not know where it was unpacked. A process that no launcher started needs to be told.
@@ -33,10 +36,17 @@ class SetupError(Exception):
     """Something that the user has to change first; the message is one sentence that names the remedy."""
 
 
-def main() -> int:
-    """Set the project up. Exit code 2 and one sentence when the machine lacks something."""
+def main(options: Sequence[str] = ()) -> int:
+    """Set the project up. Exit code 2 and one sentence when the machine lacks something.
+
+    options: `--chosen` where the user has said which Python, `--wheelhouse` to fill the folder of wheels as well.
+    """
     try:
-        set_up(Environment(PROJECT / ".venv"), input_digest(PROJECT))
+        environment = Environment(PROJECT / ".venv")
+        house = os.environ.pop(packages.WHEELHOUSE, "wheelhouse") if "--wheelhouse" in options else None
+        set_up(environment, input_digest(PROJECT), chosen="--chosen" in options)
+        if house is not None:
+            fill_wheelhouse(environment, Path(house).expanduser().absolute())
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 2
@@ -49,13 +59,17 @@ def main() -> int:
     return 0
 
 
-def set_up(environment: Environment, digest: str) -> None:
-    """Install unless the stamp says that these very inputs are installed."""
-    if environment.is_current(digest):
+def set_up(environment: Environment, digest: str, chosen: bool = False) -> None:
+    """Install unless the stamp says that these very inputs are installed; `chosen`: with this Python and no other."""
+
+    def done() -> bool:
+        return environment.is_current(digest) and (not chosen or environment.has_python(sys.version_info[:2]))
+
+    if done():
         return
     with alone(environment.path.with_name(".venv.lock")) as lock:
-        if not environment.is_current(digest):  # whoever held the lock may have done it
-            use_python()
+        if not done():  # whoever held the lock may have done it
+            use_python(environment, chosen)
             check_machine()
             install(environment, lock)
             environment.stamp(digest)
@@ -68,6 +82,7 @@ class Environment:
         self.path = path
         self.python = path / "bin" / "python"
         self.log = path / "setup.log"
+        self.wheel = path / "wheel"
         self._stamp = path / "setup.stamp"
         self._unfinished = path / "setup.unfinished"
 
@@ -79,13 +94,33 @@ class Environment:
             return False
 
     def is_usable(self) -> bool:
-        """Tell whether it can be built upon: whole, of the right Python, where it was made (its scripts name it)."""
+        """Tell whether it can be built upon: whole, of this Python, where it was made (its scripts name it)."""
+        there = self.has_python(sys.version_info[:2]) and f"-m venv {self.path}\n" in self._notes()
+        return there and self.python.exists() and not self._unfinished.exists()
+
+    def has_python(self, version: Sequence[int]) -> bool:
+        """Tell whether it was made with this version of Python: major, minor."""
+        return f"version = {version[0]}.{version[1]}." in self._notes()
+
+    def interpreter(self) -> str | None:
+        """Return the Python that it was made with, if that is still there."""
+        folders = [line.partition("= ")[2] for line in self._notes().splitlines() if line.startswith("home = ")]
+        versions = [version for version in PYTHONS if self.has_python(version)]
+        if not folders or not versions:
+            return None
+        return shutil.which("python{}.{}".format(*versions[0]), path=folders[0])
+
+    def _notes(self) -> str:
         try:
-            made = (self.path / "pyvenv.cfg").read_text()
+            return (self.path / "pyvenv.cfg").read_text()
         except OSError:
-            return False
-        right = f"version = {PYTHON[0]}.{PYTHON[1]}." in made and f"-m venv {self.path}\n" in made
-        return right and self.python.exists() and not self._unfinished.exists()
+            return ""
+
+    @property
+    def packages(self) -> Path:
+        """The folder that packages are installed into."""
+        [folder] = self.path.glob("lib/python3.*/site-packages")
+        return folder
 
     def clear(self) -> None:
         """Leave an empty folder."""
@@ -150,19 +185,28 @@ def alone(lock_file: Path) -> Iterator[int]:
         yield lock.fileno()
 
 
-def use_python() -> None:
-    """Go on in Python 3.11, started anew if this is another one.
+def use_python(environment: Environment, chosen: bool) -> None:
+    """Go on in a Python that the packages are pinned for, started anew if this is another one.
 
+    Unless one was chosen, an environment keeps the Python that it was made with.
     Raises: SetupError if there is none.
     """
-    if sys.version_info[:2] == PYTHON:
+    here = sys.version_info[:2]
+    kept = None if chosen else environment.interpreter()
+    if kept is not None and not environment.has_python(here):
+        os.execv(kept, [kept, "-I", str(HERE / "install.py"), *sys.argv[1:]])
+    if here in PYTHONS:
         return
-    wanted = "python{}.{}".format(*PYTHON)
-    found = shutil.which(wanted)
-    if found is None or subprocess.run([found, "-c", ""], capture_output=True).returncode != 0:
-        have = "{}.{}".format(*sys.version_info[:2])
-        raise SetupError(f"needs Python 3.11, but python3 is {have} and there is no {wanted} on PATH: install it")
-    os.execv(found, [found, "-I", str(HERE / "install.py")])
+    names = ["python{}.{}".format(*version) for version in PYTHONS]
+    for name in [] if chosen else names:
+        found = shutil.which(name)
+        if found is not None and subprocess.run([found, "-c", ""], capture_output=True).returncode == 0:
+            os.execv(found, [found, "-I", str(HERE / "install.py"), *sys.argv[1:]])
+    raise SetupError(
+        f"needs Python 3.11, 3.12 or 3.13, but {'PYTHON' if chosen else 'python3'} is {here[0]}.{here[1]}"
+        + ("; give another one" if chosen else f" and there is no {', '.join(names)} on PATH; install one")
+        + ", for example make setup PYTHON=/usr/bin/python3.12"
+    )
 
 
 def base_python() -> str:
@@ -172,14 +216,15 @@ def base_python() -> str:
 
 def check_machine() -> None:
     """Raise SetupError naming the first thing that installing and building need and this machine lacks."""
+    python = "python{}.{}".format(*sys.version_info[:2])
     header = Path(sysconfig.get_path("include")) / "Python.h"
     needed = {
         "a C++ compiler (g++, or CXX set to one)": shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++"),
         "a C compiler (gcc)": shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc"),
         "cmake": shutil.which("cmake"),
         "make": shutil.which("make"),
-        "Python's headers (Debian: python3.11-dev)": header.exists(),
-        "Python's venv module (Debian: python3.11-venv)": _can_import("ensurepip"),
+        f"Python's headers (Debian: {python}-dev)": header.exists(),
+        f"Python's venv module (Debian: {python}-venv)": _can_import("ensurepip"),
     }
     missing = [name for name, found in needed.items() if not found]
     if missing:
@@ -204,21 +249,51 @@ def install(environment: Environment, lock: int) -> None:
         environment.clear()
         with environment.changing():
             version = sys.version.split()[0]
-            run(f"making .venv with Python {version}", [base_python(), "-m", "venv", environment.path])
+            run(f"making .venv with Python {version}", [base_python(), "-I", "-m", "venv", environment.path])
+    house = packages.wheelhouse(os.environ)
+    _require_source(environment, house, run)
+    pip += packages.options(house)
     wanted = requirements(PROJECT)
     with environment.changing():
         # Compiling all modules takes longer than installing them, and most are never imported.
         command: list[str | Path] = [*pip, "--no-compile", "-c", HERE / "constraints.txt", *wanted]
         run(f"installing {len(wanted)} packages and what they need", command)
-        (environment.path / "lib/python3.11/site-packages/open_mpi_prefix.pth").write_text(OPEN_MPI_HINT)
-    run("getting Horovod", [environment.python, HERE / "horovod_wheel.py", environment.path / "wheel"], show=True)
+        (environment.packages / "open_mpi_prefix.pth").write_text(OPEN_MPI_HINT)
+    run("getting Horovod", [environment.python, HERE / "horovod_wheel.py", environment.wheel], show=True)
     with environment.changing():
-        [wheel] = (environment.path / "wheel").glob("*.whl")
+        [wheel] = environment.wheel.glob("*.whl")
         run("installing Horovod", [*pip, "--no-deps", "--force-reinstall", wheel])
         run("installing this project", [*pip, "--no-deps", "--no-build-isolation", "-e", PROJECT])
     # What is imported here stays compiled, so that no rank has to do it: seconds of each start.
     run("loading Horovod in both frameworks", [environment.python, "-c", "import horovod.torch, horovod.tensorflow"])
     say(f"{environment.path.name} is ready ({time.monotonic() - run.started:.0f} s)")
+
+
+def _require_source(environment: Environment, house: Path | None, run: Runner) -> None:
+    """Raise SetupError, at once, where packages can be had from nowhere."""
+    if house is not None:
+        if not list(house.glob("*.whl")):
+            raise SetupError(f"{packages.WHEELHOUSE}: {house} holds no wheels; fill it with make wheelhouse")
+    elif not packages.is_reachable(environment.python, run.variables):
+        raise SetupError(
+            "the package registry cannot be reached from here; where it can, fill a folder of wheels with"
+            f" make wheelhouse, and bring it here: make setup {packages.WHEELHOUSE}=FOLDER"
+        )
+
+
+def fill_wheelhouse(environment: Environment, house: Path) -> None:
+    """Put every wheel that set-up needs into this folder, Horovod's as built here included."""
+    house.mkdir(parents=True, exist_ok=True)
+    variables = packages.environment(environment.python, os.environ)
+    download: list[str | Path] = [environment.python, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
+    say(f"downloading wheels into {house}")
+    command: list[str | Path] = [*download, "-d", house, "-c", HERE / "constraints.txt", *requirements(PROJECT)]
+    done = subprocess.run(command, env=variables)
+    if done.returncode != 0:
+        raise SetupError(f"the wheels could not all be downloaded into {house}, as said above")
+    for wheel in environment.wheel.glob("*.whl"):
+        shutil.copy(wheel, house)
+    say(f"{len(list(house.glob('*.whl')))} wheels lie in {house}; use them with make setup WHEELHOUSE={house}")
 
 
 class Runner:
@@ -228,6 +303,13 @@ class Runner:
         self.started = time.monotonic()
         self._environment = environment
         self._lock = lock
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What the steps find in their environment."""
+        if self._environment.python.exists():
+            return packages.environment(self._environment.python, os.environ)
+        return packages.native(os.environ)
 
     def __call__(self, what: str, command: Sequence[str | Path], show: bool = False) -> None:
         """Say what, and run the command; `show` leaves its standard output to people.
@@ -239,15 +321,10 @@ class Runner:
         with log.open("a") as sink:
             print(f"\n# {what}", file=sink, flush=True)
             output = None if show else sink
-            done = subprocess.run(command, stdout=output, stderr=output, pass_fds=[self._lock], env=_environment())
+            done = subprocess.run(command, stdout=output, stderr=output, pass_fds=[self._lock], env=self.variables)
         if done.returncode != 0:
             where = ", as said above" if show else f"; the log is {log} and ends\n{last_lines(log)}"
             raise SetupError(f"{what} failed{where}")
-
-
-def _environment() -> dict[str, str]:
-    """Return this process's variables, but for the one that would have every rank compile its libraries afresh."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def last_lines(log: Path, count: int = 15) -> str:
@@ -267,4 +344,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -20,6 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from horovod_runner.environment.install import PYTHONS
 from horovod_runner.launch.launchers import find
 from horovod_runner.launch.processes import environment
 from horovod_runner.machine.world import detect, threads_for
@@ -82,10 +83,8 @@ def _findings() -> Iterator[Finding]:
 
 def _python() -> Iterator[Finding]:
     version = platform.python_version()
-    remedy = (
-        "" if version.startswith("3.11.") else "the pinned packages are for Python 3.11; make the environment with it"
-    )
-    yield Finding("Python", version, remedy)
+    remedy = "the packages are pinned for Python 3.11 to 3.13; make setup PYTHON=one of them"
+    yield Finding("Python", version, "" if sys.version_info[:2] in PYTHONS else remedy)
 
 
 def _frameworks() -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from horovod_runner.environment import horovod_wheel, install
+from horovod_runner.environment import horovod_wheel, install, packages
 
 PROJECT = Path(__file__).resolve().parents[2]
 PARTS = {"source": "a", "patches": "b", "python": "cpython-311", "tensorflow-cpu": "2", "torch": "2", "openmpi": "4"}
@@ -259,13 +260,125 @@ def test_what_the_machine_lacks_is_said_in_one_sentence(tmp_path, monkeypatch, t
     assert "\n" not in str(caught.value)
 
 
-def test_another_python_is_refused_in_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(install.sys, "version_info", (3, 12, 1))
+def test_a_python_without_pins_is_refused_in_one_sentence(environment, tmp_path, monkeypatch):
+    environment.clear()
+    monkeypatch.setattr(install.sys, "version_info", (3, 10, 1))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(
-        install.SetupError, match=r"needs Python 3\.11, but python3 is 3\.12 and there is no python3\.11"
-    ):
-        install.use_python()
+    with pytest.raises(install.SetupError, match=r"needs Python 3\.11, 3\.12 or 3\.13, but python3 is 3\.10 and there"):
+        install.use_python(environment, chosen=False)
+    with pytest.raises(install.SetupError, match=r"but PYTHON is 3\.10; give another one"):
+        install.use_python(environment, chosen=True)
+
+
+@pytest.fixture
+def interpreters(tmp_path):
+    """A folder with files that stand for three Pythons; the newest does not start."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, command in (("python3.11", "true"), ("python3.12", "true"), ("python3.13", "false")):
+        (folder / name).symlink_to(f"/bin/{command}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "here, made_with, started",
+    [
+        ((3, 10, 1), None, "python3.12"),  # the newest that starts
+        ((3, 11, 7), None, None),  # this one will do
+        ((3, 11, 7), "3.12.1", "python3.12"),  # what is there was made with another, and stays
+        ((3, 12, 1), "3.12.1", None),
+    ],
+)
+def test_the_python_that_setup_goes_on_in(environment, interpreters, monkeypatch, here, made_with, started):
+    if made_with is None:
+        environment.clear()
+    else:
+        (environment.path / "pyvenv.cfg").write_text(f"home = {interpreters}\nversion = {made_with}\n")
+    monkeypatch.setattr(install.sys, "version_info", here)
+    monkeypatch.setenv("PATH", str(interpreters))
+    executed = []
+
+    def execute(path, argv):
+        executed.append(Path(path).name)
+        raise SystemExit
+
+    monkeypatch.setattr(install.os, "execv", execute)
+    with contextlib.suppress(SystemExit):
+        install.use_python(environment, chosen=False)
+    assert executed == ([started] if started else [])
+
+
+def test_another_python_that_is_chosen_makes_the_environment_anew(environment, monkeypatch):
+    environment.stamp("abc")
+    made = []
+    monkeypatch.setattr(install, "check_machine", lambda: None)
+    monkeypatch.setattr(install, "install", lambda *_: made.append(sys.version_info[:2]))
+    monkeypatch.setattr(install.sys, "version_info", (3, 13, 0))
+    install.set_up(environment, "abc")
+    assert made == []
+    install.set_up(environment, "abc", chosen=True)
+    assert made == [(3, 13)]
+
+
+def test_of_pips_settings_those_are_kept_that_say_where_packages_come_from():
+    lines = [
+        ":env:.find-links='/from/the/shell'",
+        "global.find-links='/from/a/file'",
+        "global.index-url='mirror'",
+        "install.index-url='mirror-of-install'",
+        "global.user='true'",
+        "global.require-virtualenv='true'",
+        "install.target='/somewhere'",
+        "global.extra-index-url='one\\ntwo'",
+    ]
+    assert packages.places(lines) == {
+        "PIP_FIND_LINKS": "/from/the/shell",
+        "PIP_INDEX_URL": "mirror-of-install",
+        "PIP_EXTRA_INDEX_URL": "one two",
+    }
+
+
+def test_pip_as_setup_runs_it_installs_into_the_environment_whatever_the_shell_says(tmp_path):
+    """Each of these sends packages elsewhere, or stops pip, where it is believed."""
+    (tmp_path / "pip.conf").write_text(
+        "[global]\nuser = true\nrequire-virtualenv = true\n[install]\ntarget = nowhere\n"
+    )
+    hostile = {**os.environ, "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "PIP_USER": "1", "PIP_PREFIX": "/nowhere"}
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "pip.py").write_text("raise SystemExit('a foreign pip')")
+    variables = packages.environment(Path(sys.executable), hostile | {"PYTHONPATH": str(tmp_path / "foreign")})
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    told = subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout
+    assert not re.search(r"\.(user|require-virtualenv|target|prefix)=", told)
+
+
+def test_a_folder_without_wheels_and_a_registry_out_of_reach_are_said_at_once(environment, tmp_path, monkeypatch):
+    run = install.Runner(environment, lock=os.open(os.devnull, os.O_RDONLY))
+    with pytest.raises(install.SetupError, match=r"WHEELHOUSE: .* holds no wheels; fill it with make wheelhouse"):
+        install._require_source(environment, tmp_path, run)
+    monkeypatch.setattr(packages, "environment", lambda python, variables: dict(os.environ))
+    monkeypatch.setenv("PIP_INDEX_URL", "file:///nowhere")
+    for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    with pytest.raises(install.SetupError, match=r"registry cannot be reached .*make setup WHEELHOUSE=FOLDER"):
+        install._require_source(environment, None, run)
+
+
+def test_without_a_home_the_cache_names_the_variable(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/proc")
+    with pytest.raises(horovod_wheel.WheelError, match=r"set XDG_CACHE_HOME to a folder"):
+        horovod_wheel.cache_folder()
+
+
+def test_horovods_wheel_is_taken_from_the_folder_of_wheels(tmp_path):
+    assert horovod_wheel.given({}) is None
+    assert horovod_wheel.given({"WHEELHOUSE": str(tmp_path)}) is None
+    tag = sys.implementation.cache_tag.replace("cpython-", "cp")
+    for name in ("horovod-0.28.1-cp39-cp39-linux_x86_64.whl", f"horovod-0.28.1-{tag}-{tag}-linux_x86_64.whl"):
+        (tmp_path / name).touch()
+    assert tag in horovod_wheel.given({"WHEELHOUSE": str(tmp_path)}).name
 
 
 def test_a_step_that_fails_shows_the_end_of_the_log(environment, capfd):
@@ -284,4 +397,4 @@ def test_every_requirement_is_pinned_as_the_constraints_pin_it():
 def test_committed_files_name_no_package_host_and_no_place_of_this_machine():
     texts = [path.read_text() for path in install.HERE.rglob("*") if path.suffix in {".py", ".txt", ".patch", ".toml"}]
     texts += [(PROJECT / name).read_text() for name in ("Makefile", "setup.cfg", "pyproject.toml", ".ci/run")]
-    assert not [text for text in texts if re.search(r"https?://|/root/|/work/|index-url", text)]
+    assert not [text for text in texts if re.search(r"https?://|/root/|/work/|index-url[ =]", text)]
