@@ -12,8 +12,8 @@ The strategies, in both frameworks:
 - `lag1`: the gradients of the step before are applied while this step's travel (Kurth et al., SC18); before the first
   step they are zero.
 
-All but `none` and `lag1` are the same arithmetic. settings.py, groups.py, horovod.py and mpi.py are neutral;
-`<framework>_reducer.py` is what a strategy looks like to the framework's backend; `<framework>_horovod.py` and
-`<framework>_mpi.py` hold the strategies by what carries them. With the two backends, and collectives/ which measures
-the reduction alone, this is the only code that imports Horovod.
+All but `none` and `lag1` are the same arithmetic. This room is neutral; the strategies themselves are in
+`frameworks/<framework>/horovod.py` and `mpi.py`, by what carries them, and `reducer.py` there is what a strategy looks
+like to the framework's backend. Nothing else but `frameworks/<framework>/collectives.py`, which reduces for the
+measurement of the collective alone, imports Horovod.
 """

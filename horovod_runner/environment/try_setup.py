@@ -25,6 +25,7 @@ def main(python: str | None) -> int:
         clone, home = Path(folder) / "clone", Path(folder) / "home"
         home.mkdir()
         variables = {name: value for name, value in os.environ.items() if name not in _HIDDEN}
+        variables = {name: value for name, value in variables.items() if not name.startswith("MAKE")}
         variables |= {"HOME": str(home), "PIP_CONFIG_FILE": os.devnull}
         chosen = [f"PYTHON={python}"] if python else []
         launched = [".venv/bin/horovodrun", "-np", "2", "make"]
