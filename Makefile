@@ -16,29 +16,34 @@ override PYTHON := python3
 endif
 BIN := .venv/bin
 
-# Settings of a run. What is not set is not passed on, and has the suite's own default.
+# Settings of a run, as they stand on make's own command line. What is not set is not passed on, and has the suite's own
+# default. One that lies about in the shell is somebody else's: it is left alone, and named.
 # make exports variables that it was given, so values reach the program through the shell's own variables: a path may
 # hold blanks and quotes.
-results := $(if $(RESULTS),--results "$$RESULTS")
-one_run := --workload "$${WORKLOAD:-resnet50}" \
-	$(if $(DATA),--data "$$DATA") \
-	$(if $(EPOCHS),--epochs "$$EPOCHS") \
-	$(if $(STEPS),--steps "$$STEPS") \
-	$(if $(LOCAL_BATCH),--local-batch "$$LOCAL_BATCH") \
-	$(if $(GLOBAL_BATCH),--global-batch "$$GLOBAL_BATCH") \
-	$(if $(IMAGE_SIZE),--image-size "$$IMAGE_SIZE") \
-	$(if $(SEED),--seed "$$SEED") \
-	$(results) $(ARGS)
+variables := WORKLOAD DATA EPOCHS STEPS LOCAL_BATCH GLOBAL_BATCH IMAGE_SIZE SEED RESULTS ARGS
+given = $(if $(filter command line,$(origin $(1))),$(2))
+export SUITE_PASSED_OVER := $(strip $(foreach name,$(variables),$(if $(filter environment,$(origin $(name))),$(name))))
+results := $(call given,RESULTS,--results "$$RESULTS")
+arguments := $(call given,ARGS,$(ARGS))
+one_run := --workload "$(call given,WORKLOAD,$$WORKLOAD)$(if $(filter command line,$(origin WORKLOAD)),,resnet50)" \
+	$(call given,DATA,--data "$$DATA") \
+	$(call given,EPOCHS,--epochs "$$EPOCHS") \
+	$(call given,STEPS,--steps "$$STEPS") \
+	$(call given,LOCAL_BATCH,--local-batch "$$LOCAL_BATCH") \
+	$(call given,GLOBAL_BATCH,--global-batch "$$GLOBAL_BATCH") \
+	$(call given,IMAGE_SIZE,--image-size "$$IMAGE_SIZE") \
+	$(call given,SEED,--seed "$$SEED") \
+	$(results) $(arguments)
 # The main job trains two workloads, and is narrowed to one only when told to.
-all_runs := $(if $(WORKLOAD),--set "workload=$$WORKLOAD") \
-	$(if $(DATA),--set "data=$$DATA") \
-	$(if $(EPOCHS),--set "epochs=$$EPOCHS") \
-	$(if $(STEPS),--set "steps=$$STEPS") \
-	$(if $(LOCAL_BATCH),--set "local_batch=$$LOCAL_BATCH") \
-	$(if $(GLOBAL_BATCH),--set "global_batch=$$GLOBAL_BATCH") \
-	$(if $(IMAGE_SIZE),--set "data.image_size=$$IMAGE_SIZE") \
-	$(if $(SEED),--set "seed=$$SEED") \
-	$(results) $(ARGS)
+all_runs := $(call given,WORKLOAD,--set "workload=$$WORKLOAD") \
+	$(call given,DATA,--set "data=$$DATA") \
+	$(call given,EPOCHS,--set "epochs=$$EPOCHS") \
+	$(call given,STEPS,--set "steps=$$STEPS") \
+	$(call given,LOCAL_BATCH,--set "local_batch=$$LOCAL_BATCH") \
+	$(call given,GLOBAL_BATCH,--set "global_batch=$$GLOBAL_BATCH") \
+	$(call given,IMAGE_SIZE,--set "data.image_size=$$IMAGE_SIZE") \
+	$(call given,SEED,--set "seed=$$SEED") \
+	$(results) $(arguments)
 
 setup: ## make .venv, Horovod included; a moment when it is there
 	$(PYTHON) -IS horovod_runner/environment/install.py $(chosen)
@@ -59,11 +64,11 @@ bench-torch: setup ## one run in PyTorch, or one rank of it: horovodrun -np 2 ma
 	$(BIN)/horovod-runner bench --framework torch $(one_run)
 
 report: setup ## tables, plots and the page of the results in RESULTS
-	$(BIN)/horovod-runner report $(if $(RESULTS),"$$RESULTS") $(ARGS)
+	$(BIN)/horovod-runner report $(call given,RESULTS,"$$RESULTS") $(arguments)
 
 # The tests call make themselves, and expect what a person sees who does: no "Entering directory".
 test: lint ## everything that has to hold before a change goes in
-	env -u MAKELEVEL $(BIN)/python -m pytest $(ARGS)
+	env -u MAKELEVEL $(BIN)/python -m pytest $(arguments)
 
 lint: setup ## style, types, and who may import whom
 	$(BIN)/ruff check --quiet --config horovod_runner/environment/ruff.toml .

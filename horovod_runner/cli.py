@@ -6,6 +6,7 @@ Every verb imports what it needs when it is called, so that `--help` and plannin
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Any, NoReturn
 
 from horovod_runner.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, MISTAKES, SharedError, UserError
 from horovod_runner.results import OWN
+
+PASSED_OVER = "SUITE_PASSED_OVER"
+"""Names the variables that lie about in the shell and that the Makefile has left alone."""
 
 # bench's own options and the settings that they stand for.
 _BENCH_SETTINGS = {
@@ -111,7 +115,7 @@ def _add_bench(verbs: Any) -> None:
 
 def _add_matrix(verbs: Any, name: str, what: str, function: Callable[[argparse.Namespace], int]) -> _Parser:
     verb: _Parser = verbs.add_parser(name, help=what)
-    verb.add_argument("file", type=Path)
+    verb.add_argument("file", type=_path)
     verb.add_argument("--smoke", action="store_true", help="the minutes-long variant")
     _add_set(verb)
     _add_results(verb)
@@ -127,7 +131,7 @@ def _add_tune(verbs: Any) -> None:
     verb.add_argument("--workers", default="2", help="start so many workers here (default: 2)")
     verb.add_argument("--minutes", type=float, default=30, help="about so long in all (default: 30)")
     verb.add_argument("--candidates", metavar="S,S", help="only these strategies (default: all of equal arithmetic)")
-    verb.add_argument("--machine", type=Path, help="the file that gets the settings (default: machine.yaml)")
+    verb.add_argument("--machine", type=_path, help="the file that gets the settings (default: machine.yaml)")
     _add_set(verb)
     _add_results(verb)
     verb.set_defaults(verb=_tune)
@@ -135,7 +139,7 @@ def _add_tune(verbs: Any) -> None:
 
 def _add_submit(verbs: Any) -> None:
     verb = verbs.add_parser("submit", help="write the job script with which a cluster does an experiment")
-    verb.add_argument("file", type=Path)
+    verb.add_argument("file", type=_path)
     verb.add_argument("--scheduler", required=True, help="slurm, lsf or pbs")
     verb.add_argument("--nodes", type=int, required=True)
     verb.add_argument("--workers-per-node", type=int, required=True)
@@ -145,8 +149,8 @@ def _add_submit(verbs: Any) -> None:
     verb.add_argument("--queue", help="the queue, or Slurm's partition")
     verb.add_argument("--account", help="who pays: the account, or LSF's project")
     verb.add_argument("--chain", type=int, default=5, help="jobs that may follow one another (default: 5)")
-    verb.add_argument("--machine", type=Path, help="the machine's file, for run")
-    verb.add_argument("--out", type=Path, help="the script (default: EXPERIMENT.SCHEDULER.sh)")
+    verb.add_argument("--machine", type=_path, help="the machine's file, for run")
+    verb.add_argument("--out", type=_path, help="the script (default: EXPERIMENT.SCHEDULER.sh)")
     verb.add_argument("--smoke", action="store_true", help="the minutes-long variant")
     _add_set(verb)
     _add_results(verb)
@@ -173,22 +177,22 @@ def _add_allreduce(verbs: Any) -> None:
     length.add_argument("--iterations", type=int, help="of each size, in place of a time")
     verb.add_argument("--quick", action="store_true", help="few sizes, one model, a tenth of a second each")
     verb.add_argument("--no-yield", dest="yields", action="store_false", help="let Open MPI spin while it waits")
-    verb.add_argument("--machine", type=Path, help="a file about this machine: launcher, hosts, patience")
+    verb.add_argument("--machine", type=_path, help="a file about this machine: launcher, hosts, patience")
     _add_results(verb)
     verb.set_defaults(verb=_allreduce)
 
 
 def _add_report(verbs: Any) -> None:
     verb = verbs.add_parser("report", help="tables, plots and one page from results")
-    verb.add_argument("folder", type=Path, nargs="?", default=OWN, help=f"results to report (default: {OWN})")
-    verb.add_argument("--out", type=Path, metavar="DIR", help="folder for page, figures and tables (default: FOLDER)")
+    verb.add_argument("folder", type=_path, nargs="?", default=OWN, help=f"results to report (default: {OWN})")
+    verb.add_argument("--out", type=_path, metavar="DIR", help="folder for page, figures and tables (default: FOLDER)")
     verb.set_defaults(verb=_report)
 
 
 def _add_compare(verbs: Any) -> None:
     verb = verbs.add_parser("compare", help="compare two sets of results run by run; exit 1 on a regression")
-    verb.add_argument("older", type=Path, metavar="A", help="the baseline: a folder of results, an experiment or a run")
-    verb.add_argument("newer", type=Path, metavar="B", help="what is compared with it")
+    verb.add_argument("older", type=_path, metavar="A", help="the baseline: a folder of results, of a study or a run")
+    verb.add_argument("newer", type=_path, metavar="B", help="what is compared with it")
     verb.add_argument("--margin", type=float, default=0.05, help="a fraction: what is no difference (default: 0.05)")
     verb.add_argument("--across-machines", action="store_true", help="compare runs of different machines as well")
     verb.add_argument("--different-work", action="store_true", help="pair by job where settings differ, and name them")
@@ -197,7 +201,7 @@ def _add_compare(verbs: Any) -> None:
 
 def _add_pack(verbs: Any) -> None:
     verb = verbs.add_parser("pack", help="turn a finished study into two Parquet files and its provenance")
-    verb.add_argument("folder", type=Path)
+    verb.add_argument("folder", type=_path)
     verb.set_defaults(verb=_pack)
 
 
@@ -206,11 +210,11 @@ def _add_set(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_results(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--results", type=Path, default=OWN, help=f"folder of results (default: {OWN})")
+    verb.add_argument("--results", type=_path, default=OWN, help=f"folder of results (default: {OWN})")
 
 
 def _add_machine(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--machine", type=Path, help="a file about this machine: launcher, hosts, patience, settings")
+    verb.add_argument("--machine", type=_path, help="a file about this machine: launcher, hosts, patience, settings")
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
@@ -222,12 +226,13 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _bench(arguments: argparse.Namespace) -> int:
     from horovod_runner.verbs.bench import bench
 
+    _say_what_was_passed_over()
     named = {path: getattr(arguments, option) for option, path in _BENCH_SETTINGS.items()}
     return bench(
         arguments.framework,
-        {path: _value(text) for path, text in named.items() if text is not None},
+        {path: _value(path, text) for path, text in named.items() if text is not None},
         _settings(arguments.set),
-        None if arguments.workers is None else _value(arguments.workers),
+        None if arguments.workers is None else _value("workers", arguments.workers),
         arguments.results,
         arguments.machine,
     )
@@ -243,6 +248,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from horovod_runner.verbs.matrix import run
 
+    _say_what_was_passed_over()
     settings = _settings(arguments.set)
     return run(arguments.file, settings, arguments.results, arguments.machine, smoke=arguments.smoke)
 
@@ -252,7 +258,7 @@ def _tune(arguments: argparse.Namespace) -> int:
     from horovod_runner.verbs.tune import tune
 
     options = {name: value for name, value in vars(arguments).items() if name not in ("verb", "set")}
-    return tune(Request(**{**options, "workers": _value(arguments.workers)}), _settings(arguments.set))
+    return tune(Request(**{**options, "workers": _value("workers", arguments.workers)}), _settings(arguments.set))
 
 
 def _submit(arguments: argparse.Namespace) -> int:
@@ -314,22 +320,35 @@ def _pack(arguments: argparse.Namespace) -> int:
 
 
 def _settings(given: Sequence[str]) -> dict[str, Any]:
-    """Read `path=value` options; values are YAML, so numbers, lists and words need no quotes of their own."""
-    settings = {}
-    for text in given:
-        path, equals, value = text.partition("=")
-        if not equals or not path:
-            raise UserError(f"--set {text}: write it as path=value, for example --set optimizer.momentum=0.8")
-        settings[path] = _value(value)
-    return settings
+    from horovod_runner.config.command_line import settings_from
+
+    return settings_from(given)
 
 
-def _value(text: str) -> Any:
-    import yaml
+def _value(path: str, text: str) -> Any:
+    from horovod_runner.config.command_line import value_of
 
-    from horovod_runner.config.yaml_files import load_yaml
+    return value_of(path, text)
 
+
+def _path(text: str) -> Path:
+    """Return the path that a text names: --results=~/mine reaches a program with its tilde."""
     try:
-        return load_yaml(text)
-    except yaml.YAMLError:
-        return text
+        return Path(text).expanduser()
+    except RuntimeError:  # this user has no home
+        return Path(text)
+
+
+def _say_what_was_passed_over() -> None:
+    """Name the variables of the shell that make understands and was not given; one rank is enough to say so."""
+    from horovod_runner.machine.world import detect
+
+    names = os.environ.get(PASSED_OVER, "").split()
+    if names and detect().rank == 0:
+        told = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+        verb = "is" if len(names) == 1 else "are"
+        print(
+            f"horovod-runner: {told} of the shell {verb} passed over; give {'it' if len(names) == 1 else 'them'} to"
+            f" make: make bench {names[0]}=...",
+            file=sys.stderr,
+        )
