@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import psutil
 
@@ -59,17 +60,68 @@ _VARIABLES = {
 }
 
 
+class Foreign(NamedTuple):
+    """A launcher whose processes this suite's Horovod cannot join, and the variables by which it is known."""
+
+    name: str
+    mark: str
+    rank: str
+    size: str
+
+
+_TORCHRUN = Foreign("torchrun", "TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE")
+
+# The first whose mark is there. jsrun's own variables come with Open MPI's where it starts IBM's MPI, which is found
+# out when Horovod starts; PMI's are left by MPICH, Intel MPI and Cray MPI, PyTorch's by whoever starts its jobs.
+_FOREIGN = (
+    _TORCHRUN,
+    Foreign("jsrun", "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_SIZE"),
+    Foreign("mpiexec of PALS", "PALS_RANKID", "PALS_RANKID", "PMI_SIZE"),
+    Foreign("aprun", "ALPS_APP_PE", "ALPS_APP_PE", "PMI_SIZE"),
+    Foreign("flux run", "FLUX_TASK_RANK", "FLUX_TASK_RANK", "FLUX_JOB_SIZE"),
+    Foreign("mpirun of MVAPICH", "MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"),
+    Foreign("a launcher with PMI", "PMI_RANK", "PMI_RANK", "PMI_SIZE"),
+    Foreign("a launcher of PyTorch's jobs", "RANK", "RANK", "WORLD_SIZE"),
+)
+
+
 def detect(environment: Mapping[str, str] = os.environ) -> World:
     """Return this process's place; a process without a launcher is a world of its own.
 
-    So is the one task of an `srun`, as under `srun --pty bash`: it may start workers itself.
+    So is the one task of an `srun`, as under `srun --pty bash`: it may start workers itself. SharedError where a
+    launcher that is none of ours has started several: each would train alone and believe itself the whole run.
     """
+    if _TORCHRUN.mark in environment:  # where srun starts one torchrun a node, both have left their variables
+        _refuse_foreign(environment)
     for launcher, names in _VARIABLES.items():
         if all(name in environment for name in names[:3]):
             rank, size, local_rank, local_size = (_number(environment, name) for name in names)
-            alone = launcher == "srun" and size == 1
-            return World() if alone else World(rank, size, local_rank, max(local_size, 1), launcher)
+            if launcher != "srun" or size > 1:
+                return World(rank, size, local_rank, max(local_size, 1), launcher)
+    _refuse_foreign(environment)
     return World()
+
+
+def _refuse_foreign(environment: Mapping[str, str]) -> None:
+    launcher, world = _foreign(environment)
+    if launcher is None or (world.size == 1 and launcher.size in environment):
+        return
+    count = str(world.size) if launcher.size in environment else "N"
+    raise SharedError(
+        f"{launcher.name} ({launcher.mark} is set) is no launcher of this suite, and every process would train alone;"
+        f" use `horovodrun -np {count}` or `mpirun -np {count}` of .venv/bin, or start one process with --workers"
+        f" {count}; a process that is the only one can do with {launcher.mark} unset"
+    )
+
+
+def _foreign(environment: Mapping[str, str]) -> tuple[Foreign | None, World]:
+    """Return the launcher that is none of ours, if there is one, and what it says of this process's place."""
+    for launcher in _FOREIGN:
+        if launcher.mark in environment and launcher.rank in environment:
+            rank, size = environment[launcher.rank], environment.get(launcher.size, "1")
+            if rank.isdecimal() and size.isdecimal():
+                return launcher, World(int(rank), int(size))
+    return None, World()
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:
@@ -109,9 +161,10 @@ def complain(error: Exception, world: World) -> None:
     Launchers end all ranks when the first one ends. So the others wait: rank 0 gets to speak, and whoever is still
     there afterwards was alone with its mistake, or belongs to an srun that lets ranks end one by one.
     """
-    if world.rank != 0:
+    rank = world.rank if world.launched else _foreign(os.environ)[1].rank
+    if rank != 0:
         time.sleep(PATIENCE_SECONDS)
-    if world.rank == 0 or not isinstance(error, SharedError):
+    if rank == 0 or not isinstance(error, SharedError):
         print(f"horovod-runner: {error}", file=sys.stderr, flush=True)
 
 

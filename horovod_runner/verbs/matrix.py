@@ -35,12 +35,14 @@ def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | 
     from horovod_runner.config.machine import load_machine
     from horovod_runner.frameworks.installed import require_installed
     from horovod_runner.launch.interrupts import ended_by_signals
+    from horovod_runner.machine.world import detect
     from horovod_runner.matrix.manifest import write_down
     from horovod_runner.matrix.progress import say, watching
     from horovod_runner.matrix.runner import run_all
     from horovod_runner.matrix.sharing import in_order, require_cores
     from horovod_runner.results.provenance import remember_command
 
+    detect()  # refuses a launcher that is none of ours before it fills a log for every run
     here = load_machine(machine)
     experiment, configs = read(file, settings, here.settings, smoke=smoke)
     here.require_room(max(config.workers for config in configs))

@@ -141,6 +141,51 @@ class TestWorld:
         refuse_strangers(detect(step), {**step, "PMIX_RANK": "1"})
         refuse_strangers(World(1, 2, 1, 2, "horovodrun"), step)
 
+    @pytest.mark.parametrize(
+        ("name", "variables"),
+        [
+            ("torchrun", {"TORCHELASTIC_RUN_ID": "none", "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}),
+            ("torchrun", {"TORCHELASTIC_RUN_ID": "7", "RANK": "1", "WORLD_SIZE": "2", **slurm_step(0, 1)}),
+            ("torchrun", {"TORCHELASTIC_RUN_ID": "7", "RANK": "1", "WORLD_SIZE": "2", **slurm_step(0, 2)}),
+            ("PALS", {"PALS_RANKID": "1", "ALPS_APP_PE": "1", "PMI_RANK": "1", "PMI_SIZE": "2"}),
+            ("aprun", {"ALPS_APP_PE": "1", "PMI_SIZE": "2"}),
+            ("jsrun", {"JSM_NAMESPACE_RANK": "1", "JSM_NAMESPACE_SIZE": "2"}),
+            ("flux", {"FLUX_TASK_RANK": "1", "FLUX_JOB_SIZE": "2"}),
+            ("MVAPICH", {"MV2_COMM_WORLD_RANK": "1", "MV2_COMM_WORLD_SIZE": "2"}),
+            ("PMI", {"PMI_RANK": "1", "PMI_SIZE": "2"}),
+            ("PyTorch", {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "a1"}),
+        ],
+    )
+    def test_launchers_that_are_none_of_ours_are_named(
+        self,
+        name: str,
+        variables: dict[str, str],
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        with pytest.raises(SharedError, match=rf"{name}.*horovodrun -np 2.*mpirun -np 2.*--workers 2") as refused:
+            detect(variables)
+        waits: list[float] = []
+        monkeypatch.setattr("time.sleep", waits.append)
+        monkeypatch.setattr("os.environ", variables)
+        complain(refused.value, World())
+        assert waits and capsys.readouterr().err == "", "rank 1 leaves it to rank 0 to say so"
+
+    @pytest.mark.parametrize("name", ["PMI", "MV2_COMM_WORLD", "JSM_NAMESPACE"])
+    def test_the_only_process_of_a_foreign_launcher_is_a_world_of_its_own(self, name: str) -> None:
+        assert detect({f"{name}_RANK": "0", f"{name}_SIZE": "1"}) == World()
+        assert detect({"RANK": "0", "WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "none"}) == World()
+        assert detect({"RANK": "captain"}) == World(), "somebody's own variable"
+
+    def test_our_launchers_may_run_inside_an_allocation_of_others(self) -> None:
+        names = ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")
+        mpirun = dict(zip((f"OMPI_COMM_WORLD_{n}" for n in names), "1212", strict=True))
+        assert detect({**mpirun, "PALS_RANKID": "0", "PMI_RANK": "0", "PMI_SIZE": "4"}) == World(1, 2, 1, 2, "mpirun")
+
+    def test_a_foreign_launcher_that_does_not_tell_its_size_is_named(self) -> None:
+        with pytest.raises(SharedError, match="ALPS_APP_PE unset"):
+            detect({"ALPS_APP_PE": "0"})
+
     def test_what_all_ranks_know_is_said_by_the_first(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
