@@ -15,7 +15,8 @@ import numpy as np
 
 from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.results import record, store
-from horovod_runner.statistics import intervals as stats
+from horovod_runner.statistics import throughput
+from horovod_runner.statistics.interval import Interval
 
 STEPS_PER_EPOCH = 20
 WARM_UP = 5
@@ -72,7 +73,7 @@ def add_timed(
     """
     config = decode({"epochs": 1, "strategy": "fused"} | raw, "made")
     step = max(worker_seconds)
-    rate = record.Interval(mean=(config.global_batch or 1) / step, ci95_low=None, ci95_high=None)
+    rate = Interval(mean=(config.global_batch or 1) / step, ci95_low=None, ci95_high=None)
     figures = {"images_per_second": rate, "worker_seconds": tuple(worker_seconds)}
     return add_run(root, {"epochs": 1} | raw, cores=cores, data_wait_fraction=wait_seconds / step, **figures | changes)
 
@@ -124,9 +125,9 @@ def _result(config: RunConfig, steps: Sequence[record.StepRecord]) -> record.Run
         target=config.target.metric,
         epochs=len(ends),
         steps=len(steps),
-        images_per_second=record.Interval(**stats.throughput(timed, config.global_batch or 1)._asdict()),
-        step_seconds=record.Seconds(**stats.step_seconds(timed)._asdict()),
-        slowest_worker=record.SlowestWorker(**stats.slowest_worker(timed)._asdict()),
+        images_per_second=throughput.throughput(timed, config.global_batch or 1),
+        step_seconds=throughput.step_seconds(timed),
+        slowest_worker=throughput.slowest_worker(timed),
         worker_seconds=tuple(np.mean(timed, axis=0).tolist()),
         train_loss=tuple(sum(losses) / len(losses) for losses in epochs),
         val_loss=tuple(end.val_loss for end in ends if end.val_loss is not None),

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from horovod_runner.config.schema import RunConfig, decode
-from horovod_runner.results.record import Interval, RunResult, Seconds, SlowestWorker, StepRecord
+from horovod_runner.results.record import RunResult, StepRecord
 from horovod_runner.results.store import Store, write_json
-from horovod_runner.statistics import intervals as stats
+from horovod_runner.statistics import throughput
 
 MOST_SECONDS, MOST_GB = 20.0, 1.0  # of 2,000 runs
 FASTER_THAN_RUNS = 1.15  # of the growth of seconds over that of runs: clocks are not that exact
@@ -133,9 +133,9 @@ def _result(config: RunConfig, steps: Sequence[StepRecord]) -> RunResult:
         **{name: getattr(config, name) for name in shared},
         epochs=EPOCHS,
         steps=len(steps),
-        images_per_second=Interval(**stats.throughput(timed, config.global_batch or 1)._asdict()),
-        step_seconds=Seconds(**stats.step_seconds(timed)._asdict()),
-        slowest_worker=SlowestWorker(**stats.slowest_worker(timed)._asdict()),
+        images_per_second=throughput.throughput(timed, config.global_batch or 1),
+        step_seconds=throughput.step_seconds(timed),
+        slowest_worker=throughput.slowest_worker(timed),
         train_loss=tuple(end.train_loss for end in ends),
         val_loss=tuple(end.val_loss or 0 for end in ends),
         wall_seconds=sum(step.step_seconds for step in steps),

@@ -16,7 +16,7 @@ from horovod_runner.analysis.scaling.causes import slow_worker
 from horovod_runner.analysis.scaling.study import Scaling, studies
 from horovod_runner.analysis.strategies import Comparison, told
 from horovod_runner.analysis.summary import Cell, Group, all_runs
-from horovod_runner.statistics.intervals import Bounded, ratio
+from horovod_runner.statistics.interval import Interval, ratio
 
 if TYPE_CHECKING:
     from horovod_runner.analysis.parity import Proof
@@ -172,7 +172,7 @@ def _speed_findings(group: Group) -> Iterator[str]:
             yield f"{where} {one} makes {value} times the images/s of {other}."
 
 
-def _undecided(speed: Bounded) -> bool:
+def _undecided(speed: Interval) -> bool:
     low, high = speed.ci95_low, speed.ci95_high
     return low is None or high is None or low <= 1 <= high
 

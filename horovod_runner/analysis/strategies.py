@@ -19,7 +19,7 @@ from horovod_runner.analysis.arms import OF_AN_ARM, but_for_the_arm
 from horovod_runner.analysis.scaling.parts import NAMES, Split, split
 from horovod_runner.analysis.summary import Cell, Group, bounds
 from horovod_runner.results.record import Division
-from horovod_runner.statistics.intervals import FEWEST_SAMPLES, Bounded, Interval, ratio
+from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval, ratio
 from horovod_runner.statistics.repeats import percentiles, resampled
 
 SILENT = "none"
@@ -136,7 +136,7 @@ def _fastest(ways: Sequence[Way]) -> str:
     if any(way.images_per_second.ci95_low is None for way in ways):
         return f"{where}: fewer than three runs of each way, so that they are not ranked."
     gains = {way.name: ratio(first.images_per_second, way.images_per_second) for way in ways if way is not first}
-    level = [way.name for way in ways if way is first or not _above_one(gains[way.name])]
+    level = [way.name for way in ways if way is first or not gains[way.name].lies_above(1)]
     slower = [way.name for way in ways if way.name not in level]
     behind = f"; slower than {first.name}: {', '.join(slower)}" if slower else ""
     if len(level) > 1:
@@ -144,10 +144,6 @@ def _fastest(ways: Sequence[Way]) -> str:
     gain = min(gains.values(), key=lambda interval: interval.mean)
     times = f"{gain.mean:.2f} [{gain.ci95_low:.2f}, {gain.ci95_high:.2f}] times the next"
     return f"{where}: {first.name} is the fastest, {times}."
-
-
-def _above_one(gain: Interval) -> bool:
-    return gain.ci95_low is not None and gain.ci95_low > 1
 
 
 def _row(way: Way) -> dict[str, Any]:
@@ -250,10 +246,9 @@ def _mean_division(divisions: Sequence[Division]) -> Division:
     )
 
 
-def _over_runs(speed: Bounded, cell: Cell) -> Interval:
+def _over_runs(speed: Interval, cell: Cell) -> Interval:
     """Return the interval over runs; what a single run says of its own steps is none."""
-    several = len(cell.completed) >= FEWEST_SAMPLES
-    return Interval(speed.mean, *((speed.ci95_low, speed.ci95_high) if several else (None, None)))
+    return speed if len(cell.completed) >= FEWEST_SAMPLES else speed.without_bounds()
 
 
 def _plain(value: Any) -> str:

@@ -17,7 +17,8 @@ from typing import Any
 
 from horovod_runner.analysis.arms import Arms, but_for_the_arm, oversubscribed, shared_settings, sorted_out
 from horovod_runner.analysis.runs import Run
-from horovod_runner.statistics.intervals import Bounded, over_runs, ratio, times
+from horovod_runner.statistics.interval import Interval, ratio, times
+from horovod_runner.statistics.throughput import over_runs
 
 FIXED_BATCH = {"weak": "local_batch", "strong": "global_batch"}
 
@@ -36,9 +37,9 @@ class Cell:
     local_batch: int
     global_batch: int
     runs: tuple[Run, ...]
-    images_per_second: Bounded | None
-    speedup: Bounded | None = None
-    efficiency: Bounded | None = None
+    images_per_second: Interval | None
+    speedup: Interval | None = None
+    efficiency: Interval | None = None
     baseline_workers: int | None = None
     ceiling: Cell | None = None
     loading: Cell | None = None
@@ -191,7 +192,7 @@ def _cell(runs: Sequence[Run]) -> Cell:
     )
 
 
-def _together(measured: Sequence[Bounded]) -> Bounded | None:
+def _together(measured: Sequence[Interval]) -> Interval | None:
     """Return one run's own interval (from blocks of its steps), or of several runs one in which a run is a sample."""
     if len(measured) <= 1:
         return measured[0] if measured else None
@@ -260,7 +261,7 @@ def _cell_row(group: Group, cell: Cell) -> dict[str, Any]:
     return row | {"metric": group.metric, "settings": dict(group.distinct)}
 
 
-def bounds(name: str, interval: Bounded | None) -> dict[str, float | None]:
+def bounds(name: str, interval: Interval | None) -> dict[str, float | None]:
     """Return a mean and the bounds of its interval as three columns of a table."""
     if interval is None:
         return {name: None, f"{name}_ci95_low": None, f"{name}_ci95_high": None}

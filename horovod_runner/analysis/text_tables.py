@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis import words
 from horovod_runner.analysis.summary import Cell, Group
-from horovod_runner.statistics.intervals import Bounded, times
+from horovod_runner.statistics.interval import Interval, times
 
 if TYPE_CHECKING:
     from horovod_runner.analysis.strategies import Comparison, Way
@@ -56,7 +56,7 @@ def _last_ready(counts: Sequence[int]) -> str:
     return f"{counts.index(most)}: {most:,} of {sum(counts):,}"
 
 
-def _whole_percent(interval: Bounded | None) -> str:
+def _whole_percent(interval: Interval | None) -> str:
     if interval is None:
         return words.NOTHING
     low, high = interval.ci95_low, interval.ci95_high

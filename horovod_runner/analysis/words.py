@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis.summary import Cell, Group
-from horovod_runner.statistics.intervals import Bounded
+from horovod_runner.statistics.interval import Interval
 
 if TYPE_CHECKING:
     from horovod_runner.analysis.runs import Run
@@ -78,7 +78,7 @@ def milliseconds(seconds: float | None) -> str:
     return NOTHING if seconds is None else amount(1000 * seconds)
 
 
-def bounds(interval: Bounded | None) -> str:
+def bounds(interval: Interval | None) -> str:
     """Return `[low, high]`, or a dash in the brackets where there are too few samples."""
     if interval is None:
         return ""
@@ -87,7 +87,7 @@ def bounds(interval: Bounded | None) -> str:
     return f"[{amount(interval.ci95_low)}, {amount(interval.ci95_high)}]"
 
 
-def with_bounds(interval: Bounded | None) -> str:
+def with_bounds(interval: Interval | None) -> str:
     """Return the mean and its interval."""
     return NOTHING if interval is None else f"{amount(interval.mean)} {bounds(interval)}"
 
@@ -172,14 +172,14 @@ def statuses(runs: Sequence[Run]) -> Sequence[tuple[str, int]]:
     return Counter(run.result.status for run in runs).most_common()
 
 
-def signed(interval: Bounded) -> str:
+def signed(interval: Interval) -> str:
     """Return a difference with its sign and its interval, four digits that matter each."""
     if interval.ci95_low is None or interval.ci95_high is None:
         return f"{interval.mean:+.4g} [{NOTHING}]"
     return f"{interval.mean:+.4g} [{interval.ci95_low:+.4g}, {interval.ci95_high:+.4g}]"
 
 
-def with_entries(interval: Bounded) -> str:
+def with_entries(interval: Interval) -> str:
     """Return a figure and its interval with four digits that matter."""
     if interval.ci95_low is None or interval.ci95_high is None:
         return f"{interval.mean:.4g} [{NOTHING}]"

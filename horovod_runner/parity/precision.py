@@ -18,7 +18,8 @@ from benchmarks.data.batch import Batch
 from horovod_runner.parity.rows import Row
 from horovod_runner.parity.settings import plain
 from horovod_runner.parity.sides import Side
-from horovod_runner.statistics.intervals import equivalence
+from horovod_runner.statistics.equivalence import equivalence
+from horovod_runner.statistics.interval import LEVEL
 
 FRAMEWORKS = ("tensorflow", "torch")
 MOST_TIMES = 3.0
@@ -29,7 +30,6 @@ END_STEPS = 150
 # in its own unit, where 0.02 is two examples (or pixels) in a hundred.
 LOSS_MARGIN = float(np.log(1.10))
 METRIC_MARGIN = 0.02
-LEVEL = 0.05
 
 Drift = dict[str, list[float]]
 

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
 from horovod_runner.errors import UserError
+from horovod_runner.statistics.interval import Interval
+from horovod_runner.statistics.throughput import LateWorker, Seconds, SlowestWorker
 
 SCHEMA = 1
 
@@ -51,38 +53,6 @@ class StepRecord(Record):
     ready_seconds: tuple[float, ...] = ()
     shard_squared_norm: float | None = None
     mean_squared_norm: float | None = None
-
-
-class Interval(Record):
-    """A mean and its 95 % confidence interval; the bounds are None where too few samples support one."""
-
-    mean: float
-    ci95_low: float | None
-    ci95_high: float | None
-
-
-class Seconds(Record):
-    """Order statistics of the timed steps' seconds."""
-
-    median: float
-    p95: float
-    min: float
-    max: float
-
-
-class SlowestWorker(Record):
-    """The worker with the largest total of step seconds, and its median over the median of all."""
-
-    rank: int
-    median_step_seconds: float
-    ratio_to_median_worker: float
-
-
-class LateWorker(Record):
-    """The worker that reaches its first reduction last: by what fraction later than the median of the others."""
-
-    rank: int
-    later: Interval
 
 
 class Division(Record):

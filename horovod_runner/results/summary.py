@@ -12,8 +12,8 @@ import numpy as np
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.results import record
 from horovod_runner.results.record import Metric, RunResult, Status, StepRecord
-from horovod_runner.statistics import intervals as stats
-from horovod_runner.statistics import noise_scale
+from horovod_runner.statistics import noise_scale, throughput
+from horovod_runner.statistics.warm_up import warm_up
 
 
 def summarise(
@@ -36,7 +36,7 @@ def summarise(
     """
     first = config.discard_steps
     if first is None:
-        first = steps[warm_up - 1].step if (warm_up := stats.warm_up([s.step_seconds for s in steps])) else 0
+        first = steps[slow - 1].step if (slow := warm_up([s.step_seconds for s in steps])) else 0
     timed = [s for s in steps if s.step > first and math.isfinite(s.train_loss) and at_once == 1]
     validated = [s for s in steps if s.val_loss is not None and s.val_metric is not None]
     target = config.target.metric
@@ -89,9 +89,9 @@ def _timings(timed: Sequence[StepRecord], global_batch: int) -> dict[str, Any]:
         return {}
     seconds = np.array([s.worker_seconds for s in timed])
     return {
-        "images_per_second": record.Interval(**stats.throughput(seconds, global_batch)._asdict()),
-        "step_seconds": record.Seconds(**stats.step_seconds(seconds)._asdict()),
-        "slowest_worker": record.SlowestWorker(**stats.slowest_worker(seconds)._asdict()),
+        "images_per_second": throughput.throughput(seconds, global_batch),
+        "step_seconds": throughput.step_seconds(seconds),
+        "slowest_worker": throughput.slowest_worker(seconds),
         "worker_seconds": tuple(seconds.mean(axis=0).tolist()),
         **_readiness(timed),
         "data_wait_fraction": sum(s.data_seconds for s in timed) / sum(s.step_seconds for s in timed),
@@ -103,9 +103,7 @@ def _readiness(timed: Sequence[StepRecord]) -> dict[str, Any]:
     if not all(s.ready_seconds for s in timed):
         return {}
     seconds = np.array([s.ready_seconds for s in timed])
-    late = stats.late_worker(seconds)
-    worker = late and record.LateWorker(rank=late.rank, later=record.Interval(**late.later._asdict()))
-    return {"ready_seconds": tuple(seconds.mean(axis=0).tolist()), "last_to_reduce": worker}
+    return {"ready_seconds": tuple(seconds.mean(axis=0).tolist()), "last_to_reduce": throughput.late_worker(seconds)}
 
 
 def _gradient_noise(config: RunConfig, steps: Sequence[StepRecord]) -> record.NoiseScale | None:
@@ -116,7 +114,6 @@ def _gradient_noise(config: RunConfig, steps: Sequence[StepRecord]) -> record.No
     norms = np.array([(s.shard_squared_norm, s.mean_squared_norm) for s in measured], dtype=np.float64)
     batches = config.shard_batch, config.global_batch or 0
     traces, squares = noise_scale.estimates(norms[:, 0], norms[:, 1], *batches)
-    simple = noise_scale.of_steps(traces, squares)
     epochs = np.array([s.epoch for s in measured])
     return record.NoiseScale(
         shard_batch=batches[0],
@@ -124,7 +121,7 @@ def _gradient_noise(config: RunConfig, steps: Sequence[StepRecord]) -> record.No
         steps=len(measured),
         trace=float(traces.mean()),
         squared_gradient=float(squares.mean()),
-        simple=simple and record.Interval(**simple._asdict()),
+        simple=noise_scale.of_steps(traces, squares),
         by_epoch=noise_scale.by_epoch(traces, squares, epochs),
     )
 

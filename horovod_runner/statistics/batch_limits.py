@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from horovod_runner.statistics.intervals import FEWEST_SAMPLES, Interval
+from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
 from horovod_runner.statistics.repeats import NORMAL, percentiles, student
 
 Array = NDArray[np.float64]

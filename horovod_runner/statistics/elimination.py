@@ -14,13 +14,11 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from horovod_runner.statistics.intervals import FEWEST_SAMPLES, Interval
+from horovod_runner.statistics.interval import FEWEST_SAMPLES, LEVEL, Interval
 
 ENOUGH_TO_CLIP = 24  # runs, in four rounds or more: with fewer, their own scatter is not known well enough
 FARTHEST = 3.0  # standard deviations, by the median absolute deviation
 
-LEVEL = 0.05
-"""The probability of being wrong: about any arm that a round drops, and about a winner."""
 LOOKS = (8, 16)
 """After so many fresh rounds the winner is judged; who looks twice allows each look half the probability."""
 
@@ -110,11 +108,6 @@ def verdict(rounds: Sequence[Mapping[Arm, float]], arm: Arm, baseline: Arm) -> I
     if tail == 0:
         return Interval(mean, None, None)
     return Interval(mean, math.exp(averages[tail - 1]), math.exp(averages[-tail]))
-
-
-def is_win(ratio: Interval) -> bool:
-    """Say whether an interval lies wholly above 1."""
-    return ratio.ci95_low is not None and ratio.ci95_low > 1
 
 
 def _logarithms(rounds: Sequence[Mapping[Arm, float]], arms: Sequence[Arm]) -> NDArray[np.float64]:

@@ -14,10 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from horovod_runner.statistics.intervals import Interval
+from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
 
 BLOCKS = 10
-FEWEST_SAMPLES = 3
 
 
 class Estimates(NamedTuple):

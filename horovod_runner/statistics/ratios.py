@@ -12,9 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from horovod_runner.statistics.intervals import FEWEST_SAMPLES, Interval
+from horovod_runner.statistics.interval import FEWEST_SAMPLES, LEVEL, Interval
 
-LEVEL = 0.05
 RESAMPLES = 10_000
 
 

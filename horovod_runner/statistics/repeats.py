@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from horovod_runner.statistics.intervals import FEWEST_SAMPLES, Interval
+from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
 
 RESAMPLES = 1000
 NORMAL = 1.959964  # the 97.5 % quantile of the normal distribution

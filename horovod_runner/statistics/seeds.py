@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from horovod_runner.statistics.intervals import FEWEST_SAMPLES, Interval
+from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
 
 DRAWS = 10_000
 ROUNDING = 1e-12
@@ -46,15 +46,9 @@ def mean_of(tables: Sequence[Mapping[int, float]]) -> dict[int, float]:
     return {seed: math.fsum(table[seed] for table in tables) / len(tables) for seed in sorted(shared)}
 
 
-def decided(interval: Interval) -> bool:
-    """Whether an interval has bounds and leaves 0 out."""
-    low, high = interval.ci95_low, interval.ci95_high
-    return low is not None and high is not None and not low <= 0 <= high
-
-
 def apart(interval: Interval, step: float = 0.0) -> bool:
     """Whether a difference is one: its interval leaves 0 out, and it is no smaller than the figure's resolution."""
-    return decided(interval) and abs(interval.mean) >= step * (1 - 1e-6)
+    return interval.leaves_out(0) and abs(interval.mean) >= step * (1 - 1e-6)
 
 
 def share(successes: int, tried: int) -> Interval:

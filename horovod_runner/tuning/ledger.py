@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from horovod_runner.errors import UserError
-from horovod_runner.results.record import Interval, Record, RunResult, Status
+from horovod_runner.results.record import Record, RunResult, Status
 from horovod_runner.results.store import read_json, write_text
+from horovod_runner.statistics.interval import Interval
 from horovod_runner.tuning.space import Candidate
 
 SCHEMA = 1

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from horovod_runner.statistics.elimination import LOOKS, is_win, losers, standing, verdict
-from horovod_runner.statistics.intervals import FEWEST_SAMPLES, Interval
+from horovod_runner.statistics.elimination import LOOKS, losers, standing, verdict
+from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
 from horovod_runner.tuning.space import DEFAULT, Candidate, Space
 
 MOST_ROUNDS = 6
@@ -132,7 +132,7 @@ def _judge(leader: Candidate, contest: Contest) -> Outcome:
                 return Outcome(DEFAULT, leader, None, f"{leader.name} failed in the end: the default settings stay")
         ratio = verdict(rows, leader, DEFAULT)
         said = f"{ratio.mean:.3f} [{ratio.ci95_low:.3f}, {ratio.ci95_high:.3f}] times as fast as the default settings"
-        if is_win(ratio):
+        if ratio.lies_above(1):
             return Outcome(leader, leader, ratio, f"{leader.name} is {said}, in {len(rows)} fresh rounds")
         if ratio.mean <= 1 or contest.share_spent() >= 1:
             break

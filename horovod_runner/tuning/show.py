@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from horovod_runner.statistics.elimination import paired_ratio
-from horovod_runner.statistics.intervals import Interval
+from horovod_runner.statistics.interval import Interval
 from horovod_runner.tuning.ledger import Ledger
 from horovod_runner.tuning.search import Outcome
 from horovod_runner.tuning.space import DEFAULT, Candidate

@@ -16,7 +16,6 @@ from horovod_runner.launch.interrupts import ended_by_signals
 from horovod_runner.machine import hardware
 from horovod_runner.machine.world import detect
 from horovod_runner.results import provenance
-from horovod_runner.results.record import Interval
 from horovod_runner.results.store import Store, exclusive, full_disk_named
 from horovod_runner.tuning.contest import Place, Runs
 from horovod_runner.tuning.job import Job, Request, read_job, space
@@ -99,6 +98,6 @@ def _decision(outcome: Outcome) -> Decision:
     return Decision(
         winner=dict(outcome.winner.settings),
         judged=None if outcome.judged is None else dict(outcome.judged.settings),
-        ratio=None if outcome.ratio is None else Interval(**outcome.ratio._asdict()),
+        ratio=outcome.ratio,
         sentence=outcome.sentence,
     )

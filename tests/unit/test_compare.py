@@ -22,6 +22,7 @@ from horovod_runner.errors import EXIT_USER_ERROR
 from horovod_runner.results import record
 from horovod_runner.results.store import read_json, write_json
 from horovod_runner.statistics import ratios
+from horovod_runner.statistics.interval import Interval
 from tests.made_results import add_failure, add_run
 
 JOB = {"workload": "unet", "framework": "torch", "workers": 2}
@@ -36,7 +37,7 @@ def add_runs(
     generator = np.random.default_rng(seed)
     for number, factor in enumerate(np.exp(SCATTER * generator.normal(size=(count, 2)))):
         mean = speed * float(factor[0])
-        interval = record.Interval(mean=mean, ci95_low=0.98 * mean, ci95_high=1.02 * mean)
+        interval = Interval(mean=mean, ci95_low=0.98 * mean, ci95_high=1.02 * mean)
         losses = (2.0, loss * float(factor[1]))
         add_run(root, JOB | {"seed": number} | raw, machine, images_per_second=interval, val_loss=losses)
 
@@ -288,7 +289,7 @@ def _runs(like: Run, speed: float, loss: float, generator: np.random.Generator) 
     changes = [
         {
             "seed": seed,
-            "images_per_second": record.Interval(mean=float(rate), ci95_low=None, ci95_high=None),
+            "images_per_second": Interval(mean=float(rate), ci95_low=None, ci95_high=None),
             "val_loss": (float(last),),
             "val_metric": None,
         }

@@ -13,7 +13,8 @@ from benchmarks.data import SOURCES, open_dataset
 from horovod_runner.config.schema import DataConfig, RunConfig, decode
 from horovod_runner.errors import UserError
 from horovod_runner.matrix.estimate import Experience, Finished, planned_steps, seconds_of
-from horovod_runner.results.record import RunResult, Seconds
+from horovod_runner.results.record import RunResult
+from horovod_runner.statistics.throughput import Seconds
 from horovod_runner.verbs.matrix import plan
 from tests.made_results import add_failure, add_run
 

@@ -17,6 +17,7 @@ from horovod_runner.errors import UserError
 from horovod_runner.results.record import StepRecord, step_from_json
 from horovod_runner.results.summary import summarise
 from horovod_runner.statistics import noise_scale
+from horovod_runner.statistics.interval import Interval
 from horovod_runner.training.recorder import Recorder
 from tests.made_results import add_run
 
@@ -77,11 +78,11 @@ class TestIntervals:
         assert 0.92 < held / 600 < 0.98
 
     def test_equal_samples_have_no_width(self) -> None:
-        assert noise_scale.over_samples([6.0] * 4, [2.0] * 4) == pytest.approx((3.0, 3.0, 3.0))
+        assert noise_scale.over_samples([6.0] * 4, [2.0] * 4) == Interval(3.0, 3.0, 3.0)
 
     def test_few_or_indistinct_samples_have_no_bounds(self) -> None:
-        assert noise_scale.over_samples([6.0, 6.0], [2.0, 3.0]) == (pytest.approx(2.4), None, None)
-        assert noise_scale.over_samples([6.0, 7.0, 8.0], [-5.0, 1.0, 7.0]) == (pytest.approx(7.0), None, None)
+        assert noise_scale.over_samples([6.0, 6.0], [2.0, 3.0]) == Interval(pytest.approx(2.4), None, None)
+        assert noise_scale.over_samples([6.0, 7.0, 8.0], [-5.0, 1.0, 7.0]) == Interval(pytest.approx(7.0), None, None)
 
     def test_growth_is_a_factor(self) -> None:
         growth = noise_scale.factor([2.0, 8.0, 4.0])

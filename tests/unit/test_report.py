@@ -21,7 +21,7 @@ from horovod_runner.analysis import figures, page, panels, tables, terminal, wor
 from horovod_runner.analysis.report import write_report
 from horovod_runner.analysis.summary import Cell, Group, groups
 from horovod_runner.errors import UserError
-from horovod_runner.results import record
+from horovod_runner.statistics.interval import Interval
 from tests.made_results import add_failure, add_run, add_timed, make_results
 
 TORCH = {"workload": "unet", "framework": "torch", "workers": 2}
@@ -93,7 +93,7 @@ def test_settings_that_differ_make_groups_and_are_named(tmp_path: Path) -> None:
 def test_several_runs_make_a_run_the_sample(tmp_path: Path) -> None:
     rates = (90.0, 100.0, 110.0)
     for repeat, rate in enumerate(rates):
-        interval = record.Interval(mean=rate, ci95_low=rate - 0.1, ci95_high=rate + 0.1)
+        interval = Interval(mean=rate, ci95_low=rate - 0.1, ci95_high=rate + 0.1)
         add_run(tmp_path, TORCH | {"repeat": repeat}, images_per_second=interval)
     (cell,) = cells(tmp_path).values()
     assert cell.images_per_second is not None and cell.images_per_second.ci95_high is not None
@@ -181,7 +181,7 @@ def test_the_same_results_make_the_same_page(tmp_path: Path) -> None:
 
 def test_findings_claim_a_difference_only_where_intervals_carry_it(tmp_path: Path) -> None:
     for framework, mean in (("tensorflow", 100.0), ("torch", 104.0)):
-        wide = record.Interval(mean=mean, ci95_low=mean - 10, ci95_high=mean + 10)
+        wide = Interval(mean=mean, ci95_low=mean - 10, ci95_high=mean + 10)
         add_run(tmp_path, TORCH | {"framework": framework, "workers": 1}, images_per_second=wide)
     told = " ".join(page.findings(only_group(tmp_path, "unet")))
     assert "On 1 worker TensorFlow and PyTorch cannot be told apart in speed: ratio 0.96" in told

@@ -16,6 +16,7 @@ from horovod_runner.analysis import tables, terminal, words
 from horovod_runner.analysis.scaling.study import Scaling, study
 from horovod_runner.analysis.summary import Group, groups
 from horovod_runner.statistics import laws
+from horovod_runner.statistics.interval import Interval
 from tests.made_results import add_run, add_timed
 
 UNET = {"workload": "unet", "framework": "torch"}
@@ -78,7 +79,7 @@ def test_points_laws_and_knee_of_a_known_law(made: Made) -> None:
         made.add(workers, weak(workers, 0.03, 0.002))
     told = made.study()
     assert [point.workers for point in told.points] == [1, 2, 4, 8] and told.baseline_workers == 1
-    assert told.points[0].efficiency == (1, 1, 1)
+    assert told.points[0].efficiency == Interval(1, 1, 1)
     four = told.points[2]
     assert four.efficiency.mean == pytest.approx(1 / weak(4, 0.03, 0.002), rel=0.01)
     assert four.speedup.ci95_low and four.speedup.ci95_high
@@ -151,7 +152,7 @@ def test_the_steps_of_a_single_run_are_no_interval_of_a_study(tmp_path: Path) ->
     (group,) = groups(tables.read(tmp_path))
     told = study(group, "torch")
     assert told is not None and group.cells[1].speedup and group.cells[1].speedup.ci95_low
-    assert told.points[1].speedup == (pytest.approx(group.cells[1].speedup.mean), None, None)
+    assert told.points[1].speedup == Interval(pytest.approx(group.cells[1].speedup.mean), None, None)
 
 
 def test_one_number_of_workers_is_no_study(made: Made) -> None:

@@ -14,7 +14,9 @@ from horovod_runner.analysis import pack, panels, report, tables
 from horovod_runner.analysis.scaling.causes import slow_worker
 from horovod_runner.analysis.strategies import Comparison, comparisons, told
 from horovod_runner.analysis.summary import groups
-from horovod_runner.results.record import Division, Interval, LateWorker
+from horovod_runner.results.record import Division
+from horovod_runner.statistics.interval import Interval
+from horovod_runner.statistics.throughput import LateWorker
 from tests.made_results import add_timed
 
 UNET = {"workload": "unet", "framework": "torch", "workers": 2}

@@ -17,10 +17,11 @@ from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.tables import epoch_table
 from horovod_runner.config.schema import decode
 from horovod_runner.errors import UserError
-from horovod_runner.results.record import Interval, Metric
+from horovod_runner.results.record import Metric
 from horovod_runner.results.summary import summarise
 from horovod_runner.statistics import batch_limits
 from horovod_runner.statistics.batch_limits import Trials, best_rate, fit, limits, widened
+from horovod_runner.statistics.interval import Interval
 from horovod_runner.training.loop import Plan
 from horovod_runner.training.schedule import Schedule
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from horovod_runner.errors import UserError
-from horovod_runner.results.record import Interval
 from horovod_runner.statistics.elimination import LOOKS, losers, paired_ratio, standing, verdict
+from horovod_runner.statistics.interval import Interval
 from horovod_runner.tuning.job import thread_numbers
 from horovod_runner.tuning.ledger import Ledger, Measurement, Round, read_ledger, write_ledger
 from horovod_runner.tuning.search import MOST_ROUNDS, Outcome, Row, search
@@ -169,7 +170,7 @@ def test_ratios_are_those_of_the_pairs() -> None:
     rounds: list[Mapping[str, float]] = [{"a": 20, "b": 10}, {"a": 2, "b": 1}, {"a": 6, "b": 3, "c": 3}]
     rounds.append({"b": 1, "c": 4})
     both = paired_ratio(rounds, "a", "b")
-    assert both is not None and np.allclose(both, 2.0)
+    assert both is not None and np.allclose(astuple(both), 2.0)
     few = paired_ratio(rounds, "c", "b")
     assert few is not None and np.isclose(few.mean, 2.0) and few.ci95_low is None
     assert paired_ratio(rounds[:2], "c", "b") is None
@@ -186,7 +187,7 @@ def test_a_verdict_is_wilcoxons_and_allows_for_its_second_look() -> None:
     logarithms = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28]
     walsh = sorted((x + y) / 2 for i, x in enumerate(logarithms) for y in logarithms[i:])
     found = verdict(fresh(logarithms), "a", "b")
-    assert np.allclose(np.log(found), [np.median(walsh), walsh[2], walsh[-3]])
+    assert np.allclose(np.log(astuple(found)), [np.median(walsh), walsh[2], walsh[-3]])
     assert verdict(fresh(logarithms[:6]), "a", "b").ci95_low is None, "six rounds cannot be so sure"
 
 

@@ -50,15 +50,14 @@ def test_the_interval_covers_a_planted_slope() -> None:
         interval = growth.per_thousand
         assert interval.ci95_low is not None and interval.ci95_high is not None
         covered += interval.ci95_low <= 5.0 <= interval.ci95_high  # slopes are rounded, so 5 is 5
-        found += seeds.decided(interval)
+        found += interval.leaves_out(0)
     assert covered >= 90
     assert found >= 60  # and it is not so wide that it says nothing
 
 
 def test_without_an_effect_a_slope_is_rarely_claimed() -> None:
-    claimed = sum(
-        seeds.decided(warmup.growths(samples(0, 0.01, seed, flat=True))[0].per_thousand) for seed in range(100)
-    )
+    made = (warmup.growths(samples(0, 0.01, seed, flat=True))[0] for seed in range(100))
+    claimed = sum(growth.per_thousand.leaves_out(0) for growth in made)
     assert claimed <= 10
 
 
@@ -83,8 +82,8 @@ def test_the_shortest_warmup_that_is_enough_grows_where_the_best_one_is_chance()
     for seed in range(40):
         made = plateaus(5.0, 0.01, seed)
         (growth,), (least,) = warmup.growths(made), warmup.growths(made, WITHIN)
-        best += seeds.decided(growth.per_thousand)
-        found += seeds.decided(least.per_thousand)
+        best += growth.per_thousand.leaves_out(0)
+        found += least.per_thousand.leaves_out(0)
         low, high = least.per_thousand.ci95_low, least.per_thousand.ci95_high
         covered += low is not None and high is not None and low <= 5.0 <= high
     assert found >= 36 > best and covered >= 36
@@ -94,7 +93,7 @@ def test_where_no_warmup_is_needed_none_is_claimed_to_be() -> None:
     """A stated margin of twice the seeds' scatter: none is enough everywhere."""
     for seed in range(40):
         (growth,) = warmup.growths(samples(0, 0.01, seed, flat=True), WITHIN)
-        assert not seeds.decided(growth.per_thousand) and growth.chosen == (0, 0, 0)
+        assert not growth.per_thousand.leaves_out(0) and growth.chosen == (0, 0, 0)
 
 
 def test_the_least_that_is_enough_is_the_first_within_the_slack() -> None:

@@ -21,7 +21,7 @@ from horovod_runner.analysis.comparison.verdicts import LOST, SAME, UNTOLD, Verd
 from horovod_runner.analysis.runs import Run
 from horovod_runner.errors import UserError
 from horovod_runner.statistics import ratios
-from horovod_runner.statistics.intervals import Interval
+from horovod_runner.statistics.interval import LEVEL, Interval
 
 if TYPE_CHECKING:
     from horovod_runner.analysis.comparison.pairs import Paired
@@ -177,7 +177,7 @@ def _too_few(verdicts: Sequence[Verdict]) -> Iterator[str]:
     reach = ratios.runs_to_reach(max(1, len(compared)))
     by_size = groupby(sorted(_least_p(compared).items()), key=lambda entry: entry[0][:2])
     for (older, newer), entries in by_size:
-        small = [(size[2], least) for size, least in entries if least >= ratios.LEVEL]
+        small = [(size[2], least) for size, least in entries if least >= LEVEL]
         if small:
             samples = " or ".join(f"{sample}s" for sample, _ in small)
             yield (

@@ -22,10 +22,8 @@ import numpy as np
 
 from horovod_runner.analysis.comparison.pairs import Pair
 from horovod_runner.analysis.runs import Run
-from horovod_runner.results import record
-from horovod_runner.statistics import intervals as stats
 from horovod_runner.statistics import ratios
-from horovod_runner.statistics.intervals import Interval
+from horovod_runner.statistics.interval import FEWEST_SAMPLES, LEVEL, Interval, ratio
 
 RANDOM_SEED = 0
 SAME, UNTOLD, LOST = "same", "cannot be told", "none completed"
@@ -95,7 +93,7 @@ class Verdict:
     @property
     def testable(self) -> bool:
         """Whether so many samples could have a p-value below 0.05, if this were the only comparison."""
-        return self.ratio is not None and ratios.smallest_p(len(self.older), len(self.newer)) < ratios.LEVEL
+        return self.ratio is not None and ratios.smallest_p(len(self.older), len(self.newer)) < LEVEL
 
 
 def mean(figure: Figure, values: Sequence[float]) -> float | None:
@@ -142,14 +140,14 @@ def _samples(figure: Figure, runs: Sequence[Run]) -> tuple[float, ...]:
 def _ratio(pair: Pair, figure: Figure, older: Sequence[float], newer: Sequence[float]) -> Interval:
     """Return newer over older; of a single run a side, with the interval from the blocks of their steps."""
     if figure.rate and len(older) == len(newer) == 1:
-        return stats.ratio(_only_speed(pair.newer), _only_speed(pair.older))
+        return ratio(_only_speed(pair.newer), _only_speed(pair.older))
     generator = np.random.default_rng(RANDOM_SEED)
     if figure.rate:
         return ratios.bootstrap_ratio(1 / np.asarray(older), 1 / np.asarray(newer), generator)
     return ratios.bootstrap_ratio(newer, older, generator)
 
 
-def _only_speed(runs: Sequence[Run]) -> record.Interval:
+def _only_speed(runs: Sequence[Run]) -> Interval:
     return next(run.result.images_per_second for run in runs if run.completed and run.result.images_per_second)
 
 
@@ -172,13 +170,13 @@ def _with_word(verdict: Verdict, margin: float, reach: int) -> Verdict:
     if _shown(verdict.p_better) and gain > margin:
         return replace(verdict, word=verdict.figure.better)
     samples = min(len(verdict.older), len(verdict.newer))
-    if samples >= stats.FEWEST_SAMPLES and _within(ratio, margin):
+    if samples >= FEWEST_SAMPLES and _within(ratio, margin):
         return replace(verdict, word=SAME)
     return replace(verdict, runs_needed=_runs_needed(ratio, samples, margin, reach))
 
 
 def _shown(p: float | None) -> bool:
-    return p is not None and p < ratios.LEVEL
+    return p is not None and p < LEVEL
 
 
 def _within(ratio: Interval, margin: float) -> bool:
@@ -188,7 +186,7 @@ def _within(ratio: Interval, margin: float) -> bool:
 
 def _runs_needed(ratio: Interval, samples: int, margin: float, reach: int) -> int | None:
     """Return about how many samples a side would tell, or None where that is unknown or no more than there are."""
-    if samples < stats.FEWEST_SAMPLES:
+    if samples < FEWEST_SAMPLES:
         return None
     needed = ratios.runs_to_tell(ratio, samples, margin)
     if needed is not None and abs(ratio.mean - 1) > margin:

@@ -17,7 +17,7 @@ from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.summary import bounds
 from horovod_runner.results.store import read_asked
 from horovod_runner.statistics import seeds
-from horovod_runner.statistics.intervals import Interval
+from horovod_runner.statistics.interval import Interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis import words
 from horovod_runner.analysis.questions import Answer
-from horovod_runner.analysis.questions.frameworks import LEVEL, Comparison, Pooled, comparisons
+from horovod_runner.analysis.questions.frameworks import Comparison, Pooled, comparisons
 from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.summary import bounds
-from horovod_runner.statistics import seeds
-from horovod_runner.statistics.intervals import times
+from horovod_runner.statistics.interval import LEVEL, times
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,8 +35,8 @@ class Line:
     @property
     def verdict(self) -> str:
         """Whether the frameworks are equivalent, differ, or neither is shown; both may hold of a small difference."""
-        within = self.pooled.within is not None and self.pooled.within.p < LEVEL
-        differ = seeds.decided(self.pooled.mean)
+        within = self.pooled.within is not None and self.pooled.within.shown
+        differ = self.pooled.mean.leaves_out(0)
         told = [name for name, holds in (("equivalent within the margin", within), ("differ", differ)) if holds]
         return ", and ".join(told) or "neither is shown"
 
@@ -104,7 +103,7 @@ def _untested(asked_of: Sequence[Comparison]) -> Iterator[str]:
 def _whole(lines: Sequence[Line]) -> Iterator[str]:
     """Yield how many of the stated margins hold, and whether all of them were stated in time."""
     tested = [line for line in lines if line.pooled.within is not None]
-    held = sum(line.pooled.within is not None and line.pooled.within.p < LEVEL for line in tested)
+    held = sum(line.pooled.within is not None and line.pooled.within.shown for line in tested)
     if not tested:
         return
     late = sum(not line.foretold for line in tested)

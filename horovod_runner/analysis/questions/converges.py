@@ -20,7 +20,7 @@ from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.summary import bounds
 from horovod_runner.analysis.tables import epoch_table
 from horovod_runner.statistics import seeds
-from horovod_runner.statistics.intervals import Interval
+from horovod_runner.statistics.interval import Interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -198,7 +198,7 @@ def _comparable(a: Way, b: Way, ways: Sequence[Way]) -> bool:
 
 def _difference(framework: str, ways: tuple[str, str], workers: int, changes: NDArray[np.float64]) -> str:
     change, verdict = seeds.over_seeds(changes), "no difference is shown"
-    if seeds.decided(change):
+    if change.leaves_out(0):
         verdict = "better" if change.mean > 0 else "worse"
     start = f"{words.framework(framework)} on {workers:,} workers, final metric, {ways[0]} less {ways[1]}"
     return f"{start}: {words.signed(change)} ({len(changes)} seeds, paired): {verdict}."

@@ -21,7 +21,7 @@ from horovod_runner.analysis.questions.trials import Arm
 from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.summary import bounds
 from horovod_runner.statistics import noise_scale
-from horovod_runner.statistics.intervals import Interval, ratio
+from horovod_runner.statistics.interval import Interval, ratio
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,7 +109,7 @@ def _sentence(one: Beside) -> str:
     verdict = "not told apart"
     if told.ci95_low is None or told.ci95_high is None:
         verdict = "whether they differ cannot be said"
-    elif not told.ci95_low <= 1 <= told.ci95_high:
+    elif told.leaves_out(1):
         verdict = "larger" if told.mean > 1 else "smaller"
     return (
         f"{start} {simple}, and B_crit {words.with_entries(one.critical)}: {words.with_entries(told)} times as much,"

@@ -58,7 +58,7 @@ def _told(growth: Growth) -> str:
     verdict = "that it changes with the batch is not shown"
     if slope.ci95_low is None:
         verdict = "too few seeds to say whether it grows"
-    elif seeds.decided(slope):
+    elif slope.leaves_out(0):
         verdict = f"it {'grows' if slope.mean > 0 else 'shrinks'} with the batch"
     start = f"{who}, {words.rule(growth.rule)}: enough is {where} images a step, a slope of {words.with_bounds(slope)}"
     return f"{start} epochs for 1,000 images more ({growth.seeds} seeds): {verdict}."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from horovod_runner.analysis import plots
-from horovod_runner.statistics.intervals import Bounded, Interval
+from horovod_runner.statistics.interval import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,7 @@ class Line(NamedTuple):
     """
 
     name: str
-    value: Bounded
+    value: Interval
     colour: str = plots.INK
     marker: str = "o"
     whole: bool = False

@@ -21,12 +21,12 @@ from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.summary import bounds
 from horovod_runner.results.store import read_asked
 from horovod_runner.statistics import seeds
-from horovod_runner.statistics.intervals import FEWEST_SAMPLES, Equivalence, Interval, equivalence
+from horovod_runner.statistics.equivalence import Equivalence, equivalence
+from horovod_runner.statistics.interval import FEWEST_SAMPLES, LEVEL, Interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LEVEL = 0.05
 FIGURES = ("val_metric", "val_loss", "steps_to_target")
 Figures = dict[str, Callable[[Run], float | None]]
 
@@ -148,9 +148,9 @@ def pool(cells: Sequence[Cell], figure: str, margin: float | None) -> Pooled | N
         seeds=len(together),
         cells=tuple(seeds.over_seeds(values).mean for values in whole),
         left_out=len(cells) - len(whole),
-        apart=sum(seeds.decided(seeds.over_seeds(values)) for values in whole),
+        apart=sum(seeds.over_seeds(values).leaves_out(0) for values in whole),
         within=None if margin is None else equivalence(together, margin),
-        cells_within=0 if margin is None else sum(equivalence(values, margin).p < LEVEL for values in whole),
+        cells_within=0 if margin is None else sum(equivalence(values, margin).shown for values in whole),
     )
 
 
@@ -180,7 +180,7 @@ def _answer(asked: Comparison) -> Answer:
 def _told(one: Pooled, asked: Comparison, figure: str) -> Iterator[str]:
     first, second = map(words.framework, asked.frameworks)
     over = f"{one.over} of equal settings and {one.seeds} seeds, paired by seed"
-    what = "a difference" if seeds.decided(one.mean) else "no difference is shown"
+    what = "a difference" if one.mean.leaves_out(0) else "no difference is shown"
     chance = f"{LEVEL * len(one.cells):.1f} would by chance"
     yield (
         f"{first} less {second}, {figure}, over {over}: {words.signed(one.mean)}: {what}. In {one.apart} of the"
@@ -189,7 +189,7 @@ def _told(one: Pooled, asked: Comparison, figure: str) -> Iterator[str]:
     if one.within is None:
         return
     margin, test = asked.margins[one.figure], one.within
-    verdict = "equivalent within" if test.p < LEVEL else "equivalence is not shown at"
+    verdict = "equivalent within" if test.shown else "equivalence is not shown at"
     yield (
         f"The frameworks' {figure}: {verdict} the stated margin of ±{margin:g} (two one-sided t-tests on the mean over"
         f" cells: p = {test.p:.2g}, 90 % interval [{words.entry(test.low)}, {words.entry(test.high)}]); of the cells"

@@ -17,8 +17,9 @@ import numpy as np
 from horovod_runner.analysis import words
 from horovod_runner.analysis.questions import Answer, by_job
 from horovod_runner.analysis.runs import Run, flat
+from horovod_runner.analysis.summary import bounds
 from horovod_runner.statistics import noise_scale
-from horovod_runner.statistics.intervals import Interval
+from horovod_runner.statistics.interval import Interval
 from horovod_runner.statistics.noise_scale import Estimates
 
 if TYPE_CHECKING:
@@ -162,15 +163,10 @@ def _row(arm: Arm) -> dict[str, Any]:
     growth = noise_scale.factor(arm.growths)
     row: dict[str, Any] = {"framework": arm.framework, "global_batch": arm.global_batch, "shard_batch": arm.shard_batch}
     row |= {**arm.settings, "seeds": len(arm.runs), "diverged": arm.diverged}
-    row |= _bounds("simple", arm.simple) | _bounds("growth", growth)
+    row |= bounds("simple", arm.simple) | bounds("growth", growth)
     for name in ("traces", "squares") if arm.runs else ():
         row[f"mean_{name}"] = float(np.mean([getattr(run.estimates, name).mean() for run in arm.runs]))
     return row
-
-
-def _bounds(name: str, interval: Interval | None) -> dict[str, float | None]:
-    mean, low, high = interval or (None, None, None)
-    return {name: mean, f"{name}_ci95_low": low, f"{name}_ci95_high": high}
 
 
 def _sentence(arm: Arm) -> str:
@@ -193,7 +189,7 @@ def _growth(arm: Arm) -> str:
     change = f"the last third of training has {words.with_entries(growth)} times that of the first{of}"
     if growth.ci95_low is None or growth.ci95_high is None:
         return f"{change}, of too few seeds to claim that it changes"
-    if growth.ci95_low > 1:
+    if growth.lies_above(1):
         return f"{change}: it grows"
     return f"{change}: it {'shrinks' if growth.ci95_high < 1 else 'does not change beyond the scatter of seeds'}"
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from horovod_runner.analysis.plots import LINES, End, colour, framework_name, logarithmic, marker, name_ends, titled
-from horovod_runner.statistics.intervals import Interval
+from horovod_runner.statistics.interval import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +68,7 @@ def against_critical(levels: Sequence[Level], axes: Axes) -> Axes:
 
 
 def _reach(interval: Interval) -> tuple[float, float]:
-    mean, low, high = interval
+    mean, low, high = interval.mean, interval.ci95_low, interval.ci95_high
     return 0.0 if low is None else mean - low, 0.0 if high is None else high - mean
 
 

@@ -19,7 +19,7 @@ from horovod_runner.analysis.questions import cells as of
 from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.summary import bounds
 from horovod_runner.statistics import seeds
-from horovod_runner.statistics.intervals import Interval
+from horovod_runner.statistics.interval import Interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

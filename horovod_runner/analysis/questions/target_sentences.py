@@ -11,7 +11,7 @@ from horovod_runner.analysis import words
 from horovod_runner.analysis.questions.target_study import Study, b_crit, b_crit_ratio, batch_rows, s_min, steps_ratio
 from horovod_runner.analysis.questions.trials import Arm
 from horovod_runner.statistics.batch_limits import TOLERANCE
-from horovod_runner.statistics.intervals import FEWEST_SAMPLES, Interval
+from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
 
 COARSE = 0.1  # of the steps to target: from there on steps between validations are said to be many
 
@@ -169,14 +169,9 @@ def _but_momentum(arm: Arm) -> dict[str, Any]:
 
 def _verdict(value: Interval, more: str, less: str) -> str:
     """Return what may be claimed of a ratio: nothing where its interval includes 1, or there is none."""
-    if not _differs(value):
+    if not value.leaves_out(1):
         return f"is not shown to {more} or {less}"
     return f"{more}s" if value.mean > 1 else f"{less}s"
-
-
-def _differs(value: Interval) -> bool:
-    low, high = value.ci95_low, value.ci95_high
-    return low is not None and high is not None and not low <= 1 <= high
 
 
 def _told_of_frameworks(study: Study) -> Iterator[str]:
@@ -186,7 +181,7 @@ def _told_of_frameworks(study: Study) -> Iterator[str]:
             continue
         names = " over ".join(words.framework(arm.framework) for arm in (one, other))
         steps, bend = steps_ratio(one, other), b_crit_ratio(one, other)
-        apart = [what for what, value in (("steps", steps), ("B_crit", bend)) if _differs(value)]
+        apart = [what for what, value in (("steps", steps), ("B_crit", bend)) if value.leaves_out(1)]
         verdict = (
             f"the frameworks differ in {' and '.join(apart)}"
             if apart

@@ -15,7 +15,8 @@ from horovod_runner.analysis.questions.trials import Arm
 from horovod_runner.analysis.runs import Run, flat
 from horovod_runner.analysis.summary import bounds
 from horovod_runner.statistics.batch_limits import quotient, widened
-from horovod_runner.statistics.intervals import Interval, over_runs, ratio, times
+from horovod_runner.statistics.interval import Interval, ratio, times
+from horovod_runner.statistics.throughput import over_runs
 
 Speeds = Mapping[tuple[str, int], Interval]
 _OF_TIMES = ("workload", "width", "classifier", "precision", "threads", "data.image_size", "data.channels")

@@ -21,7 +21,7 @@ from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.summary import bounds
 from horovod_runner.analysis.tables import epoch_table
 from horovod_runner.statistics import seeds
-from horovod_runner.statistics.intervals import Interval
+from horovod_runner.statistics.interval import Interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -181,7 +181,7 @@ def _told(growth: Growth) -> str:
     rate = f"{words.with_bounds(growth.per_thousand)} epochs for 1,000 images more ({growth.seeds} seeds)"
     if growth.per_thousand.ci95_low is None:
         return f"{start}, a slope of {rate}: too few seeds to say whether it grows."
-    if not seeds.decided(growth.per_thousand):
+    if not growth.per_thousand.leaves_out(0):
         return f"{start}, a slope of {rate}: that the best warmup changes with the batch is not shown."
     shape = " Two batches cannot tell a line from another shape." if len(growth.batches) == 2 else ""
     verb = "grows" if growth.per_thousand.mean > 0 else "shrinks"

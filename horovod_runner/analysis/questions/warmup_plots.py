@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from matplotlib.ticker import MaxNLocator
 
 from horovod_runner.analysis import plots
-from horovod_runner.statistics.intervals import Interval
+from horovod_runner.statistics.interval import Interval
 
 if TYPE_CHECKING:
     import pandas

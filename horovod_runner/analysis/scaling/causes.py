@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from horovod_runner.analysis import words
 from horovod_runner.analysis.scaling.parts import NAMES, Split
 from horovod_runner.analysis.summary import Cell
-from horovod_runner.statistics.intervals import FEWEST_SAMPLES, Bounded, lateness
+from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
 from horovod_runner.statistics.repeats import percentiles, resampled
+from horovod_runner.statistics.throughput import lateness
 
 NEGLIGIBLE = 0.05
 AGREEMENT = 0.95
@@ -79,7 +80,7 @@ def slow_worker(cell: Cell) -> str | None:
     return _slow(cell, rank, percentiles(float(lateness(seconds.mean(axis=0), rank)), later))
 
 
-def _slow(cell: Cell, rank: int, later: Bounded) -> str:
+def _slow(cell: Cell, rank: int, later: Interval) -> str:
     where = f"{cell.framework} on {words.count(cell.workers, 'worker')} has a slow worker"
     return f"{where}: rank {rank} reaches its first reduction {_share(later)} later than the median of the others."
 
@@ -110,6 +111,6 @@ def _likely(drawn: Array, names: Sequence[str]) -> list[str]:
     return likely
 
 
-def _share(interval: Bounded) -> str:
+def _share(interval: Interval) -> str:
     low, high = words.percent(interval.ci95_low), words.percent(interval.ci95_high)
     return f"{words.percent(interval.mean)} % [{low}, {high}]"

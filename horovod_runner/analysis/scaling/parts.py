@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from horovod_runner.analysis.runs import Run
 from horovod_runner.analysis.summary import Cell
-from horovod_runner.statistics.intervals import FEWEST_SAMPLES, Interval
+from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
 from horovod_runner.statistics.repeats import percentiles, resampled
 
 NAMES = ("input", "computing", "imbalance", "communication")

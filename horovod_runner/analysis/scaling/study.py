@@ -16,7 +16,7 @@ from horovod_runner.analysis.scaling.causes import verdict
 from horovod_runner.analysis.scaling.parts import Parts, split
 from horovod_runner.analysis.summary import Cell, Group
 from horovod_runner.statistics import laws
-from horovod_runner.statistics.intervals import FEWEST_SAMPLES, Bounded, Interval
+from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
 from horovod_runner.statistics.repeats import percentiles, repeats_for
 
 THRESHOLD = 0.8
@@ -171,9 +171,8 @@ def _point(cell: Cell, baseline: Cell) -> Point:
     return Point(cell.workers, speedup, efficiency, ceiling, cell.oversubscribed)
 
 
-def _over_runs(interval: Bounded, several: bool) -> Interval:
-    bounds = (interval.ci95_low, interval.ci95_high) if several else (None, None)
-    return Interval(interval.mean, *bounds)
+def _over_runs(interval: Interval, several: bool) -> Interval:
+    return interval if several else interval.without_bounds()
 
 
 def _drawn(cells: Sequence[Cell]) -> dict[int, Array]:

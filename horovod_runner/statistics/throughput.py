@@ -1,50 +1,26 @@
-"""Numbers from numbers: throughput with its confidence interval, step-time statistics, the slowest worker, ratios.
+"""How fast a run was: images per second with their interval, step-time statistics, the slowest and the latest worker.
 
-NumPy arrays in, named tuples out, whose fields are those of `record.Interval`, `Seconds` and `SlowestWorker`
-(`record.Interval(**throughput(...)._asdict())`). Nothing of ours is imported, and SciPy only when a quantile is needed.
+NumPy arrays in, frozen records out, which stand in a run's result as they are. SciPy is imported only when a quantile
+is needed.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
+
 BLOCKS = 10
 SHORTEST_BLOCK = 2
-FEWEST_SAMPLES = 3
-WARM_UP_BATCH = 5
-FEW_STEPS = 5
 
 
-class Bounded(Protocol):
-    """Whatever has a mean and the bounds of its 95 % confidence interval: our `Interval`, or the record's."""
-
-    @property
-    def mean(self) -> float:
-        """The estimate."""
-
-    @property
-    def ci95_low(self) -> float | None:
-        """The lower bound, or None."""
-
-    @property
-    def ci95_high(self) -> float | None:
-        """The upper bound, or None."""
-
-
-class Interval(NamedTuple):
-    """A mean and its 95 % confidence interval; the bounds are None where too few samples support one."""
-
-    mean: float
-    ci95_low: float | None
-    ci95_high: float | None
-
-
-class Seconds(NamedTuple):
+@dataclass(frozen=True)
+class Seconds:
     """Order statistics of step seconds."""
 
     median: float
@@ -53,14 +29,16 @@ class Seconds(NamedTuple):
     max: float
 
 
-class LateWorker(NamedTuple):
+@dataclass(frozen=True)
+class LateWorker:
     """The worker that is ready last, and by what fraction later than the median of the others."""
 
     rank: int
     later: Interval
 
 
-class SlowestWorker(NamedTuple):
+@dataclass(frozen=True)
+class SlowestWorker:
     """The worker with the largest total of step seconds, and its median over the median of all workers' medians."""
 
     rank: int
@@ -134,87 +112,6 @@ def lateness(ready_seconds: ArrayLike, rank: int) -> NDArray[np.float64]:
     """Return by what fraction a worker is later than the median of the others; (..., workers) gives (...)."""
     seconds = np.asarray(ready_seconds, dtype=np.float64)
     return np.asarray(seconds[..., rank] / np.median(np.delete(seconds, rank, axis=-1), axis=-1) - 1)
-
-
-def ratio(numerator: Bounded, denominator: Bounded) -> Interval:
-    """Return numerator / denominator of two independent estimates, with a 95 % confidence interval.
-
-    The distances of the bounds are combined in quadrature on the logarithmic scale (MOVER: Zou & Donner, "Construction
-    of confidence limits about effect measures: a general approach", Statistics in Medicine 27, 2008). The bounds are
-    None where a part has none.
-    """
-    value = numerator.mean / denominator.mean
-    bounds = (numerator.ci95_low, numerator.ci95_high, denominator.ci95_low, denominator.ci95_high)
-    if any(bound is None or not 0 < bound < math.inf for bound in bounds):
-        return Interval(value, None, None)
-    low, high, below, above = (math.log(bound) for bound in bounds if bound is not None)
-    top, bottom = math.log(numerator.mean), math.log(denominator.mean)
-    down, up = math.hypot(top - low, above - bottom), math.hypot(high - top, bottom - below)
-    return Interval(value, value * math.exp(-down), value * math.exp(up))
-
-
-def times(interval: Bounded, factor: float) -> Interval:
-    """Return the interval with everything multiplied by a positive constant."""
-    low, high = interval.ci95_low, interval.ci95_high
-    return Interval(
-        interval.mean * factor, None if low is None else low * factor, None if high is None else high * factor
-    )
-
-
-def warm_up(seconds: ArrayLike) -> int:
-    """Return how many of the first steps of a run are warm-up, from the seconds of its steps in order, shape (steps,).
-
-    MSER-5 (White, Cobb & Spratt, "A comparison of five steady-state truncation heuristics for simulation", Winter
-    Simulation Conference 2000; the rule itself: White, "An effective truncation heuristic for bias reduction in
-    simulation output", Simulation 69, 1997): drop the batches of five steps without which the mean of the others has
-    the least standard error, sum((x - mean)^2) / count^2. At least one step where there are more than five (the first
-    traces and allocates), and never more than half of them: where the rule would, the run never settled.
-
-    A step further than three sigma (by the median absolute deviation) from the median of the second half counts as if
-    it were at three: one hiccup in the middle of a run is no end of a warm-up, and must not cost all steps before it.
-    """
-    clock = np.asarray(seconds, dtype=np.float64)
-    if len(clock) <= FEW_STEPS:
-        return 0
-    settled = clock[len(clock) // 2 :]
-    middle = np.median(settled)
-    sigma = max(1.4826 * np.median(np.abs(settled - middle)), 1e-3 * abs(middle))
-    clipped = np.clip(clock, middle - 3 * sigma, middle + 3 * sigma)
-    batches = clipped[: len(clock) // WARM_UP_BATCH * WARM_UP_BATCH].reshape(-1, WARM_UP_BATCH).mean(axis=1)
-    most = len(clock) // 2 // WARM_UP_BATCH
-    errors = [batches[drop:].var() / (len(batches) - drop) for drop in range(most + 1)]
-    # What differs by rounding alone is equal: of equals the first, which drops least.
-    least = min(errors) + 1e-12 * float(middle) ** 2
-    return max(1, WARM_UP_BATCH * next(drop for drop, error in enumerate(errors) if error <= least))
-
-
-class Equivalence(NamedTuple):
-    """The outcome of two one-sided tests: the p-value, the mean difference and its 90 % confidence interval."""
-
-    p: float
-    mean: float
-    low: float
-    high: float
-
-
-def equivalence(differences: ArrayLike, margin: float) -> Equivalence:
-    """Test that the mean of paired differences lies within +-margin (Schuirmann 1987: two one-sided t-tests).
-
-    The p-value is the larger one of the two; below 0.05, the 90 % interval lies within the margin. Without any scatter
-    p is 0 or 1. ValueError below three differences.
-    """
-    samples = np.asarray(differences, dtype=np.float64)
-    if len(samples) < FEWEST_SAMPLES:
-        raise ValueError(f"an equivalence test needs at least {FEWEST_SAMPLES} differences, not {len(samples)}")
-    from scipy.special import stdtr, stdtrit
-
-    mean, error = float(samples.mean()), float(np.std(samples, ddof=1) / math.sqrt(len(samples)))
-    if error == 0:
-        return Equivalence(0.0 if abs(mean) < margin else 1.0, mean, mean, mean)
-    freedom = len(samples) - 1
-    p = float(stdtr(freedom, (abs(mean) - margin) / error))
-    half = float(stdtrit(freedom, 0.95)) * error
-    return Equivalence(p, mean, mean - half, mean + half)
 
 
 def _blocks(steps: int) -> int:

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-from scipy.signal import lfilter
 
-from horovod_runner.results import record
-from horovod_runner.statistics import intervals as stats
-
-
-def correlated_seconds(generator: np.random.Generator, steps: int, correlation: float) -> np.ndarray:
-    """Step seconds around 0.1 whose noise is a first-order autoregression, drawn in its steady state."""
-    noise = generator.normal(size=steps + 200)
-    return 0.1 + 0.01 * lfilter([1.0], [1.0, -correlation], noise)[200:] * math.sqrt(1 - correlation**2)
+from horovod_runner.statistics import throughput as stats
+from horovod_runner.statistics.interval import Interval, ratio
+from tests.unit.statistics.made_seconds import correlated_seconds
 
 
 def test_throughput_by_hand() -> None:
@@ -34,7 +23,7 @@ def test_throughput_by_hand() -> None:
 def test_throughput_is_total_samples_over_the_slowest_workers_total_time() -> None:
     """A mean of rates would give 75 for the first worker, and rank 0 alone would hide the second."""
     seconds = [[1.0, 1.1], [0.5, 1.9]]
-    assert stats.throughput(seconds, 50) == (pytest.approx(100 / 3.0), None, None)
+    assert stats.throughput(seconds, 50) == Interval(pytest.approx(100 / 3.0), None, None)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
@@ -63,31 +52,13 @@ def test_an_odd_number_of_steps_loses_none() -> None:
 def test_step_seconds_are_the_slowest_workers() -> None:
     seconds = np.column_stack([np.full(100, 0.5), np.arange(1.0, 101.0)])
     summary = stats.step_seconds(seconds)
-    assert summary == (pytest.approx(50.5), pytest.approx(95.05), 1.0, 100.0)
+    assert summary == stats.Seconds(pytest.approx(50.5), pytest.approx(95.05), 1.0, 100.0)
 
 
 def test_slowest_worker_by_total_and_its_ratio() -> None:
     seconds = np.tile([1.0, 1.0, 1.5, 1.0], (9, 1))
-    assert stats.slowest_worker(seconds) == (2, 1.5, 1.5)
+    assert stats.slowest_worker(seconds) == stats.SlowestWorker(2, 1.5, 1.5)
     assert stats.slowest_worker(np.ones((3, 2))).rank == 0
-
-
-def test_results_fit_the_record() -> None:
-    """The worker fills RunResult with them by field name."""
-    seconds = np.random.default_rng(0).uniform(0.1, 0.2, (40, 3))
-    record.Interval(**stats.throughput(seconds, 8)._asdict())
-    record.Seconds(**stats.step_seconds(seconds)._asdict())
-    record.SlowestWorker(**stats.slowest_worker(seconds)._asdict())
-
-
-def test_ratio_interval() -> None:
-    """Equal relative widths combine to sqrt(2) times one of them; a part without bounds leaves none."""
-    wide = stats.Interval(100.0, 100 / 1.1, 110.0)
-    result = stats.ratio(wide, stats.Interval(50.0, 50 / 1.1, 55.0))
-    assert result.mean == 2.0
-    assert result.ci95_high == pytest.approx(2 * 1.1 ** math.sqrt(2))
-    assert result.ci95_low == pytest.approx(2 / 1.1 ** math.sqrt(2))
-    assert stats.ratio(wide, stats.Interval(50.0, None, None)) == (2.0, None, None)
 
 
 def test_a_ratio_covers_the_truth() -> None:
@@ -96,7 +67,7 @@ def test_a_ratio_covers_the_truth() -> None:
     for _ in range(500):
         one = stats.throughput(correlated_seconds(generator, 200, 0.3)[:, None], 16)
         two = stats.throughput(2 * correlated_seconds(generator, 200, 0.3)[:, None], 32)
-        both = stats.ratio(two, one)
+        both = ratio(two, one)
         assert both.ci95_low is not None and both.ci95_high is not None
         covered += both.ci95_low <= 1.0 <= both.ci95_high
     assert 0.88 < covered / 500 < 0.99
@@ -104,66 +75,16 @@ def test_a_ratio_covers_the_truth() -> None:
 
 def test_over_runs_averages_times() -> None:
     """100 and 300 images/s over equal work make 150, not 200."""
-    assert stats.over_runs([100.0, 300.0]) == (pytest.approx(150.0), None, None)
+    assert stats.over_runs([100.0, 300.0]) == Interval(pytest.approx(150.0), None, None)
     interval = stats.over_runs([99.0, 100.0, 101.0, 100.0])
     assert interval.ci95_low is not None and interval.ci95_high is not None
     assert 98 < interval.ci95_low < 100 < interval.ci95_high < 102
-
-
-def test_times_scales_all() -> None:
-    assert stats.times(stats.Interval(2.0, 1.0, None), 0.5) == (1.0, 0.5, None)
-
-
-def warming(generator: np.random.Generator, steps: int, slow: int) -> np.ndarray:
-    """Step seconds around 0.1 with 5 % of correlated noise, the first ones up to three times as long."""
-    clock = correlated_seconds(generator, steps, 0.5) * 0.5 + 0.05
-    clock[:slow] *= np.linspace(3, 1.5, slow)
-    return clock
-
-
-@pytest.mark.parametrize("slow", [0, 3, 8, 20, 40])
-def test_warm_up_is_found(slow: int) -> None:
-    """All slow steps go in nearly all runs, and in most of them few others do."""
-    generator = np.random.default_rng(4)
-    found = np.array([stats.warm_up(warming(generator, 200, slow)) for _ in range(100)])
-    assert (found >= slow).mean() > 0.95
-    assert np.median(found) <= slow + 10
-
-
-def test_a_hiccup_in_the_middle_is_no_warm_up() -> None:
-    clock = warming(np.random.default_rng(6), 200, 0)
-    clock[80:83] = 2.0
-    assert stats.warm_up(clock) < 30
-
-
-def test_a_run_that_never_settles_keeps_half() -> None:
-    assert stats.warm_up(np.linspace(2.0, 1.0, 100)) == 50
-
-
-@pytest.mark.parametrize(("steps", "expected"), [(0, 0), (3, 0), (5, 0), (6, 1), (9, 1), (100, 1)])
-def test_equal_steps_have_no_warm_up_but_the_first(steps: int, expected: int) -> None:
-    """0.1 is not exact in binary: sums of it differ in their last digits."""
-    assert stats.warm_up([0.1] * steps) == expected
-
-
-@given(arrays(float, st.integers(0, 60), elements=st.floats(1e-6, 1e6)))
-def test_warm_up_is_at_least_the_first_step_and_at_most_half(clock: np.ndarray) -> None:
-    found = stats.warm_up(clock)
-    assert found <= len(clock) / 2
-    assert found >= (len(clock) > 5)
 
 
 @pytest.mark.parametrize("seconds", [[], [1.0, 2.0], [[]], [[0.0]], [[float("nan")]], [[-1.0]]])
 def test_impossible_times_are_refused(seconds: list[object]) -> None:
     with pytest.raises(ValueError, match="step seconds"):
         stats.throughput(seconds, 1)
-
-
-def test_importing_it_brings_no_heavy_library() -> None:
-    code = (
-        "import sys, horovod_runner.statistics.intervals; print({'scipy', 'pandas', 'matplotlib'} & set(sys.modules))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 class TestLateWorker:
@@ -178,4 +99,4 @@ class TestLateWorker:
     def test_of_a_worker_alone_and_of_few_steps(self) -> None:
         assert stats.late_worker([[1.0], [1.0]]) is None
         late = stats.late_worker([[1.0, 2.0], [1.0, 2.0]])
-        assert late == stats.LateWorker(1, stats.Interval(1.0, None, None))
+        assert late == stats.LateWorker(1, Interval(1.0, None, None))

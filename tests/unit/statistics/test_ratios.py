@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from horovod_runner.statistics import ratios
-from horovod_runner.statistics.intervals import Interval
+from horovod_runner.statistics.interval import Interval
 
 
 def test_holm_by_hand() -> None:
@@ -57,9 +57,9 @@ def test_the_interval_covers_the_true_ratio_as_often_as_it_says(runs: int) -> No
 
 def test_the_interval_without_scatter_and_with_too_few() -> None:
     generator = np.random.default_rng(0)
-    assert ratios.bootstrap_ratio([1, 1, 1], [2, 2, 2], generator) == (0.5, 0.5, 0.5)
-    assert ratios.bootstrap_ratio([0, 0, 0], [2, 2, 2], generator) == (0, 0, 0)
-    assert ratios.bootstrap_ratio([1, 3], [2, 2, 2], generator) == (1, None, None)
+    assert ratios.bootstrap_ratio([1, 1, 1], [2, 2, 2], generator) == Interval(0.5, 0.5, 0.5)
+    assert ratios.bootstrap_ratio([0, 0, 0], [2, 2, 2], generator) == Interval(0, 0, 0)
+    assert ratios.bootstrap_ratio([1, 3], [2, 2, 2], generator) == Interval(1, None, None)
     for numerator, denominator in (([1.0], [0.0]), ([np.nan], [1.0])):
         with pytest.raises(ValueError, match="finite"):
             ratios.bootstrap_ratio(numerator, denominator, generator)
