@@ -269,14 +269,14 @@ def _submit(arguments: argparse.Namespace) -> int:
 
 
 def _parity(arguments: argparse.Namespace) -> int:
-    from horovod_runner.analysis.terminal import console
+    from horovod_runner.analysis.report.terminal import console
     from horovod_runner.verbs.parity import prove
 
     return prove(arguments.workload, arguments.optimizer, arguments.results, console())
 
 
 def _allreduce(arguments: argparse.Namespace) -> int:
-    from horovod_runner.analysis.terminal import console
+    from horovod_runner.analysis.report.terminal import console
     from horovod_runner.collectives.plan import Request
     from horovod_runner.verbs.allreduce import allreduce
 
@@ -286,7 +286,7 @@ def _allreduce(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from horovod_runner.analysis.report import PAGE, write_report
+    from horovod_runner.analysis.report.write import PAGE, write_report
     from horovod_runner.results.store import Unwritable, full_disk_named
 
     if arguments.out is not None:
@@ -300,7 +300,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from horovod_runner.analysis.comparison.report import compare
+    from horovod_runner.analysis.report.compare import compare
 
     return compare(
         arguments.older,
@@ -312,7 +312,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _pack(arguments: argparse.Namespace) -> int:
-    from horovod_runner.analysis.pack import pack
+    from horovod_runner.analysis.load.pack import pack
 
     for file in pack(arguments.folder):
         print(file)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from horovod_runner.analysis.runs import Run
+from horovod_runner.analysis.load.runs import Run
 from horovod_runner.config.schema import decode
 from horovod_runner.results import record
 

@@ -34,7 +34,7 @@ import io, json, sys, time
 from pathlib import Path
 began = time.perf_counter()
 from rich.console import Console
-from horovod_runner.analysis.report import write_report
+from horovod_runner.analysis.report.write import write_report
 write_report(Path(sys.argv[1]), console=Console(file=io.StringIO(), width=132))
 seconds = time.perf_counter() - began
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))

@@ -208,7 +208,7 @@ def _keep_samples(ranks: Path, folder: Path) -> None:
 
 
 def _write(report: Report, folder: Path) -> Path:
-    from horovod_runner.analysis.allreduce_figure import draw
+    from horovod_runner.analysis.plots.allreduce import draw
 
     draw(report, folder)
     return write_report(report, folder)

@@ -31,7 +31,7 @@ def plan(file: Path, settings: Mapping[str, Any], results: Path, machine: Path |
 def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | None, *, smoke: bool) -> int:
     """Do what is missing, then report; return 1 if a run failed. The page's path is the last line."""
     # Imported here, so that a plan need not wait for what only runs use.
-    from horovod_runner.analysis.report import write_report
+    from horovod_runner.analysis.report.write import write_report
     from horovod_runner.config.machine import load_machine
     from horovod_runner.frameworks.installed import require_installed
     from horovod_runner.launch.interrupts import ended_by_signals

@@ -167,7 +167,7 @@ def _line(row: Row) -> str:
 
 
 def _write(table: Table, folder: Path, console: Console) -> None:
-    from horovod_runner.analysis.parity import draw
+    from horovod_runner.analysis.report.parity import draw
     from horovod_runner.results.store import full_disk_named
 
     with full_disk_named(folder):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from horovod_runner.analysis.terminal import console
+from horovod_runner.analysis.report.terminal import console
 from horovod_runner.config.machine import VARIABLE, Machine, fingerprint
 from horovod_runner.errors import UserError
 from horovod_runner.frameworks.installed import require_installed

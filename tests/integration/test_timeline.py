@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from horovod_runner.analysis import report, tables
-from horovod_runner.analysis.scaling.causes import slow_worker
-from horovod_runner.analysis.summary import groups
+from horovod_runner.analysis.load import tables
+from horovod_runner.analysis.load.groups import groups
+from horovod_runner.analysis.questions.scaling.causes import slow_worker
+from horovod_runner.analysis.report import write as report
 from horovod_runner.config.schema import decode
 from horovod_runner.results.record import RunResult
 from horovod_runner.results.store import Store

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from horovod_runner.analysis.report import write_report
+from horovod_runner.analysis.report.write import write_report
 from horovod_runner.errors import UserError
 from horovod_runner.parity import compare, ranks
 from horovod_runner.parity.rows import Row, Table, find_table, read_table, relative, worst

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import across
-from horovod_runner.analysis.runs import Run
 from horovod_runner.results.store import ASKED, write_json
 from tests.simulated import crossed
 

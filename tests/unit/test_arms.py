@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from horovod_runner.analysis import tables
-from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.summary import all_runs, cell_rows, groups
+from horovod_runner.analysis.load import tables
+from horovod_runner.analysis.load.groups import all_runs, cell_rows, groups
+from horovod_runner.analysis.load.runs import Run
 from tests.made_results import add_run, add_timed
 
 UNET = {"workload": "unet", "framework": "torch"}

@@ -10,7 +10,7 @@ import pytest
 
 from horovod_runner import cli
 from horovod_runner.allreduce.algorithms import COPY, WAYS
-from horovod_runner.analysis import allreduce_figure as figure
+from horovod_runner.analysis.plots import allreduce as figure
 from horovod_runner.collectives import table
 from horovod_runner.collectives.fit import busbw, fit
 from horovod_runner.collectives.plan import SIZES, Case, Request, chosen, plans

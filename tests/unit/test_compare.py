@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from horovod_runner.analysis import tables
-from horovod_runner.analysis.comparison.pairs import Pair, paired
-from horovod_runner.analysis.comparison.verdicts import Verdict, judge
-from horovod_runner.analysis.pack import pack
-from horovod_runner.analysis.runs import Run
+from horovod_runner.analysis.load import tables
+from horovod_runner.analysis.load.pack import pack
+from horovod_runner.analysis.load.runs import Run
+from horovod_runner.analysis.questions.comparison.pairs import Pair, paired
+from horovod_runner.analysis.questions.comparison.verdicts import Verdict, judge
 from horovod_runner.cli import main
 from horovod_runner.errors import EXIT_USER_ERROR
 from horovod_runner.results import record

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from horovod_runner.analysis.load.tables import read
 from horovod_runner.analysis.questions import noise
-from horovod_runner.analysis.tables import read
 from horovod_runner.config.schema import decode
 from horovod_runner.results.record import StepRecord
 from horovod_runner.results.store import Store, write_json

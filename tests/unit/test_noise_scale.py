@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from horovod_runner.allreduce.settings import dealt
-from horovod_runner.analysis.pack import pack
-from horovod_runner.analysis.tables import read, step_table
+from horovod_runner.analysis.load.pack import pack
+from horovod_runner.analysis.load.tables import read, step_table
 from horovod_runner.config.schema import decode
 from horovod_runner.errors import UserError
 from horovod_runner.results.record import StepRecord, step_from_json
@@ -158,7 +158,7 @@ class TestRecords:
 
 def read_only_packed(experiment: Path) -> list[Any]:
     """Return the packed runs, as a clone has them: without their folders."""
-    from horovod_runner.analysis.pack import read_packed
+    from horovod_runner.analysis.load.pack import read_packed
 
     return read_packed(experiment)
 

@@ -11,8 +11,8 @@ import pandas
 import pyarrow.parquet
 import pytest
 
-from horovod_runner.analysis import tables
-from horovod_runner.analysis.pack import pack, read_packed
+from horovod_runner.analysis.load import tables
+from horovod_runner.analysis.load.pack import pack, read_packed
 from horovod_runner.errors import UserError
 from tests.made_results import add_failure, add_run, make_results
 

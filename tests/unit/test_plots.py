@@ -9,7 +9,8 @@ import numpy as np
 import pandas
 import pytest
 
-from horovod_runner.analysis import plots, tables
+from horovod_runner.analysis.load import tables
+from horovod_runner.analysis.plots import look as plots
 from tests.made_results import add_run, make_results
 
 

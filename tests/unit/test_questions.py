@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from horovod_runner.analysis import questions
+from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Answer, ablation, cells, converges, frameworks, rules
-from horovod_runner.analysis.report import write_report
-from horovod_runner.analysis.runs import Run
+from horovod_runner.analysis.report.write import write_report
 from horovod_runner.results.store import ASKED, write_json
 from horovod_runner.statistics import seeds
 from tests.made_results import add_run

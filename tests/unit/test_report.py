@@ -17,9 +17,11 @@ import pytest
 from rich.console import Console
 
 from horovod_runner import cli
-from horovod_runner.analysis import figures, page, panels, tables, terminal, words
-from horovod_runner.analysis.report import write_report
-from horovod_runner.analysis.summary import Cell, Group, groups
+from horovod_runner.analysis.load import tables
+from horovod_runner.analysis.load.groups import Cell, Group, groups
+from horovod_runner.analysis.plots import panels
+from horovod_runner.analysis.report import figures, page, terminal, words
+from horovod_runner.analysis.report.write import write_report
 from horovod_runner.errors import UserError
 from horovod_runner.statistics.interval import Interval
 from tests.made_results import add_failure, add_run, add_timed, make_results
@@ -240,7 +242,9 @@ def test_nothing_to_report_names_folder_and_remedy(tmp_path: Path) -> None:
 def test_the_tables_wait_for_no_plotting_library() -> None:
     code = """
 import sys
-from horovod_runner.analysis import report, tables, terminal
+from horovod_runner.analysis.report import write as report
+from horovod_runner.analysis.load import tables
+from horovod_runner.analysis.report import terminal
 heavy = {"pandas", "matplotlib", "scipy", "pyarrow", "torch", "tensorflow", "horovod"}
 print(sorted(heavy & set(sys.modules)))
 """

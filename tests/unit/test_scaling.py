@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from horovod_runner.analysis import tables, terminal, words
-from horovod_runner.analysis.scaling.study import Scaling, study
-from horovod_runner.analysis.summary import Group, groups
+from horovod_runner.analysis.load import tables
+from horovod_runner.analysis.load.groups import Group, groups
+from horovod_runner.analysis.questions.scaling.study import Scaling, study
+from horovod_runner.analysis.report import terminal, words
 from horovod_runner.statistics import laws
 from horovod_runner.statistics.interval import Interval
 from tests.made_results import add_run, add_timed

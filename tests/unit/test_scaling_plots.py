@@ -10,7 +10,9 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
-from horovod_runner.analysis import plots, scaling_plots, time_plots
+from horovod_runner.analysis.plots import look as plots
+from horovod_runner.analysis.plots import scaling as scaling_plots
+from horovod_runner.analysis.plots import times as time_plots
 
 NO_LAW = pandas.DataFrame(columns=["framework", "law", "workers", "speedup", "low", "high"])
 

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from horovod_runner.analysis import pack, panels, report, tables
-from horovod_runner.analysis.scaling.causes import slow_worker
-from horovod_runner.analysis.strategies import Comparison, comparisons, told
-from horovod_runner.analysis.summary import groups
+from horovod_runner.analysis.load import pack, tables
+from horovod_runner.analysis.load.groups import groups
+from horovod_runner.analysis.plots import panels
+from horovod_runner.analysis.questions.scaling.causes import slow_worker
+from horovod_runner.analysis.questions.strategies import Comparison, comparisons, told
+from horovod_runner.analysis.report import write as report
 from horovod_runner.results.record import Division
 from horovod_runner.statistics.interval import Interval
 from horovod_runner.statistics.throughput import LateWorker

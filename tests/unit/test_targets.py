@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from scipy.optimize import curve_fit
 
+from horovod_runner.analysis.load.runs import Run
+from horovod_runner.analysis.load.tables import epoch_table
 from horovod_runner.analysis.questions import targets
-from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.tables import epoch_table
 from horovod_runner.config.schema import decode
 from horovod_runner.errors import UserError
 from horovod_runner.results.record import Metric

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from horovod_runner.analysis import tables
-from horovod_runner.analysis.pack import pack, read_packed
-from horovod_runner.analysis.report import write_report
-from horovod_runner.analysis.summary import groups
-from horovod_runner.analysis.tables import read
-from horovod_runner.analysis.terminal import show
+from horovod_runner.analysis.load import tables
+from horovod_runner.analysis.load.groups import groups
+from horovod_runner.analysis.load.pack import pack, read_packed
+from horovod_runner.analysis.load.tables import read
+from horovod_runner.analysis.report.terminal import show
+from horovod_runner.analysis.report.write import write_report
 from horovod_runner.cli import main
 from tests.made_results import add_run
 

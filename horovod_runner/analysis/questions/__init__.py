@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from horovod_runner.analysis.runs import Run
+from horovod_runner.analysis.load.runs import Run
 
 if TYPE_CHECKING:
     import pandas
@@ -46,7 +46,7 @@ class Answer:
         """The rows as readers see them, every value a text."""
         import pandas
 
-        from horovod_runner.analysis import text_tables
+        from horovod_runner.analysis.report import text_tables
 
         return pandas.DataFrame(text_tables.answer_rows(self.rows))
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from horovod_runner.analysis import words
+from horovod_runner.analysis.load.groups import bounds
+from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Answer, by_job
 from horovod_runner.analysis.questions import cells as of
-from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.summary import bounds
+from horovod_runner.analysis.report import words
 from horovod_runner.results.store import read_asked
 from horovod_runner.statistics import seeds
 from horovod_runner.statistics.interval import Interval
@@ -143,8 +143,8 @@ def _row(effect: Effect, step: float) -> dict[str, Any]:
 
 
 def _draw(found: Sequence[Effect], metric: str, arms: Sequence[str]) -> Figure:
-    from horovod_runner.analysis import plots
-    from horovod_runner.analysis.questions.forest import Line, Panel, forest
+    from horovod_runner.analysis.plots import look as plots
+    from horovod_runner.analysis.plots.forest import Line, Panel, forest
 
     ordered = sorted(found, key=lambda effect: (arms.index(effect.arm), effect.framework == BOTH))
     finals, changes = [], []

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from horovod_runner.analysis import words
+from horovod_runner.analysis.load.groups import bounds
+from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Answer
 from horovod_runner.analysis.questions.frameworks import Comparison, Pooled, comparisons
-from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.summary import bounds
+from horovod_runner.analysis.report import words
 from horovod_runner.statistics.interval import LEVEL, times
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _row(line: Line) -> dict[str, Any]:
 
 
 def _draw(lines: Sequence[Line]) -> Figure:
-    from horovod_runner.analysis.questions import forest
+    from horovod_runner.analysis.plots import forest
 
     first, second = map(words.framework, lines[0].frameworks)
     drawn = [

@@ -10,7 +10,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from horovod_runner.analysis.runs import Run, flat
+from horovod_runner.analysis.load.runs import Run, flat
 
 OF_A_SAMPLE = ("seed", "repeat")
 OF_A_BATCH = ("global_batch", "local_batch", "workers", "virtual_workers", "accumulate", "scaling")

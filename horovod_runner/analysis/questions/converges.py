@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from horovod_runner.analysis import words
-from horovod_runner.analysis.arms import arm
+from horovod_runner.analysis.load.arms import arm
+from horovod_runner.analysis.load.groups import bounds
+from horovod_runner.analysis.load.runs import Run
+from horovod_runner.analysis.load.tables import epoch_table
 from horovod_runner.analysis.questions import Answer, by_job
 from horovod_runner.analysis.questions import cells as of
-from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.summary import bounds
-from horovod_runner.analysis.tables import epoch_table
+from horovod_runner.analysis.report import words
 from horovod_runner.statistics import seeds
 from horovod_runner.statistics.interval import Interval
 
@@ -215,7 +215,7 @@ def _row(point: Point) -> dict[str, Any]:
 def _draw(runs: Sequence[Run], found: Sequence[Point], ways: Sequence[Way], metric: str) -> Figure:
     import pandas
 
-    from horovod_runner.analysis.questions.converges_plots import sheet
+    from horovod_runner.analysis.plots.converges import sheet
 
     rows = [_row(point) | {"way": point.way.told(ways)} for point in found]
     most = max(all_workers(run) for run in runs)

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from horovod_runner.analysis import words
+from horovod_runner.analysis.load.groups import bounds
+from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Answer, by_job, noise, trials
 from horovod_runner.analysis.questions.target_study import b_crit, finite
 from horovod_runner.analysis.questions.trials import Arm
-from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.summary import bounds
+from horovod_runner.analysis.report import words
 from horovod_runner.statistics import noise_scale
 from horovod_runner.statistics.interval import Interval, ratio
 
@@ -125,8 +125,8 @@ def _row(one: Beside) -> dict[str, Any]:
 
 
 def _draw(found: Sequence[Beside]) -> Figure:
-    from horovod_runner.analysis.plots import sheet
-    from horovod_runner.analysis.questions.noise_plots import Level, against_critical
+    from horovod_runner.analysis.plots.look import sheet
+    from horovod_runner.analysis.plots.noise import Level, against_critical
 
     figure, (axes,) = sheet(1, columns=1)
     levels = [Level(one.arm.framework, one.arm.name, one.global_batch, one.simple, one.critical) for one in found]

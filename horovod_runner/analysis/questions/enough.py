@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from horovod_runner.analysis import words
+from horovod_runner.analysis.load.groups import bounds
+from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Answer
 from horovod_runner.analysis.questions import cells as of
 from horovod_runner.analysis.questions.warmup import BOTH, Growth, Samples, asking, growths, sampled
-from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.summary import bounds
+from horovod_runner.analysis.report import words
 from horovod_runner.results.store import read_asked
 from horovod_runner.statistics import seeds
 
@@ -71,7 +71,7 @@ def _row(growth: Growth) -> dict[str, Any]:
 
 
 def _draw(samples: Samples, metric: str) -> Figure:
-    from horovod_runner.analysis.questions.warmup_plots import Point, finals
+    from horovod_runner.analysis.plots.warmup import Point, finals
 
     points = [
         Point(*place, warmup, seeds.over_seeds(list(by_seed.values())))

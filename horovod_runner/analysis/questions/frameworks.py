@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from horovod_runner.analysis import words
-from horovod_runner.analysis.arms import arm
+from horovod_runner.analysis.load.arms import arm
+from horovod_runner.analysis.load.groups import bounds
+from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Answer, by_job
 from horovod_runner.analysis.questions import cells as of
-from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.summary import bounds
+from horovod_runner.analysis.report import words
 from horovod_runner.results.store import read_asked
 from horovod_runner.statistics import seeds
 from horovod_runner.statistics.equivalence import Equivalence, equivalence
@@ -231,7 +231,7 @@ def _row(cell: Cell, margins: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _draw(asked: Comparison, pooled: Sequence[Pooled], named: Mapping[str, str]) -> Figure:
-    from horovod_runner.analysis.questions.forest import Line, Panel, forest
+    from horovod_runner.analysis.plots.forest import Line, Panel, forest
 
     first, second = map(words.framework, asked.frameworks)
     panels = []

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from horovod_runner.analysis import words
+from horovod_runner.analysis.load.groups import bounds
+from horovod_runner.analysis.load.runs import Run, flat
 from horovod_runner.analysis.questions import Answer, by_job
-from horovod_runner.analysis.runs import Run, flat
-from horovod_runner.analysis.summary import bounds
+from horovod_runner.analysis.report import words
 from horovod_runner.statistics import noise_scale
 from horovod_runner.statistics.interval import Interval
 from horovod_runner.statistics.noise_scale import Estimates
@@ -140,7 +140,7 @@ def _varied(members: Sequence[Run]) -> list[str]:
 
 def measured(runs: Sequence[Run]) -> dict[str, Measured]:
     """Return runs' estimates from their recorded steps, by run id; a run without any is not there."""
-    from horovod_runner.analysis.tables import step_table
+    from horovod_runner.analysis.load.tables import step_table
 
     fields = ["step", "shard_squared_norm", "mean_squared_norm"]
     told = {run.result.run_id: run for run in runs if run.result.gradient_noise is not None}
@@ -196,8 +196,8 @@ def _growth(arm: Arm) -> str:
 
 def _draw(arms: Sequence[Arm]) -> Figure:
     """Draw B_simple along training, a curve an arm, in a band from the least to the largest seed."""
-    from horovod_runner.analysis.plots import sheet
-    from horovod_runner.analysis.questions.noise_plots import Curve, along_training
+    from horovod_runner.analysis.plots.look import sheet
+    from horovod_runner.analysis.plots.noise import Curve, along_training
 
     figure, (axes,) = sheet(1, columns=1)
     along_training([Curve(arm.framework, arm.name, *_curve(arm.runs)) for arm in arms], axes)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from horovod_runner.analysis import words
+from horovod_runner.analysis.load.groups import bounds
+from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Answer, by_job
 from horovod_runner.analysis.questions import cells as of
-from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.summary import bounds
+from horovod_runner.analysis.report import words
 from horovod_runner.statistics import seeds
 from horovod_runner.statistics.interval import Interval
 
@@ -177,8 +177,8 @@ def _row(gain: Gain, step: float) -> dict[str, Any]:
 
 
 def _draw(found: Sequence[Gain], base: str, metric: str) -> Figure:
-    from horovod_runner.analysis import plots
-    from horovod_runner.analysis.questions.forest import Line, Panel, forest
+    from horovod_runner.analysis.plots import look as plots
+    from horovod_runner.analysis.plots.forest import Line, Panel, forest
 
     def _lines(values: Sequence[Interval]) -> list[Line]:
         return [

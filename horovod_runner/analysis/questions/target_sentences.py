@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from horovod_runner.analysis import words
 from horovod_runner.analysis.questions.target_study import Study, b_crit, b_crit_ratio, batch_rows, s_min, steps_ratio
 from horovod_runner.analysis.questions.trials import Arm
+from horovod_runner.analysis.report import words
 from horovod_runner.statistics.batch_limits import TOLERANCE
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from horovod_runner.analysis.arms import arm as arm_of
+from horovod_runner.analysis.load.arms import arm as arm_of
+from horovod_runner.analysis.load.groups import bounds
+from horovod_runner.analysis.load.runs import Run, flat
 from horovod_runner.analysis.questions.trials import Arm
-from horovod_runner.analysis.runs import Run, flat
-from horovod_runner.analysis.summary import bounds
 from horovod_runner.statistics.batch_limits import quotient, widened
 from horovod_runner.statistics.interval import Interval, ratio, times
 from horovod_runner.statistics.throughput import over_runs

@@ -12,12 +12,12 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from horovod_runner.analysis import words
+from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Answer, by_job
 from horovod_runner.analysis.questions.target_sentences import told_of_batches, told_of_fits
 from horovod_runner.analysis.questions.target_study import Study, batch_rows, fit_rows, speed_rows, speeds
 from horovod_runner.analysis.questions.trials import Arm, arms, studies
-from horovod_runner.analysis.runs import Run
+from horovod_runner.analysis.report import words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,7 +55,7 @@ def _answers(study: Study, apart: Sequence[str]) -> list[Answer]:
     def draw() -> Figure:
         import pandas
 
-        from horovod_runner.analysis.questions import target_plots
+        from horovod_runner.analysis.plots import targets as target_plots
 
         tables = (pandas.DataFrame(rows) for rows in (batches, fits, speed_rows(study)))
         return target_plots.figure(*tables)

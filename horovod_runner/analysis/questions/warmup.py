@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from horovod_runner.analysis import words
+from horovod_runner.analysis.load.groups import bounds
+from horovod_runner.analysis.load.runs import Run
+from horovod_runner.analysis.load.tables import epoch_table
 from horovod_runner.analysis.questions import Answer, by_job
 from horovod_runner.analysis.questions import cells as of
-from horovod_runner.analysis.runs import Run
-from horovod_runner.analysis.summary import bounds
-from horovod_runner.analysis.tables import epoch_table
+from horovod_runner.analysis.report import words
 from horovod_runner.statistics import seeds
 from horovod_runner.statistics.interval import Interval
 
@@ -231,7 +231,7 @@ def _verdict(gain: Interval | None, step: float) -> str:
 
 
 def _draw(runs: Sequence[Run], metric: str) -> Figure:
-    from horovod_runner.analysis.questions.warmup_plots import curves
+    from horovod_runner.analysis.plots.warmup import curves
 
     table = epoch_table([run for run in runs if run.completed]).dropna(subset=["val_metric"])
     by_id = {run.result.run_id: run for run in runs}

@@ -1,0 +1,1 @@
+"""Results as runs, groups and tables: loose and packed runs read alike."""

@@ -1,0 +1,1 @@
+"""Findings and tables as figures, in one look."""

@@ -1,0 +1,94 @@
+"""Share of converged runs, final metric and steps to target by workers, and losses over epochs as the talk shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from horovod_runner.analysis.plots import look as plots
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9")
+PANEL_INCHES = (4.4, 2.8)
+HIGHEST = 3.0  # of a loss, over the largest that the best way ends with or starts from: what explodes is cut off
+
+
+def sheet(table: pandas.DataFrame, losses: pandas.DataFrame, metric: str, most: int) -> Figure:
+    """Draw, a column a framework, what became of the runs by workers, and the losses on the most workers.
+
+    `table` has a row a framework, way and number of workers, with 95 % intervals; `losses` has the columns of
+    `tables.epochs` and `way`. Losses are means over completed seeds: training solid, validation dashed. Steps to target
+    are drawn where runs had a target, means over the seeds that reached it.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    drawn = [("converged", "runs that converge", "share of runs")]
+    drawn += [("final_metric", f"final {metric.replace('_', ' ')}", metric.replace("_", " "))]
+    if table["steps_to_target"].notna().any():
+        drawn += [("steps_to_target", "steps to target, where reached", "steps")]
+    frameworks, ways = sorted(set(table["framework"])), list(dict.fromkeys(sorted(table["way"])))
+    width, height = max(2, len(frameworks)) * PANEL_INCHES[0], (len(drawn) + 1) * PANEL_INCHES[1] + 0.4
+    with matplotlib.rc_context(plots.STYLE):
+        figure = Figure(figsize=(width, height))
+        axes = figure.subplots(len(drawn) + 1, len(frameworks), squeeze=False, sharey="row")
+    figure.subplots_adjust(
+        left=0.75 / width, right=1 - 0.2 / width, bottom=0.95 / height, top=1 - 0.4 / height, wspace=0.15, hspace=0.5
+    )
+    for column, framework in enumerate(frameworks):
+        rows, name = table[table["framework"] == framework], plots.framework_name(framework)
+        for row, (value, title, beside) in enumerate(drawn):
+            _by_workers(rows, axes[row][column], value, ways)
+            plots.titled(axes[row][column], f"{name}: {title}", "workers", "" if column else beside)
+        _losses(losses[losses["framework"] == framework], axes[-1][column], ways)
+        plots.titled(axes[-1][column], f"{name}: loss on {most:,} workers", "epoch", "" if column else "loss")
+    axes[0][0].set_ylim(-0.05, 1.05)
+    _legend(figure, ways)
+    return figure
+
+
+def _by_workers(rows: pandas.DataFrame, axes: Axes, value: str, ways: list[str]) -> None:
+    for place, way in enumerate(ways):
+        line = rows[rows["way"] == way].dropna(subset=[value]).sort_values("workers")
+        apart = 1 + 0.05 * (place - (len(ways) - 1) / 2)  # so that intervals do not cover each other
+        mean = line[value].astype(float)
+        bounds = [line[f"{value}_ci95_{end}"].astype(float).fillna(mean) for end in ("low", "high")]
+        errors = np.abs(np.array([mean - bounds[0], bounds[1] - mean]))
+        look: dict[str, Any] = {"color": _colour(place), "marker": "o", "markersize": 4.5, "capsize": 2.5}
+        axes.errorbar(line["workers"] * apart, mean, yerr=errors, linewidth=1.3, **look)
+    plots.worker_ticks(axes, sorted(set(rows["workers"])))
+
+
+def _losses(table: pandas.DataFrame, axes: Axes, ways: list[str]) -> None:
+    highest = 0.0
+    for place, way in enumerate(ways):
+        rows = table[table["way"] == way]
+        for value, line in (("train_loss", "-"), ("val_loss", plots.DASHED)):
+            over = rows.dropna(subset=[value]).groupby("epoch")[value].mean()
+            axes.plot(over.index, over, color=_colour(place), linestyle=line, linewidth=1.3)
+            if len(over) and value == "train_loss":
+                highest = max(highest, float(over.iloc[0]))
+    if highest:
+        axes.set_ylim(0, min(axes.get_ylim()[1], HIGHEST * highest))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def _legend(figure: Figure, ways: list[str]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=_colour(place), label=way) for place, way in enumerate(ways)]
+    handles += [
+        Line2D([], [], color=plots.INK, linestyle=line, label=name)
+        for name, line in (("training", "-"), ("validation", plots.DASHED))
+    ]
+    figure.legend(handles=handles, loc="lower center", ncols=min(4, len(handles)), frameon=False, fontsize=8.5)
+
+
+def _colour(place: int) -> str:
+    return COLOURS[place % len(COLOURS)]

@@ -1,0 +1,220 @@
+"""Which panels a group of runs gets, from its runs and from what `scaling.study` says of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas
+
+from horovod_runner.analysis.load.groups import Group, bounds, cell_rows
+from horovod_runner.analysis.load.runs import Run
+from horovod_runner.analysis.load.tables import clocks, epoch_table, step_table
+from horovod_runner.analysis.plots import look as plots
+from horovod_runner.analysis.plots import scaling as scaling_plots
+from horovod_runner.analysis.plots import strategies as strategy_plots
+from horovod_runner.analysis.plots import times as time_plots
+from horovod_runner.analysis.questions.scaling.study import THRESHOLD, Scaling
+from horovod_runner.analysis.questions.strategies import Comparison, Way
+from horovod_runner.analysis.report import words
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_WITH_STEPS = 16  # completed runs of a group whose every step is drawn; of more, the means of epochs
+MOST_STEPS_READ = 300_000  # of a group, about a second: beyond that the first repeats stand for all
+LAWS = {"usl": "USL", "amdahl": "Amdahl", "gustafson": "Gustafson"}  # short names, beside curves
+OF_SCALING = "-scaling"  # what the name of the sheet about scaling and times ends in
+OF_STRATEGIES = "-strategies"
+MOST_NUMBERS_OF_WORKERS = 4  # of a comparison that are drawn: the largest
+Panel = tuple[str, Callable[["Axes"], "Axes"]]
+
+
+def sheets(group: Group, scalings: Sequence[Scaling]) -> dict[str, list[Panel]]:
+    """Return a group's panels by sheet: what is appended to its name, and a caption and a drawing for each panel.
+
+    Where several numbers of workers were measured, scaling and times have a sheet of their own.
+    """
+    learning, timing = list(_learning(group)), list(_timing(group))
+    made = {OF_SCALING: [*_scaling(scalings), *timing], "": learning} if scalings else {"": learning + timing}
+    return {kind: drawn for kind, drawn in made.items() if drawn}
+
+
+def of_strategies(comparison: Comparison) -> list[Panel]:
+    """Return the panels that set ways of reducing side by side, two for each number of workers: steps and timelines."""
+    drawn: list[Panel] = []
+    for workers in sorted({way.workers for way in comparison.ways})[-MOST_NUMBERS_OF_WORKERS:]:
+        ways = [way for way in comparison.ways if way.workers == workers]
+        if len({way.name for way in ways}) > 1:
+            told = (
+                "A mean step by way of reducing, with 95 % intervals over runs. Dashed: as many silent workers, which"
+            )
+            told += " compute as much and never communicate; what lies beyond is exposed communication."
+            drawn.append((told, partial(strategy_plots.steps, _way_table(ways), workers)))
+        divided = [way for way in ways if way.division]
+        if divided:
+            told = (
+                "How a mean step divides, by Horovod's timeline on rank 0: each moment is given to the first of these"
+            )
+            told += " that any tensor is in. The mark: the end of the step; before it, no tensor is under way."
+            drawn.append((told, partial(strategy_plots.division, _division_table(divided), workers)))
+    return drawn
+
+
+def _way_table(ways: Sequence[Way]) -> pandas.DataFrame:
+    rows = []
+    for way in ways:
+        speed, batch = way.images_per_second, way.cell.global_batch
+        low, high = (batch / bound if bound else None for bound in (speed.ci95_high, speed.ci95_low))
+        silent = way.step_seconds - way.exposed.mean if way.exposed else None
+        row = {"framework": way.framework, "way": way.name, "step": way.step_seconds, "low": low, "high": high}
+        rows.append(row | {"silent": silent})
+    return pandas.DataFrame(rows)
+
+
+def _division_table(ways: Sequence[Way]) -> pandas.DataFrame:
+    divided = [(way, way.division) for way in ways if way.division]
+    rows = [
+        {"framework": way.framework, "way": way.name, "step": division.step_seconds, **division.seconds}
+        for way, division in divided
+    ]
+    return pandas.DataFrame(rows)
+
+
+def _learning(group: Group) -> Iterator[Panel]:
+    """Yield losses, metric and throughput, whatever of them the completed runs carry."""
+    epochs, cells = epoch_table(group.completed), pandas.DataFrame(cell_rows([group]))
+    few = 0 < len(group.completed) <= MOST_WITH_STEPS
+    if few:
+        every = step_table(group.completed, ["step", "epoch", "train_loss"])
+        yield "Training loss of every step, as a running mean.", partial(plots.steps, every)
+    # The mean loss of a single epoch is a number, and stands in the table.
+    lines = [value for value in ("train_loss", "val_loss") if epochs.dropna(subset=[value])["epoch"].nunique() > 1]
+    for value in lines:
+        if value == "val_loss" or not few:
+            yield f"{plots.TITLES[value]} after each epoch.", partial(plots.curves, epochs, value=value)
+    for value in lines:
+        if len(plots.pair(epochs, value)):
+            told = f"{plots.TITLES[value]} of TensorFlow less PyTorch's, same seed and workers; at zero they agree."
+            yield told, partial(plots.difference, epochs, value=value)
+    if "val_loss" in lines:
+        yield f"Validation metric ({group.metric}) after each epoch.", partial(plots.curves, epochs, value="val_metric")
+    if cells["images_per_second"].notna().any():
+        told = "Images a second of all workers, with 95 % intervals; dotted: N times the framework's own 1 worker."
+        yield told, partial(plots.throughput, cells)
+
+
+def _scaling(scalings: Sequence[Scaling]) -> Iterator[Panel]:
+    """Yield speedup, efficiency, and the parts of a step where silent workers tell them apart."""
+    points, fitted, knees = point_table(scalings), _fitted(scalings), _knees(scalings)
+    told = "Speedup with 95 % intervals over runs. Dotted: ideal."
+    if points["ceiling"].notna().any():
+        told += " Dashed: silent workers, which compute as much and never communicate."
+    if len(fitted):
+        told += f" Line: the fitted law ({fitted['law'].iloc[0]}), with its 95 % band where runs support one."
+    yield told, partial(scaling_plots.speedup, points, fitted, knees)
+    told = f"Speedup over the ideal one. The knee is the most workers that keep {THRESHOLD:g} with 95 % confidence;"
+    told += " diamond: where the fitted law falls below it, with its interval."
+    yield told, partial(scaling_plots.efficiency, points, knees, THRESHOLD)
+    parts = _parts(scalings)
+    if len(parts):
+        yield (
+            "The mean step, taken apart: computing and the slow worker as silent workers show them; the rest of the"
+            " step is communication that computing does not hide.",
+            partial(time_plots.parts, parts),
+        )
+
+
+def _timing(group: Group) -> Iterator[Panel]:
+    """Yield how step times scatter, and every worker's own at the largest number of workers."""
+    most = max((cell.workers for cell in group.cells if cell.completed), default=0)
+    silent = [run for cell in group.cells if cell.ceiling and cell.workers == most for run in cell.ceiling.completed]
+    chosen = _first(group.completed)
+    steps: dict[tuple[str, int], list[Any]] = defaultdict(list)
+    means: list[dict[str, Any]] = []
+    for run, seconds in clocks(chosen):
+        steps[run.result.framework, run.result.workers].append(seconds.max(axis=1))
+        means += _rank_means(run, seconds, False) if run.result.workers == most else []
+    if not steps:
+        return
+    told = (
+        f"Seconds of the steps of {words.count(len(chosen), 'run')}, without warm-up: the median, the quartiles (bar),"
+    )
+    told += " the 95th percentile (tick)."
+    yield told, partial(time_plots.step_times, {cell: np.concatenate(parts) for cell, parts in sorted(steps.items())})
+    for run, seconds in clocks(_first(silent)):
+        means += _rank_means(run, seconds, True)
+    if most > 1 and means:
+        told = f"Mean step of each of {most} workers by its own clock, and how far the slowest lies above their median."
+        told += " Workers that reduce wait for each other: a slow one shows best among silent workers."
+        yield told, partial(time_plots.ranks, pandas.DataFrame(means))
+
+
+def _first(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs, or the first ones of every cell: as many as keep reading their steps short, at least one."""
+    cells: dict[tuple[str, int], list[Run]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: (run.result.repeat, run.result.seed)):
+        cells[run.result.framework, run.result.workers].append(run)
+    rounds = [[run for run in turn if run] for turn in zip_longest(*cells.values())]
+    lines = np.cumsum([sum(run.result.steps // run.config.get("record_every", 1) for run in turn) for turn in rounds])
+    return [run for turn in rounds[: max(1, int((lines <= MOST_STEPS_READ).sum()))] for run in turn]
+
+
+def _rank_means(run: Run, seconds: Any, silent: bool) -> list[dict[str, Any]]:
+    who = {"framework": run.result.framework, "run": run.result.run_id, "silent": silent}
+    return [{**who, "rank": rank, "seconds": float(mean)} for rank, mean in enumerate(seconds.mean(axis=0))]
+
+
+def point_table(scalings: Sequence[Scaling]) -> pandas.DataFrame:
+    """Return a row a framework and number of workers, as `scaling_plots` draws them."""
+    rows = [
+        {
+            "framework": scaling.framework,
+            "workers": point.workers,
+            "baseline_workers": scaling.baseline_workers,
+            "oversubscribed": point.oversubscribed,
+            "ceiling": point.ceiling.mean if point.ceiling else None,
+            **bounds("speedup", point.speedup),
+            **bounds("efficiency", point.efficiency),
+        }
+        for scaling in scalings
+        for point in scaling.points
+    ]
+    return pandas.DataFrame(rows)
+
+
+def _fitted(scalings: Sequence[Scaling]) -> pandas.DataFrame:
+    """Return each framework's law on a fine grid of workers, as far as the points that it was fitted to."""
+    tables = [pandas.DataFrame(columns=["framework", "law", "workers", "speedup", "low", "high"])]
+    for scaling in scalings:
+        for fit in (fit for fit in scaling.fits if fit.law == scaling.knee.law):
+            workers = np.geomspace(scaling.baseline_workers, scaling.trusted[-1].workers, 60)
+            speedup, low, high = fit.curve(workers)
+            columns = {"workers": workers, "speedup": speedup, "low": low, "high": high}
+            tables.append(pandas.DataFrame({"framework": scaling.framework, "law": LAWS[fit.law], **columns}))
+    return pandas.concat(tables[1:] or tables, ignore_index=True)
+
+
+def _knees(scalings: Sequence[Scaling]) -> pandas.DataFrame:
+    rows = []
+    for scaling in scalings:
+        at = scaling.knee.predicted
+        bounds = {"predicted": at.mean, "low": at.ci95_low, "high": at.ci95_high} if at else {}
+        rows.append({"framework": scaling.framework, "measured": scaling.knee.measured, **bounds})
+    return pandas.DataFrame(rows, columns=["framework", "measured", "predicted", "low", "high"])
+
+
+def _parts(scalings: Sequence[Scaling]) -> pandas.DataFrame:
+    """Return the known parts of steps, empty where nobody measured silent workers beside others."""
+    rows = [
+        {"framework": scaling.framework, "workers": workers} | {name: getattr(parts, name) for name in time_plots.PARTS}
+        for scaling in scalings
+        for workers, parts in scaling.parts.items()
+        if parts.computing is not None
+    ]
+    table = pandas.DataFrame(rows, columns=["framework", "workers", *time_plots.PARTS]).astype({"workers": int})
+    return table if (table["workers"] > 1).any() else table[:0]

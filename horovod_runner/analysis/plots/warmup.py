@@ -1,0 +1,163 @@
+"""Warmup drawn: the metric over epochs as on the poster, a panel a batch and a curve a warmup, and its last values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from matplotlib.ticker import MaxNLocator
+
+from horovod_runner.analysis.plots import look as plots
+from horovod_runner.statistics.interval import Interval
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SHADES = ("#440154", "#31688e", "#35b779", "#d8b018")  # of viridis, from none to the longest warmup
+PANEL_INCHES = (3.6, 2.5)
+LAST_PART = 1 / 3  # of the epochs, in the zoomed panels
+SURE = 0.5  # of the values in the zoomed panels, the better ones: what is worse is cut off
+
+
+class Point(NamedTuple):
+    """The final metric at one framework, rule, batch and warmup (epochs), with its interval over seeds."""
+
+    framework: str
+    rule: str
+    batch: int
+    warmup: float
+    final: Interval
+
+
+def finals(points: Sequence[Point], metric: str) -> Figure:
+    """Draw what the final metric lacks of 1 against the epochs of warmup: a panel a rule, a curve a batch.
+
+    On a logarithmic axis, with 95 % intervals: a run that failed and half a point of accuracy are both to be seen.
+    """
+    rules = sorted({point.rule for point in points}, key=lambda rule: (rule != "none", rule))
+    batches, frameworks = sorted({point.batch for point in points}), sorted({point.framework for point in points})
+    figure, panels = plots.sheet(len(rules))
+    for rule, panel in zip(rules, panels, strict=True):
+        ends = []
+        for at, framework in product(range(len(batches)), frameworks):
+            own = sorted(p for p in points if (p.rule, p.batch, p.framework) == (rule, batches[at], framework))
+            if own:
+                place = frameworks.index(framework)
+                look = {"color": shade(at, len(batches)), "linestyle": plots.LINES[place % len(plots.LINES)]}
+                ends.append(_with_intervals(own, panel, look, plots.marker(framework), apart=0.15 * place))
+        plots.logarithmic(panel, panel.yaxis)
+        panel.set_ylim(min(plots.lack(p.final.mean) for p in points) / 2, 1.0)
+        panel.set_xticks(sorted({point.warmup for point in points}))
+        plots.titled(panel, f"1 − final {metric.replace('_', ' ')}, {plots.rule_name(rule)}", "epochs of warmup")
+        plots.name_ends(panel, ends)
+    return figure
+
+
+def _with_intervals(own: Sequence[Point], axes: Axes, look: dict[str, Any], marker: str, apart: float) -> plots.End:
+    x = [point.warmup + apart for point in own]
+    lacks = [plots.lack(point.final.mean) for point in own]
+    least = [_lack(point.final.ci95_high, point.final.mean) for point in own]
+    most = [_lack(point.final.ci95_low, point.final.mean) for point in own]
+    reach = [[a - b for a, b in zip(lacks, least, strict=True)], [b - a for a, b in zip(lacks, most, strict=True)]]
+    axes.errorbar(x, lacks, yerr=reach, marker=marker, markersize=4, capsize=2, linewidth=1.3, **look)
+    name = f"{own[0].batch:,}, {plots.framework_name(own[0].framework)}"
+    return plots.End(x[-1], lacks[-1], name, look["color"], look["linestyle"], marker)
+
+
+def _lack(bound: float | None, mean: float) -> float:
+    return plots.lack(mean if bound is None else bound)
+
+
+def curves(table: pandas.DataFrame, metric: str, lost: Mapping[tuple[str, int], int]) -> Figure:
+    """Draw the metric over epochs: a column a batch, two rows a rule (whole, and the last epochs' better values).
+
+    `table` has framework, rule, batch, warmup, epoch and value of completed runs; a curve is the mean over seeds, in a
+    band from the least to the largest. `lost` are the diverged runs by rule and batch, which no curve shows.
+    """
+    rules, batches = sorted(set(table["rule"]), key=lambda rule: (rule != "none", rule)), sorted(set(table["batch"]))
+    places = [(rule, zoomed) for rule in rules for zoomed in (False, True)]
+    figure, axes = grid(len(places), len(batches))
+    for row, (rule, zoomed) in enumerate(places):
+        for column, batch in enumerate(batches):
+            panel, rows = axes[row][column], table[(table["rule"] == rule) & (table["batch"] == batch)]
+            _lines(rows, panel, table)
+            gone = lost.get((rule, batch), 0)
+            note = f" ({gone} diverged)" if gone else ""
+            title = f"Batch {batch:,}, " + ("last epochs" if zoomed else f"{plots.rule_name(rule)}{note}")
+            plots.titled(panel, title, "epoch" if row == len(places) - 1 else "", "" if column else _named(metric))
+            if zoomed and len(rows):
+                _zoom(rows, panel)
+    _legend(figure, table)
+    return figure
+
+
+def grid(rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure of small panels in rows and columns, with room for a legend at its foot."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    width, height = max(2, columns) * PANEL_INCHES[0], rows * PANEL_INCHES[1] + 0.5
+    with matplotlib.rc_context(plots.STYLE):
+        figure = Figure(figsize=(width, height))
+        axes = figure.subplots(rows, columns, squeeze=False)
+    figure.subplots_adjust(
+        left=0.7 / width, right=1 - 0.15 / width, bottom=0.95 / height, top=1 - 0.4 / height, wspace=0.22, hspace=0.5
+    )
+    return figure, [list(row) for row in axes]
+
+
+def _lines(rows: pandas.DataFrame, axes: Axes, whole: pandas.DataFrame) -> None:
+    warmups, frameworks = (sorted(set(whole[name])) for name in ("warmup", "framework"))
+    for (framework, warmup), cell in rows.groupby(["framework", "warmup"]):
+        over = cell.groupby("epoch")["value"].agg(["mean", "min", "max"])
+        colour = shade(warmups.index(warmup), len(warmups))
+        line = plots.LINES[frameworks.index(framework) % len(plots.LINES)]
+        axes.plot(over.index, over["mean"], color=colour, linestyle=line, linewidth=1.3)
+        axes.fill_between(over.index, over["min"], over["max"], color=colour, alpha=0.1, linewidth=0)
+
+
+def shade(place: int, count: int) -> str:
+    """Return the colour of one of so many ordered settings, from dark to light."""
+    return (
+        SHADES[round(place * (len(SHADES) - 1) / max(1, count - 1))] if count <= len(SHADES) else _between(place, count)
+    )
+
+
+def _between(place: int, count: int) -> str:
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return str(to_hex(colormaps["viridis"](0.92 * place / (count - 1))))
+
+
+def _zoom(rows: pandas.DataFrame, axes: Axes) -> None:
+    """Show the last part of the epochs, and of its values the better ones."""
+    last = rows["epoch"].max()
+    shown = rows[rows["epoch"] >= last - max(1, last * LAST_PART)]
+    low, high = shown["value"].quantile(1 - SURE), shown["value"].max()
+    room = max(high - low, 1e-3)
+    axes.set_xlim(shown["epoch"].min(), last)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_ylim(low - 0.3 * room, high + 0.15 * room)
+
+
+def _legend(figure: Figure, table: pandas.DataFrame) -> None:
+    from matplotlib.lines import Line2D
+
+    warmups, frameworks = (sorted(set(table[name])) for name in ("warmup", "framework"))
+    handles: list[Any] = [
+        Line2D([], [], color=shade(place, len(warmups)), label=f"warmup {warmup:g}")
+        for place, warmup in enumerate(warmups)
+    ]
+    handles += [
+        Line2D([], [], color=plots.INK, linestyle=plots.LINES[place], label=plots.framework_name(name))
+        for place, name in enumerate(frameworks)
+    ]
+    figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, fontsize=8.5)
+
+
+def _named(metric: str) -> str:
+    return f"validation {metric.replace('_', ' ')}"

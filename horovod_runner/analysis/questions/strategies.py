@@ -1,0 +1,257 @@
+"""Ways of reducing gradients, side by side: what each costs over silent workers, and how much of it computing hides.
+
+One `Comparison` for runs that are equal but for the way (the strategy and the settings of the layer): one job, one
+machine. A run that writes Horovod's timeline is slowed down by it where cores are shared, so that a way's speed comes
+from runs without one, where there are any, and its division from those with one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from horovod_runner.analysis.load.arms import OF_AN_ARM, but_for_the_arm
+from horovod_runner.analysis.load.groups import Cell, Group, bounds
+from horovod_runner.analysis.questions.scaling.parts import NAMES, Split, split
+from horovod_runner.results.record import Division
+from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval, ratio
+from horovod_runner.statistics.repeats import percentiles, resampled
+
+SILENT = "none"
+TIMELINE = "allreduce.timeline"
+ORDER = ("blocking", "unfused", "fused", "grouped", "multistep", "lag1")
+EXPOSED = 1 + NAMES.index("communication")
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of reducing, in one framework on one number of workers.
+
+    `settings`: what tells it from the other ways, the strategy first. `of_silent`: its images a second over those of as
+    many silent workers. `exposed`: seconds of a step less those of the slowest silent worker, `exposed_share` that over
+    its step; noise may make them negative. `overlapped`: 1 - exposed / time in which something is copied or reduced, by
+    the timeline; below zero where waiting, agreeing and sharing cores cost more than the reduction itself takes.
+    Intervals are over runs, their bounds None below three; what nobody measured is None. `traced`: all its runs wrote a
+    timeline.
+    """
+
+    framework: str
+    workers: int
+    settings: Mapping[str, Any]
+    cell: Cell
+    step_seconds: float
+    of_silent: Interval | None = None
+    exposed: Interval | None = None
+    exposed_share: Interval | None = None
+    overlapped: Interval | None = None
+    division: Division | None = None
+    traced: bool = False
+
+    @property
+    def name(self) -> str:
+        """The strategy, and the settings that vary beside it."""
+        others = (f"{key.rsplit('.', 1)[-1]} {_plain(value)}" for key, value in list(self.settings.items())[1:])
+        return ", ".join([str(self.settings["strategy"]), *others])
+
+    @property
+    def images_per_second(self) -> Interval:
+        """With the interval over runs."""
+        speed = self.cell.images_per_second
+        assert speed is not None
+        return _over_runs(speed, self.cell)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Ways of reducing on equal terms, by workers, framework and strategy; `silent`: the cells that do without.
+
+    `group`: one of those that are compared, for all that they have in common; its `distinct` settings are those that
+    tell this comparison from the job's others.
+    """
+
+    group: Group
+    ways: tuple[Way, ...]
+    silent: Mapping[tuple[str, int], Cell]
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one way to compare."""
+        return len({way.name for way in self.ways}) > 1
+
+    @property
+    def places(self) -> list[tuple[str, int]]:
+        """Frameworks and numbers of workers."""
+        return list(dict.fromkeys((way.framework, way.workers) for way in self.ways))
+
+    def at(self, framework: str, workers: int) -> list[Way]:
+        """Return the ways of a framework on a number of workers."""
+        return [way for way in self.ways if (way.framework, way.workers) == (framework, workers)]
+
+    @property
+    def divided(self) -> list[Way]:
+        """The ways of which there is a timeline."""
+        return [way for way in self.ways if way.division]
+
+
+def comparisons(groups: Iterable[Group]) -> list[Comparison]:
+    """Return the comparisons that these groups allow: of several ways, or of one with silent workers."""
+    together: dict[str, list[Group]] = defaultdict(list)
+    for group in groups:
+        settings = but_for_the_arm(group.settings)
+        together[json.dumps([group.experiment, group.machine, settings], sort_keys=True)].append(group)
+    made = (_comparison(members) for members in together.values())
+    return [one for one in made if one.ways and (one.several or one.silent or one.divided)]
+
+
+def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
+    """Yield one flat row a framework, number of workers and way, silent workers first; None where nothing is known."""
+    group = comparison.group
+    place = {name: getattr(group, name) for name in ("experiment", "workload", "scaling", "fixed_batch", "machine")}
+    settings = {"settings": dict(comparison.group.distinct)}
+    for framework, workers in comparison.places:
+        who = place | {"framework": framework, "workers": workers}
+        silent = comparison.silent.get((framework, workers))
+        if silent and silent.images_per_second:
+            figures = {"strategy": SILENT, "way": SILENT, "runs": len(silent.completed), "traced": False}
+            yield who | figures | bounds("images_per_second", _over_runs(silent.images_per_second, silent)) | settings
+        for way in comparison.at(framework, workers):
+            yield who | _row(way) | settings
+
+
+def told(comparison: Comparison) -> list[str]:
+    """Return which way is the fastest, for each framework and number of workers, or that it cannot be told."""
+    if not comparison.several:
+        return []
+    return [_fastest(comparison.at(*place)) for place in comparison.places if len(comparison.at(*place)) > 1]
+
+
+def _fastest(ways: Sequence[Way]) -> str:
+    first = max(ways, key=lambda way: way.images_per_second.mean)
+    where = f"{first.framework} on {first.workers} workers"
+    if any(way.images_per_second.ci95_low is None for way in ways):
+        return f"{where}: fewer than three runs of each way, so that they are not ranked."
+    gains = {way.name: ratio(first.images_per_second, way.images_per_second) for way in ways if way is not first}
+    level = [way.name for way in ways if way is first or not gains[way.name].lies_above(1)]
+    slower = [way.name for way in ways if way.name not in level]
+    behind = f"; slower than {first.name}: {', '.join(slower)}" if slower else ""
+    if len(level) > 1:
+        return f"{where}: {', '.join(level)} cannot be told apart{behind}."
+    gain = min(gains.values(), key=lambda interval: interval.mean)
+    times = f"{gain.mean:.2f} [{gain.ci95_low:.2f}, {gain.ci95_high:.2f}] times the next"
+    return f"{where}: {first.name} is the fastest, {times}."
+
+
+def _row(way: Way) -> dict[str, Any]:
+    row = {"strategy": way.settings["strategy"], "way": way.name, "runs": len(way.cell.completed), "traced": way.traced}
+    row |= bounds("images_per_second", way.images_per_second) | bounds("of_silent", way.of_silent)
+    row |= {"step_seconds": way.step_seconds} | bounds("exposed_seconds", way.exposed)
+    row |= bounds("exposed_share", way.exposed_share) | bounds("overlapped", way.overlapped)
+    if way.division:
+        row |= {"traced_step_seconds": way.division.step_seconds, "busy_seconds": way.division.busy_seconds}
+        row |= {f"{phase}_seconds": seconds for phase, seconds in way.division.seconds.items()}
+        row |= {f"summed_{phase}_seconds": seconds for phase, seconds in way.division.summed_seconds.items()}
+    return row
+
+
+def _comparison(members: Sequence[Group]) -> Comparison:
+    keys = _varied(members)
+    ways: dict[tuple[int, str, int, str], Way] = {}
+    silent: dict[tuple[str, int], Cell] = {}
+    for group in sorted(members, key=_traced):  # what has no timeline first: the others only add their division
+        for cell in (cell for cell in group.cells if cell.workers > 1):
+            if cell.ceiling and cell.ceiling.images_per_second:
+                silent[cell.framework, cell.workers] = cell.ceiling
+            if cell.images_per_second and group.settings.get("strategy") != SILENT:
+                way = _way(cell, {key: group.settings.get(key) for key in keys}, _traced(group))
+                place = (cell.workers, cell.framework, _rank(way), way.name)
+                ways[place] = _with_division(ways[place], cell) if place in ways else way
+    shared = {key: value for key, value in members[0].distinct.items() if not key.startswith(OF_AN_ARM)}
+    return Comparison(replace(members[0], distinct=shared), tuple(ways[place] for place in sorted(ways)), silent)
+
+
+def _varied(members: Sequence[Group]) -> list[str]:
+    """Return the settings that tell ways apart, the strategy first."""
+    keys = dict.fromkeys(key for group in members for key in group.settings if key.startswith(OF_AN_ARM))
+    values = {key: {json.dumps(group.settings.get(key)) for group in members} for key in keys}
+    varied = [key for key in keys if len(values[key]) > 1 and key not in ("strategy", "measure", TIMELINE)]
+    return ["strategy", *varied]
+
+
+def _rank(way: Way) -> int:
+    strategy = way.settings["strategy"]
+    return ORDER.index(strategy) if strategy in ORDER else len(ORDER)
+
+
+def _traced(group: Group) -> bool:
+    return bool(group.settings.get(TIMELINE))
+
+
+def _way(cell: Cell, settings: Mapping[str, Any], traced: bool) -> Way:
+    made = split(cell, np.random.default_rng(cell.workers))
+    way = Way(cell.framework, cell.workers, settings, cell, float(made.mean[0, 0]), traced=traced)
+    if cell.ceiling and cell.ceiling.images_per_second and made.told_apart:
+        exposed, share = _exposed(made)
+        of_silent = ratio(way.images_per_second, _over_runs(cell.ceiling.images_per_second, cell.ceiling))
+        way = replace(way, of_silent=of_silent, exposed=exposed, exposed_share=share)
+    return _with_division(way, cell)
+
+
+def _exposed(made: Split) -> tuple[Interval, Interval]:
+    """Return the exposed communication in seconds, and as a share of the step."""
+    step, exposed = float(made.mean[0, 0]), float(made.mean[0, EXPOSED])
+    if made.drawn is None:
+        return Interval(exposed, None, None), Interval(exposed / step, None, None)
+    drawn = made.drawn[:, EXPOSED]
+    return percentiles(exposed, drawn), percentiles(exposed / step, drawn / made.drawn[:, 0])
+
+
+def _with_division(way: Way, traced: Cell) -> Way:
+    """Add what the timelines of a cell's runs say, if they say anything; of several runs their mean."""
+    divisions = [run.result.timeline for run in traced.completed if run.result.timeline]
+    if not divisions:
+        return way
+    return replace(way, division=_mean_division(divisions), overlapped=_overlapped(way, divisions))
+
+
+def _overlapped(way: Way, divisions: Sequence[Division]) -> Interval | None:
+    """Return 1 - exposed / busy; the interval takes both as scattering, where there are three runs of each arm."""
+    busy = np.array([division.busy_seconds for division in divisions])
+    if way.exposed is None or not busy.mean() > 0:
+        return None
+    middle = 1 - way.exposed.mean / float(busy.mean())
+    made = split(way.cell, np.random.default_rng(way.workers))
+    if made.drawn is None or len(busy) < FEWEST_SAMPLES:
+        return Interval(middle, None, None)
+    drawn = resampled(busy[:, None], np.random.default_rng(len(busy)))[:, 0]
+    return percentiles(middle, 1 - made.drawn[:, EXPOSED] / drawn)
+
+
+def _mean_division(divisions: Sequence[Division]) -> Division:
+    def mean(name: str) -> dict[str, float]:
+        phases = getattr(divisions[0], name)
+        return {phase: float(np.mean([getattr(each, name)[phase] for each in divisions])) for phase in phases}
+
+    ready = [each.last_ready for each in divisions if each.last_ready]
+    return Division(
+        steps=sum(each.steps for each in divisions),
+        step_seconds=float(np.mean([each.step_seconds for each in divisions])),
+        seconds=mean("seconds"),
+        summed_seconds=mean("summed_seconds"),
+        last_ready=tuple(int(sum(counts)) for counts in zip(*ready, strict=True)),
+    )
+
+
+def _over_runs(speed: Interval, cell: Cell) -> Interval:
+    """Return the interval over runs; what a single run says of its own steps is none."""
+    return speed if len(cell.completed) >= FEWEST_SAMPLES else speed.without_bounds()
+
+
+def _plain(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "default", True: "on", False: "off"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,124 @@
+"""The proof's table as figures, and as a section of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from horovod_runner.analysis.plots import look as plots
+from horovod_runner.analysis.report import figures
+from horovod_runner.parity.rows import CLAIMS, Row, Table, read_table
+from horovod_runner.results.store import full_disk_named, write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LEAST = 1e-17
+"""Where a difference of exactly nothing is drawn on a logarithmic axis."""
+MARK = "parity"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The section of the page: the table, and its pictures."""
+
+    table: Table
+    pictures: Sequence[figures.Picture]
+
+    @property
+    def claims(self) -> list[tuple[str, list[Row]]]:
+        """The rows under the titles of their claims."""
+        chosen = {title: [row for row in self.table.rows if row.claim == claim] for claim, title in CLAIMS.items()}
+        return [(title, rows) for title, rows in chosen.items() if rows]
+
+
+def proof(folder: Path, drawn: Path) -> Proof:
+    """Read the table of a folder and draw its figures into another; UserError when it is damaged."""
+    table = read_table(folder)
+    return Proof(table, draw(table, drawn))
+
+
+def draw(table: Table, folder: Path) -> list[figures.Picture]:
+    """Write the proof's sheet as `parity.png` and `parity.svg`, and return its panels for the page."""
+    panels = list(_panels(table))
+    figure, axes = plots.sheet(len(panels), figures.COLUMNS)
+    for place, (_, panel) in zip(axes, panels, strict=True):
+        panel(place)
+    with full_disk_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    drawing = plots.rendered(figure, "svg")
+    write_bytes(folder / "parity.svg", drawing)
+    write_bytes(folder / "parity.png", plots.rendered(figure, "png"))
+    captions = [caption for caption, _ in panels]
+    return [
+        figures.Picture(*pair, "parity.svg")
+        for pair in zip(captions, figures.cut(drawing, captions, MARK), strict=True)
+    ]
+
+
+def _panels(table: Table) -> Iterator[tuple[str, Callable[[Axes], Axes]]]:
+    told = (
+        "Every row: the difference found, and the tolerance it is held to (bar). Dots pass left of it, diamonds right."
+    )
+    yield told, partial(rows, [row for row in table.rows if row.tolerance > 0 and row.claim not in ("float32", "end")])
+    for name, curves in table.curves.items():
+        kind, workload = name.split(" ", 1)
+        if kind == "drift":
+            told = f"{workload}, float32: distance of weights, between frameworks and from itself with a bit flipped."
+            yield told, partial(drift, workload, curves)
+        else:
+            yield (
+                f"{workload}: validation loss of both frameworks at the end of training, seed by seed.",
+                partial(ends, workload, curves),
+            )
+
+
+def rows(chosen: Sequence[Row], axes: Axes) -> Axes:
+    """Draw differences and tolerances on a logarithmic axis, a line a claim."""
+    claims = [claim for claim in CLAIMS if any(row.claim == claim for row in chosen)]
+    for row in chosen:
+        height = len(claims) - claims.index(row.claim)
+        colour = plots.INK if row.passed else plots.FRAMEWORKS["tensorflow"][1]
+        axes.plot(
+            max(row.difference, LEAST), height, "o" if not row.differs else "D", color=colour, alpha=0.6, markersize=4
+        )
+        axes.plot([row.tolerance] * 2, [height - 0.3, height + 0.3], color=plots.FAINT, linewidth=1.5)
+    axes.set_xscale("log")
+    for place, claim in enumerate(reversed(claims), 1):
+        axes.text(1.04, place, claim, fontsize=8.5, va="center", transform=axes.get_yaxis_transform())
+    axes.set_yticks([])
+    axes.set_ylim(0.4, len(claims) + 0.6)
+    return plots.titled(axes, "Relative differences, float64", "largest relative difference")
+
+
+def drift(workload: str, curves: Mapping[str, Sequence[float]], axes: Axes) -> Axes:
+    """Draw float32's distances against the step, both axes logarithmic."""
+    looks = {
+        "between": ("between frameworks", plots.INK, "D"),
+        **{
+            f"{key} itself": (f"{name} itself", colour, marker)
+            for key, (name, colour, marker) in plots.FRAMEWORKS.items()
+        },
+    }
+    ends = []
+    for key, (name, colour, marker) in looks.items():
+        axes.plot(curves["step"], curves[key], color=colour, marker=marker)
+        ends.append(plots.End(curves["step"][-1], curves[key][-1], name, colour, "-"))
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    plots.titled(axes, f"{workload}: drift in float32", "step")
+    return plots.name_ends(axes, ends)
+
+
+def ends(workload: str, figures_: Mapping[str, Sequence[float]], axes: Axes) -> Axes:
+    """Draw each seed's validation loss in both frameworks."""
+    last = []
+    for key, (name, colour, marker) in plots.FRAMEWORKS.items():
+        losses = figures_[f"{key} loss"]
+        axes.plot(figures_["seed"], losses, marker, color=colour, linestyle="none")
+        last.append(plots.End(figures_["seed"][-1], losses[-1], name, colour, "none"))
+    plots.titled(axes, f"{workload}: validation loss at the end", "seed")
+    return plots.name_ends(axes, last)
