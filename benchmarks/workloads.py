@@ -1,7 +1,7 @@
-"""The jobs by name: which specification, which builders, which data and which objective belong together.
+"""The jobs by name: which data and which objective belong to a specification, and how it is usually trained.
 
-Planning and reporting read this table, so it imports no framework: builders are named, and imported by the backend that
-needs them.
+Planning and reporting read this table, so it imports no framework: builders are named by convention, by
+`Workload.builder`, and imported by the backend that needs them.
 """
 
 from __future__ import annotations
@@ -18,17 +18,14 @@ Task = Literal["classification", "segmentation"]
 
 @dataclass(frozen=True)
 class Workload:
-    """One job.
+    """One job, which lives in a folder of its name.
 
-    `spec` names the module that holds the numbers (its `architecture` function makes an `Architecture`); `builders`
-    maps a framework's name to the module whose `build(architecture, ...)` reads them. The rest are the defaults of a
-    run.
+    Its spec.py holds the numbers (the function `architecture` makes an `Architecture` of them), and the module that
+    `builder` names reads them in a framework. The rest are the defaults of a run.
     """
 
     name: str
     task: Task
-    spec: str
-    builders: Mapping[str, str]
     data: str
     channels: int
     width: int
@@ -45,26 +42,28 @@ class Workload:
 
         Of `options`, which may be all that a run has, those are handed on that this workload declares.
         """
-        module = importlib.import_module(self.spec)
+        module = importlib.import_module(f"{self._folder}.spec")
         declared = {name: options.get(name) for name in self.options}
         return module.architecture(width=width, channels=channels, classes=classes, image_size=image_size, **declared)
 
+    def builder(self, framework: str) -> str:
+        """Return the name of the module whose `build(architecture, ...)` makes the model in a framework."""
+        return f"{self._folder}.{framework}_model"
+
+    @property
+    def _folder(self) -> str:
+        return f"benchmarks.{self.name}"
+
     def default_option(self, name: str, image_size: int) -> str:
         """Return what the specification chooses for this option at this size, by its function `default_<name>`."""
-        module = importlib.import_module(self.spec)
+        module = importlib.import_module(f"{self._folder}.spec")
         return getattr(module, f"default_{name}")(image_size)
-
-
-def _builders(package: str) -> dict[str, str]:
-    return {"torch": f"benchmarks.{package}.torch_model", "tensorflow": f"benchmarks.{package}.tensorflow_model"}
 
 
 WORKLOADS: dict[str, Workload] = {
     "resnet50": Workload(
         name="resnet50",
         task="classification",
-        spec="benchmarks.resnet50.spec",
-        builders=_builders("resnet50"),
         data="digits",
         channels=3,
         width=64,
@@ -76,8 +75,6 @@ WORKLOADS: dict[str, Workload] = {
     "unet": Workload(
         name="unet",
         task="segmentation",
-        spec="benchmarks.unet.spec",
-        builders=_builders("unet"),
         data="digit_scenes",
         channels=1,
         width=32,
@@ -89,8 +86,6 @@ WORKLOADS: dict[str, Workload] = {
     "vgg16": Workload(
         name="vgg16",
         task="classification",
-        spec="benchmarks.vgg16.spec",
-        builders=_builders("vgg16"),
         data="digits",
         channels=3,
         width=64,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from horovod_runner.config.frameworks import DEFAULT, FRAMEWORKS
 from horovod_runner.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, MISTAKES, SharedError, UserError
 from horovod_runner.results import OWN
 
@@ -95,7 +96,7 @@ def _add_doctor(verbs: Any) -> None:
 
 def _add_bench(verbs: Any) -> None:
     verb = verbs.add_parser("bench", help="do one run; under a launcher, be one rank of it")
-    verb.add_argument("--framework", required=True, help="tensorflow or torch")
+    verb.add_argument("--framework", required=True, help=" or ".join(FRAMEWORKS))
     verb.add_argument("--workload", help="resnet50, unet or vgg16")
     verb.add_argument("--data", help="a data set's name, or a folder of your own")
     length = verb.add_mutually_exclusive_group()
@@ -127,7 +128,7 @@ def _add_matrix(verbs: Any, name: str, what: str, function: Callable[[argparse.N
 def _add_tune(verbs: Any) -> None:
     verb = verbs.add_parser("tune", help="find this machine's fastest way to reduce a job's gradients, by measuring")
     verb.add_argument("--workload", help="resnet50, unet or vgg16")
-    verb.add_argument("--framework", default="torch", help="tensorflow or torch (default: torch)")
+    verb.add_argument("--framework", default=DEFAULT, help=f"{' or '.join(FRAMEWORKS)} (default: {DEFAULT})")
     verb.add_argument("--workers", default="2", help="start so many workers here (default: 2)")
     verb.add_argument("--minutes", type=float, default=30, help="about so long in all (default: 30)")
     verb.add_argument("--candidates", metavar="S,S", help="only these strategies (default: all of equal arithmetic)")
@@ -171,7 +172,7 @@ def _add_allreduce(verbs: Any) -> None:
     verb.add_argument("--through", nargs="+", metavar="WAY", help="mpi4py, horovod-mpi, horovod-gloo, horovod-nccl")
     verb.add_argument("--sizes", nargs="+", type=int, metavar="BYTES", help="default: 4 to 256 MiB, in powers of 4")
     verb.add_argument("--models", nargs="*", metavar="MODEL", help="whose gradients are reduced as well (default: all)")
-    verb.add_argument("--framework", default="torch", help="whose Horovod binding: torch (default) or tensorflow")
+    verb.add_argument("--framework", default=DEFAULT, help=f"whose Horovod binding (default: {DEFAULT})")
     length = verb.add_mutually_exclusive_group()
     length.add_argument("--seconds-per-size", dest="seconds", type=float, help="default: 1")
     length.add_argument("--iterations", type=int, help="of each size, in place of a time")

@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks.data.batch import Batch
 from benchmarks.peers import arms
 from benchmarks.peers.rounds import spread
+from horovod_runner.config.frameworks import PAIR
 from horovod_runner.config.machine import Machine
 from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.frameworks.base import Backend
@@ -41,7 +42,7 @@ LEARNING_RATE = 1e-6
 def main() -> int:
     """Measure and print; return 1 if measuring costs too much."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--frameworks", nargs="+", default=["tensorflow", "torch"], choices=["tensorflow", "torch"])
+    parser.add_argument("--frameworks", nargs="+", default=list(PAIR), choices=PAIR)
     parser.add_argument("--blocks", type=int, default=12)
     parser.add_argument("--rank", nargs=2, metavar=("VIRTUAL", "OUT"), help="be one rank of a measurement")
     given = parser.parse_args()

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from horovod_runner.config.frameworks import PAIR
 from horovod_runner.errors import UserError
 from horovod_runner.machine import hardware
 from horovod_runner.results import provenance
@@ -110,7 +111,7 @@ def spread(values: Sequence[float]) -> str:
 def parser(told: str | None) -> argparse.ArgumentParser:
     """Return the options that all comparisons in rounds have; `told` is the module's documentation."""
     made = argparse.ArgumentParser(description=(told or "").partition("\n")[0])
-    made.add_argument("--frameworks", nargs="+", default=["tensorflow", "torch"], choices=["tensorflow", "torch"])
+    made.add_argument("--frameworks", nargs="+", default=list(PAIR), choices=PAIR)
     made.add_argument("--rounds", type=int, default=5)
     made.add_argument("--steps", type=int, default=40)
     made.add_argument("--out", type=Path, help="a JSON file that keeps the rounds; what it holds is gone on from")

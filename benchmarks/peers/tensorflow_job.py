@@ -19,7 +19,7 @@ from benchmarks.workloads import WORKLOADS
 def model(given: argparse.Namespace) -> keras.Model:
     """Return the model, having given this process its threads."""
     tf.config.threading.set_intra_op_parallelism_threads(given.threads)
-    builder = importlib.import_module(WORKLOADS[given.workload].builders["tensorflow"])
+    builder = importlib.import_module(WORKLOADS[given.workload].builder("tensorflow"))
     made: keras.Model = builder.build(architecture(given.workload, given.image_size))
     return made
 

@@ -24,7 +24,7 @@ def model(given: argparse.Namespace) -> torch.nn.Module:
     if given.workload == "resnet50":
         made = model_file("resnet").resnet50(num_classes=1000)
     else:
-        builder = importlib.import_module(WORKLOADS[given.workload].builders["torch"])
+        builder = importlib.import_module(WORKLOADS[given.workload].builder("torch"))
         made = builder.build(architecture(given.workload, given.image_size))
     return made.to(memory_format=_layout(given))  # type: ignore[call-overload]
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+from horovod_runner.config.frameworks import DEFAULT
 from horovod_runner.results.store import RunFolder, Store, read_json
 
 RUNS, STEPS = 3, 60
@@ -33,7 +34,7 @@ def main() -> int:
     """Kill and compare; return 1 if something was lost."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--framework", default="torch")
+    parser.add_argument("--framework", default=DEFAULT)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     draw, made = random.Random(given.seed), Counter[str]()

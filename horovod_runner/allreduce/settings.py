@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from horovod_runner.allreduce.groups import FileGroup, Group, Solo
+from horovod_runner.config.frameworks import FRAMEWORKS
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import SharedError
 from horovod_runner.machine.world import World
@@ -35,7 +36,7 @@ def join(config: RunConfig, world: World, meeting: Path) -> tuple[Group, Callabl
     by = carrier(config)
     if by is None:
         return (FileGroup(world, meeting) if world.size > 1 else Solo()), None
-    module = importlib.import_module(f"horovod_runner.frameworks.{config.framework}.{by}")
+    module = importlib.import_module(f"{FRAMEWORKS[config.framework].home}.{by}")
     group = module.JoinedGroup(config)
     if group.size != world.size:
         raise SharedError(

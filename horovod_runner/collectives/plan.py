@@ -15,7 +15,8 @@ import psutil
 
 from benchmarks.workloads import WORKLOADS
 from horovod_runner.allreduce.algorithms import WAYS, Way
-from horovod_runner.config.schema import FRAMEWORKS, AllreduceConfig, RunConfig, Settings, decode
+from horovod_runner.config.frameworks import DEFAULT, FRAMEWORKS
+from horovod_runner.config.schema import AllreduceConfig, RunConfig, Settings, decode
 from horovod_runner.errors import UserError
 from horovod_runner.results import OWN
 
@@ -37,7 +38,7 @@ class Request:
     through: tuple[str, ...] | None = None
     sizes: tuple[int, ...] | None = None
     models: tuple[str, ...] | None = None
-    framework: str = "torch"
+    framework: str = DEFAULT
     seconds: float | None = None
     iterations: int | None = None
     quick: bool = False
@@ -153,7 +154,7 @@ def _gradients(model: str) -> list[Case]:
     """Return the gradients of the model that `bench --workload` trains without further options, in both ways."""
     from benchmarks.data import open_dataset
 
-    config = decode({"framework": "torch", "workload": model}, "allreduce")
+    config = decode({"framework": DEFAULT, "workload": model}, "allreduce")
     data = open_dataset(config.data, config.job.task, config.seed)
     architecture = config.job.architecture(
         width=config.width or 0,

@@ -12,14 +12,14 @@ from pydantic import ConfigDict, Field
 
 from horovod_runner.config.defaults import put
 from horovod_runner.config.diagnostics import WrongSettings
-from horovod_runner.config.schema import NonNegative, Positive, RunConfig, Settings, decode
+from horovod_runner.config.schema import FrameworkName, NonNegative, Positive, RunConfig, Settings, decode
 
 
 class When(Settings):
     """The job whose runs are meant; what is left out may be anything."""
 
     workload: str | None = None
-    framework: Literal["tensorflow", "torch"] | None = None
+    framework: FrameworkName | None = None
     workers: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
     def matches(self, plain: Mapping[str, Any]) -> bool:

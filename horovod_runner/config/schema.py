@@ -19,9 +19,11 @@ from benchmarks.data import SOURCES
 from benchmarks.workloads import OPTIONS, WORKLOADS, Workload
 from horovod_runner.config.defaults import with_defaults
 from horovod_runner.config.diagnostics import Inconsistent, WrongSettings, unknown_key, wrong_value
+from horovod_runner.config.frameworks import FRAMEWORKS
+from horovod_runner.config.one_of import OneOf
 from horovod_runner.config.validation import inconsistencies
 
-FRAMEWORKS = ("tensorflow", "torch")
+FrameworkName = Annotated[str, OneOf(FRAMEWORKS)]
 Strategy = Literal["none", "blocking", "unfused", "fused", "grouped", "multistep", "lag1"]
 
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -155,7 +157,7 @@ class TargetConfig(Settings):
 class RunConfig(Settings):
     """One run of one job in one framework on so many workers."""
 
-    framework: Literal["tensorflow", "torch"]
+    framework: FrameworkName
     workload: str = "resnet50"
     experiment: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = "bench"
     arm: Annotated[str, Field(min_length=1, max_length=60)] | None = Field(

@@ -1,7 +1,7 @@
 """The seam between the suite and a framework: one step, nothing finer.
 
 A backend holds the model, its optimizer and its reduction. The loop sees the protocol below and never a framework's
-name; a new framework costs one module with a `create` function, named in the table.
+name; a new framework costs one package, whose backend.py has a `create` function, and one row of FRAMEWORKS.
 """
 
 from __future__ import annotations
@@ -16,15 +16,11 @@ import numpy as np
 from benchmarks.architecture import Architecture, Arrays
 from benchmarks.data.batch import Batch
 from benchmarks.layers.batch_norm import Normalisation
+from horovod_runner.config.frameworks import FRAMEWORKS
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import UserError
 from horovod_runner.frameworks.imports import import_framework
 from horovod_runner.machine.world import World
-
-BACKENDS = {
-    "torch": "horovod_runner.frameworks.torch.backend",
-    "tensorflow": "horovod_runner.frameworks.tensorflow.backend",
-}
 
 
 @dataclass(frozen=True)
@@ -119,7 +115,7 @@ def load_backend(job: Job) -> Backend:
 
         return loading.create(job)
     try:
-        module = import_framework(BACKENDS[name])
+        module = import_framework(f"{FRAMEWORKS[name].home}.backend")
     except ModuleNotFoundError as error:
         raise UserError(f"{name} cannot be used here: {error.name} is not installed; run `make setup`") from None
     backend: Backend = module.create(job)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.architecture import Arrays
+from horovod_runner.config.frameworks import PAIR
 from horovod_runner.optimizers.rules import decayed_names
 from horovod_runner.parity.rows import Claim, Row, relative, worst, worst_step
 from horovod_runner.parity.settings import STEPS, trajectory
@@ -120,7 +121,8 @@ def _row(claim: Claim, what: str, found: tuple[float, str], tolerance: float, wh
 
 def both(plain: Plain) -> Pair:
     """Return the job in both frameworks."""
-    return Side("tensorflow", plain), Side("torch", plain)
+    first, second = PAIR
+    return Side(first, plain), Side(second, plain)
 
 
 def one_workload(workload: str) -> list[Row]:

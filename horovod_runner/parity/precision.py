@@ -15,13 +15,13 @@ import numpy as np
 
 from benchmarks.architecture import Arrays
 from benchmarks.data.batch import Batch
+from horovod_runner.config.frameworks import PAIR
 from horovod_runner.parity.rows import Row
 from horovod_runner.parity.settings import plain
 from horovod_runner.parity.sides import Side
 from horovod_runner.statistics.equivalence import equivalence
 from horovod_runner.statistics.interval import LEVEL
 
-FRAMEWORKS = ("tensorflow", "torch")
 MOST_TIMES = 3.0
 DRIFT_STEPS = (1, 2, 5, 10, 20, 40)
 END_STEPS = 150
@@ -45,10 +45,10 @@ def drift(workload: str, seeds: Sequence[int]) -> tuple[list[Row], dict[str, lis
 
     A distance is the norm of the difference of all weights over the norm of the weights.
     """
-    sides = {framework: Side(framework, settings(workload, steps=DRIFT_STEPS[-1])) for framework in FRAMEWORKS}
+    sides = {framework: Side(framework, settings(workload, steps=DRIFT_STEPS[-1])) for framework in PAIR}
     per_seed = [_drifts(sides, seed) for seed in seeds]
     curves = {name: np.median([found[name] for found in per_seed], axis=0).tolist() for name in per_seed[0]}
-    ratios = [f["between"][-1] / max(f["tensorflow itself"][-1], f["torch itself"][-1]) for f in per_seed]
+    ratios = [f["between"][-1] / max(f[f"{framework} itself"][-1] for framework in PAIR) for f in per_seed]
     row = Row(
         claim="float32",
         what=f"{workload}: drift between frameworks over a framework's own after one flipped bit, {DRIFT_STEPS[-1]}"
@@ -64,7 +64,7 @@ def _drifts(sides: Mapping[str, Side], seed: int) -> Drift:
     clean = {framework: _snapshots(side, seed, flip=False) for framework, side in sides.items()}
     flipped = {framework: _snapshots(side, seed, flip=True) for framework, side in sides.items()}
     found = {f"{framework} itself": _distances(clean[framework], flipped[framework]) for framework in sides}
-    return found | {"between": _distances(clean["tensorflow"], clean["torch"])}
+    return found | {"between": _distances(*(clean[framework] for framework in PAIR))}
 
 
 def _snapshots(side: Side, seed: int, *, flip: bool) -> list[Arrays]:
@@ -103,9 +103,9 @@ def _norm(arrays: Arrays) -> float:
 
 def end_of_training(workload: str, seeds: Sequence[int]) -> tuple[list[Row], dict[str, list[float]]]:
     """Return the rows of the equivalence tests on validation loss and metric, and all seeds' figures."""
-    ends = {framework: _ends(framework, workload, seeds) for framework in FRAMEWORKS}
-    losses = [np.log(ends[framework][:, 0]) for framework in FRAMEWORKS]
-    metrics = [ends[framework][:, 1] for framework in FRAMEWORKS]
+    ends = {framework: _ends(framework, workload, seeds) for framework in PAIR}
+    losses = [np.log(ends[framework][:, 0]) for framework in PAIR]
+    metrics = [ends[framework][:, 1] for framework in PAIR]
     rows = [
         _equivalent(f"{workload}: validation loss after {END_STEPS} steps", losses[0] - losses[1], LOSS_MARGIN, "10 %"),
         _equivalent(
@@ -113,7 +113,7 @@ def end_of_training(workload: str, seeds: Sequence[int]) -> tuple[list[Row], dic
         ),
     ]
     figures = {f"{framework} {name}": ends[framework][:, column].tolist()
-               for framework in FRAMEWORKS for column, name in enumerate(("loss", "metric"))}  # fmt: skip
+               for framework in PAIR for column, name in enumerate(("loss", "metric"))}  # fmt: skip
     return rows, {"seed": [float(seed) for seed in seeds], **figures}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from horovod_runner.config.frameworks import PAIR, title
 from horovod_runner.config.schema import decode
 from horovod_runner.launch.processes import launch
 from horovod_runner.machine.world import World
@@ -24,8 +25,7 @@ from horovod_runner.training.state import expected_shapes
 
 STEPS, CROSSED_AFTER, BATCH = 5, 2, 16
 SAME, EXACT, PARTED = 1e-9, 1e-10, 1e-6
-NAMES = {"tensorflow": "TensorFlow", "torch": "PyTorch"}
-OTHER = {"tensorflow": "torch", "torch": "tensorflow"}
+OTHER = dict(zip(PAIR, reversed(PAIR), strict=True))
 
 
 def settings(**changes: Any) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def one_process(framework: str, **changes: Any) -> Trajectory:
 
 def by_workers(framework: str, results: Path, counts: tuple[int, ...] = (2, 4)) -> list[Row]:
     """Return the rows about N workers of one framework, and about crossing over from two of them."""
-    name, alone = NAMES[framework], one_process(framework)
+    name, alone = title(framework), one_process(framework)
     rows, seen = [], [alone]
     for n in counts:
         synchronised, folder = run_ranks(framework, results, workers=n, batch_norm="synchronised")
@@ -90,8 +90,8 @@ def _crossed(framework: str, results: Path, folder: RunFolder, whole: Trajectory
     checkpoint = {"every": CROSSED_AFTER, "keep": 9, "resume_from": str(state)}
     went_on, _ = run_ranks(other, results, checkpoint=checkpoint)
     rest = Trajectory(whole.losses[CROSSED_AFTER:], whole.marks[CROSSED_AFTER:], whole.state)
-    start = f"{NAMES[framework]} on {workers} workers to step {CROSSED_AFTER}"
-    return _same("crossing over", f"{start}, then {NAMES[other]} on 1 = never crossed", rest, went_on, SAME)
+    start = f"{title(framework)} on {workers} workers to step {CROSSED_AFTER}"
+    return _same("crossing over", f"{start}, then {title(other)} on 1 = never crossed", rest, went_on, SAME)
 
 
 def _same(claim: Claim, what: str, first: Trajectory, second: Trajectory, tolerance: float) -> Row:

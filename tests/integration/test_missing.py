@@ -68,7 +68,7 @@ def test_the_doctor_names_what_is_missing(tmp_path: Path) -> None:
     assert done.code == 1 and "Traceback" not in done.out + done.err, done.out + done.err
     for package in packages:
         assert f"No module named '{package}'" in done.out, done.out
-    assert "A run could not work here: torch, tensorflow, Horovod for torch" in done.out
+    assert "A run could not work here: tensorflow, torch, Horovod for tensorflow" in done.out
 
 
 def test_srun_without_pmix_is_refused(results: Path) -> None:

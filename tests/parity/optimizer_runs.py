@@ -12,7 +12,7 @@ import tensorflow as tf
 import torch
 
 from horovod_runner.config.schema import OptimizerConfig
-from horovod_runner.frameworks.tensorflow import optimizers as tf_optimizers
+from horovod_runner.frameworks.tensorflow import optimizers as tensorflow_optimizers
 from horovod_runner.frameworks.torch import optimizers as torch_optimizers
 from horovod_runner.optimizers import rules
 
@@ -77,7 +77,7 @@ class TorchRun:
 class TensorFlowRun:
     def __init__(self, config: OptimizerConfig, weights: Arrays) -> None:
         self.weights = {name: tf.Variable(w) for name, w in weights.items()}
-        self.optimizer = tf_optimizers.Optimizer(config, self.weights, DECAYED)
+        self.optimizer = tensorflow_optimizers.Optimizer(config, self.weights, DECAYED)
         self._apply = tf.function(self.optimizer.apply)
 
     def step(self, gradients: Arrays, lr: float) -> None:

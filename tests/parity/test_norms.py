@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.layers.batch_norm import Normalisation, shares
-from benchmarks.layers.tensorflow import other_norms as tf_other_norms
+from benchmarks.layers.tensorflow import other_norms as tensorflow_other_norms
 from benchmarks.layers.torch import batch_norm as torch_batch_norm
 from horovod_runner.parity.rows import relative
 
@@ -55,7 +55,7 @@ def _tensorflow(
     how: Normalisation, arrays: dict[str, np.ndarray], passes: int = 1, mean: Any = lambda v, n: v
 ) -> Layer:
     part = tf.Variable(0)
-    make = tf_other_norms.factory(how, part, mean) or tf_other_norms.BatchNorm
+    make = tensorflow_other_norms.factory(how, part, mean) or tensorflow_other_norms.BatchNorm
     layer = make(epsilon=EPSILON, momentum=KEPT, name="norm", dtype=arrays["x"].dtype.name)
     layer.build(arrays["x"].shape)
     layer.weight.assign(arrays["weight"])

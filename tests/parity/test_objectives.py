@@ -17,7 +17,7 @@ import tensorflow as tf
 import torch
 
 from benchmarks.objectives import reference
-from benchmarks.objectives import tensorflow as tf_objectives
+from benchmarks.objectives import tensorflow as tensorflow_objectives
 from benchmarks.objectives import torch as torch_objectives
 from horovod_runner.config.schema import LossConfig
 
@@ -46,7 +46,7 @@ def _tensorflow(task: str, config: LossConfig, logits: np.ndarray, targets: np.n
     x = tf.constant(logits)
     with tf.GradientTape() as tape:
         tape.watch(x)
-        value = tf_objectives.loss(task, config)(x, tf.constant(targets), tf.constant(weights))
+        value = tensorflow_objectives.loss(task, config)(x, tf.constant(targets), tf.constant(weights))
     return value, tape.gradient(value, x).numpy().astype(np.float64)
 
 
@@ -94,7 +94,7 @@ def test_low_precision_is_computed_in_float32(task: str) -> None:
     exact = reference.loss(task, low.double().numpy(), targets, np.ones(4), CONFIGS[-1])
     one = torch.ones(4)
     ours = torch_objectives.loss(task, CONFIGS[-1])(low.movedim(-1, 1), torch.from_numpy(targets), one)
-    theirs = tf_objectives.loss(task, CONFIGS[-1])(
+    theirs = tensorflow_objectives.loss(task, CONFIGS[-1])(
         tf.cast(tf.constant(low.double().numpy()), tf.bfloat16), tf.constant(targets), tf.ones(4)
     )
     assert ours.dtype == torch.float32

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.unet import spec as unet
 from horovod_runner.config.schema import OptimizerConfig
-from horovod_runner.frameworks.tensorflow import optimizers as tf_optimizers
+from horovod_runner.frameworks.tensorflow import optimizers as tensorflow_optimizers
 from horovod_runner.frameworks.torch import optimizers as torch_optimizers
 from horovod_runner.optimizers import rules
 from tests.parity.optimizer_runs import (
@@ -216,7 +216,7 @@ def test_the_norm_of_a_large_array_is_as_good_in_float32() -> None:
     laid = torch.from_numpy(array).contiguous(memory_format=torch.channels_last)
     norm = np.linalg.norm(array.astype("float64"))
     assert abs(float(torch_optimizers._norms([laid])[0]) / norm - 1) < 1e-6
-    assert abs(float(tf_optimizers._norm(tf.constant(array))) / norm - 1) < 1e-6
+    assert abs(float(tensorflow_optimizers._norm(tf.constant(array))) / norm - 1) < 1e-6
 
 
 @pytest.mark.parametrize("name", ["adam with decay", "lars", "lamb", "sgd, clipped"])
@@ -272,4 +272,4 @@ def test_decay_spares_biases_and_normalisation_unless_told() -> None:
 
 
 def test_every_rule_has_both_implementations() -> None:
-    assert rules.RULES.keys() == torch_optimizers._UPDATES.keys() == tf_optimizers._UPDATES.keys()
+    assert rules.RULES.keys() == torch_optimizers._UPDATES.keys() == tensorflow_optimizers._UPDATES.keys()

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.architecture import Architecture, Arrays
 from benchmarks.layers.tensorflow.layers import from_canonical, to_canonical, variables_by_name
-from benchmarks.objectives import tensorflow as tf_objectives
+from benchmarks.objectives import tensorflow as tensorflow_objectives
 from benchmarks.objectives import torch as torch_objectives
 from benchmarks.workloads import WORKLOADS
 from horovod_runner.config.schema import LossConfig
@@ -52,7 +52,7 @@ class Case:
 
     def build(self, framework: str, **options: Any) -> Any:
         """Return the framework's model as its builder makes it."""
-        builder = importlib.import_module(WORKLOADS[self.workload].builders[framework])
+        builder = importlib.import_module(WORKLOADS[self.workload].builder(framework))
         return builder.build(self.architecture, **options)
 
     def images(self) -> np.ndarray:
@@ -133,7 +133,7 @@ class Twins:
         load_tf(model, architecture, starting_point(architecture))
         variables = variables_by_name(model)
         watched = {spec.name: variables[spec.name] for spec in architecture.trainable}
-        objective = self._objective(tf_objectives.loss)
+        objective = self._objective(tensorflow_objectives.loss)
 
         def training(images: tf.Tensor) -> Any:
             with tf.GradientTape() as tape:

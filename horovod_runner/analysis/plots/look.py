@@ -17,16 +17,15 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from horovod_runner.config.frameworks import FRAMEWORKS, PAIR
+from horovod_runner.config.frameworks import title as framework_name
+
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
 INK, FAINT = "#333333", "#9a9a9a"
-FRAMEWORKS: dict[str, tuple[str, str, str]] = {  # name as written, colour, marker
-    "tensorflow": ("TensorFlow", "#d55e00", "s"),
-    "torch": ("PyTorch", "#0072b2", "o"),
-}
 RULES = {
     "none": "rate not scaled",
     "linear_workers": "rate × workers",
@@ -34,6 +33,7 @@ RULES = {
     "sqrt_workers": "rate × √workers",
     "sqrt_samples": "rate × √batch",
 }
+OTHER_MARKER = "^"
 OTHER_COLOURS = ("#009e73", "#cc79a7", "#56b4e9")
 LEAST_LACK = 1e-4  # what a logarithmic axis shows of a metric of 1
 DASHED: Any = (0, (5, 2))
@@ -136,7 +136,7 @@ def _running_mean(losses: pandas.Series[float]) -> pandas.Series[float]:
     return losses.rolling(max(1, len(losses) // 20), min_periods=1).mean()
 
 
-def difference(table: pandas.DataFrame, axes: Axes, value: str, of: tuple[str, str] = ("tensorflow", "torch")) -> Axes:
+def difference(table: pandas.DataFrame, axes: Axes, value: str, of: tuple[str, str] = PAIR) -> Axes:
     """Draw the first framework's figure minus the second's against the epoch, a curve for each number of workers.
 
     Runs are paired by seed and repeat; of several pairs the mean is drawn, in a band from the least to the largest.
@@ -163,7 +163,7 @@ def _power_of_ten(values: pandas.Series[float]) -> float:
     return float(10.0 ** math.floor(math.log10(largest)))
 
 
-def pair(table: pandas.DataFrame, value: str, of: tuple[str, str] = ("tensorflow", "torch")) -> pandas.DataFrame:
+def pair(table: pandas.DataFrame, value: str, of: tuple[str, str] = PAIR) -> pandas.DataFrame:
     """Return the rows of `difference`: workers, seed, repeat, epoch, and the difference."""
     keys = ["workers", "seed", "repeat", "epoch"]
     first, second = (table[table["framework"] == name].dropna(subset=[value])[[*keys, value]] for name in of)
@@ -297,11 +297,6 @@ def _title(value: str, table: pandas.DataFrame) -> str:
     return TITLES[value]
 
 
-def framework_name(framework: str) -> str:
-    """Return a framework's name as people write it."""
-    return FRAMEWORKS.get(framework, (framework, "", ""))[0]
-
-
 def rule_name(rule: str) -> str:
     """Return how a rule of scaling the learning rate is written."""
     return RULES.get(rule, rule)
@@ -310,13 +305,13 @@ def rule_name(rule: str) -> str:
 def colour(framework: str) -> str:
     """Return a framework's colour."""
     if framework in FRAMEWORKS:
-        return FRAMEWORKS[framework][1]
+        return FRAMEWORKS[framework].colour
     return OTHER_COLOURS[sum(framework.encode()) % len(OTHER_COLOURS)]
 
 
 def marker(framework: str) -> str:
     """Return a framework's marker."""
-    return FRAMEWORKS.get(framework, ("", "", "^"))[2]
+    return FRAMEWORKS[framework].marker if framework in FRAMEWORKS else OTHER_MARKER
 
 
 def _line(workers: int, table: pandas.DataFrame) -> Any:

@@ -21,6 +21,7 @@ from horovod_runner.analysis.plots import times as time_plots
 from horovod_runner.analysis.questions.scaling.study import THRESHOLD, Scaling
 from horovod_runner.analysis.questions.strategies import Comparison, Way
 from horovod_runner.analysis.report import words
+from horovod_runner.config.frameworks import PAIR
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,7 +100,8 @@ def _learning(group: Group) -> Iterator[Panel]:
             yield f"{plots.TITLES[value]} after each epoch.", partial(plots.curves, epochs, value=value)
     for value in lines:
         if len(plots.pair(epochs, value)):
-            told = f"{plots.TITLES[value]} of TensorFlow less PyTorch's, same seed and workers; at zero they agree."
+            first, second = map(words.framework, PAIR)
+            told = f"{plots.TITLES[value]} of {first} less {second}'s, same seed and workers; at zero they agree."
             yield told, partial(plots.difference, epochs, value=value)
     if "val_loss" in lines:
         yield f"Validation metric ({group.metric}) after each epoch.", partial(plots.curves, epochs, value="val_metric")

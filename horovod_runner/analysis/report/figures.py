@@ -20,6 +20,7 @@ from horovod_runner.analysis.questions import Answer
 from horovod_runner.analysis.questions.scaling.study import Scaling, studies
 from horovod_runner.analysis.questions.strategies import Comparison
 from horovod_runner.analysis.report import words
+from horovod_runner.config.frameworks import FRAMEWORKS
 from horovod_runner.results.store import full_disk_named, write_bytes
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 COLUMNS = 2
 LONGEST_NAME = 80
 PAGE_COLOURS = {plots.INK: "--ink", plots.FAINT: "--faint"} | {
-    colour: f"--{name}" for name, (_, colour, _) in plots.FRAMEWORKS.items()
+    framework.colour: f"--{name}" for name, framework in FRAMEWORKS.items()
 }
 PAGE_COLOURS |= {"#56b4e9": "--waiting"}
 PAGE_COLOURS |= {colour: f"--{part}" for part, (_, colour) in time_plots.PARTS.items()} | {"#ffffff": "--card"}

@@ -16,6 +16,7 @@ from horovod_runner.analysis.questions.scaling.study import Scaling, studies
 from horovod_runner.analysis.questions.strategies import Comparison, told
 from horovod_runner.analysis.report import text_tables, words
 from horovod_runner.analysis.report.figures import Picture
+from horovod_runner.config.frameworks import FRAMEWORKS
 from horovod_runner.statistics.interval import Interval, ratio
 
 if TYPE_CHECKING:
@@ -87,13 +88,14 @@ def render(studies: Sequence[Study], proof: Proof | None = None, together: Seque
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.globals |= {"words": words, "findings": findings, "provenance": provenance, "commands": commands}
-    environment.globals |= {"text_tables": text_tables, "framework": framework, "excluded": excluded, "ranked": told}
+    environment.globals |= {
+        "text_tables": text_tables,
+        "framework": words.framework,
+        "frameworks": FRAMEWORKS.values(),
+        "excluded": excluded,
+        "ranked": told,
+    }
     return environment.get_template("report.html.j2").render(studies=studies, proof=proof, together=together)
-
-
-def framework(name: str) -> str:
-    """Return a framework's name as people write it."""
-    return words.framework(name)
 
 
 def findings(group: Group, scalings: Sequence[Scaling] | None = None) -> list[str]:
@@ -150,7 +152,7 @@ def commands(runs: Sequence[Run]) -> list[str]:
 
 def _scaling_findings(group: Group, scalings: Sequence[Scaling]) -> Iterator[str]:
     for made in scalings:
-        name, most = framework(made.framework), made.points[-1]
+        name, most = words.framework(made.framework), made.points[-1]
         gain, part = words.with_bounds(most.speedup), words.with_bounds(most.efficiency)
         base = f"its {words.count(made.baseline_workers, 'worker')}"
         if made.baseline_workers > 1:
@@ -164,7 +166,7 @@ def _speed_findings(group: Group) -> Iterator[str]:
         if first.images_per_second is None or second.images_per_second is None:
             continue
         speed = ratio(first.images_per_second, second.images_per_second)
-        one, other = framework(first.framework), framework(second.framework)
+        one, other = words.framework(first.framework), words.framework(second.framework)
         where, value = f"On {words.count(first.workers, 'worker')}", words.with_bounds(speed)
         if _undecided(speed):
             yield f"{where} {one} and {other} cannot be told apart in speed: ratio {value}."
@@ -182,7 +184,7 @@ def _loss_findings(group: Group) -> Iterator[str]:
     apart = [(first, _gap(first, second)) for first, second in pairs]
     told = [f"{gap:+.4f} on {words.count(cell.workers, 'worker')}" for cell, gap in apart if gap is not None]
     if told:
-        first, second = (framework(cell.framework) for cell in pairs[0])
+        first, second = (words.framework(cell.framework) for cell in pairs[0])
         yield f"Last validation loss, {first} less {second}: {', '.join(told)}. {_chance(pairs)}"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from horovod_runner.analysis.plots import look as plots
 from horovod_runner.analysis.report import figures
+from horovod_runner.config.frameworks import FRAMEWORKS, PAIR
 from horovod_runner.parity.rows import CLAIMS, Row, Table, read_table
 from horovod_runner.results.store import full_disk_named, write_bytes
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LEAST = 1e-17
+FAILED = "#d55e00"  # vermilion
 """Where a difference of exactly nothing is drawn on a logarithmic axis."""
 MARK = "parity"
 
@@ -81,7 +83,7 @@ def rows(chosen: Sequence[Row], axes: Axes) -> Axes:
     claims = [claim for claim in CLAIMS if any(row.claim == claim for row in chosen)]
     for row in chosen:
         height = len(claims) - claims.index(row.claim)
-        colour = plots.INK if row.passed else plots.FRAMEWORKS["tensorflow"][1]
+        colour = plots.INK if row.passed else FAILED
         axes.plot(
             max(row.difference, LEAST), height, "o" if not row.differs else "D", color=colour, alpha=0.6, markersize=4
         )
@@ -99,8 +101,8 @@ def drift(workload: str, curves: Mapping[str, Sequence[float]], axes: Axes) -> A
     looks = {
         "between": ("between frameworks", plots.INK, "D"),
         **{
-            f"{key} itself": (f"{name} itself", colour, marker)
-            for key, (name, colour, marker) in plots.FRAMEWORKS.items()
+            f"{row.name} itself": (f"{row.title} itself", row.colour, row.marker)
+            for row in map(FRAMEWORKS.__getitem__, PAIR)
         },
     }
     ends = []
@@ -116,9 +118,9 @@ def drift(workload: str, curves: Mapping[str, Sequence[float]], axes: Axes) -> A
 def ends(workload: str, figures_: Mapping[str, Sequence[float]], axes: Axes) -> Axes:
     """Draw each seed's validation loss in both frameworks."""
     last = []
-    for key, (name, colour, marker) in plots.FRAMEWORKS.items():
-        losses = figures_[f"{key} loss"]
-        axes.plot(figures_["seed"], losses, marker, color=colour, linestyle="none")
-        last.append(plots.End(figures_["seed"][-1], losses[-1], name, colour, "none"))
+    for row in map(FRAMEWORKS.__getitem__, PAIR):
+        losses = figures_[f"{row.name} loss"]
+        axes.plot(figures_["seed"], losses, row.marker, color=row.colour, linestyle="none")
+        last.append(plots.End(figures_["seed"][-1], losses[-1], row.title, row.colour, "none"))
     plots.titled(axes, f"{workload}: validation loss at the end", "seed")
     return plots.name_ends(axes, last)

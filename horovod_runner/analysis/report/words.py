@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis.load.groups import Cell, Group
+from horovod_runner.config.frameworks import title
 from horovod_runner.statistics.interval import Interval
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def short_settings(chosen: Mapping[str, Any]) -> str:
 
 def framework(name: str) -> str:
     """Return a framework's name as people write it."""
-    return {"tensorflow": "TensorFlow", "torch": "PyTorch"}.get(name, name)
+    return title(name)
 
 
 def rule(name: str) -> str:

@@ -16,8 +16,8 @@ import tensorflow as tf
 
 from benchmarks.architecture import Arrays
 from benchmarks.data.batch import Batch
-from benchmarks.layers.tensorflow import layers as tf_layers
-from benchmarks.layers.tensorflow import other_norms as tf_other_norms
+from benchmarks.layers.tensorflow import layers as tensorflow_layers
+from benchmarks.layers.tensorflow import other_norms as tensorflow_other_norms
 from benchmarks.objectives.tensorflow import loss as objective
 from horovod_runner.allreduce.groups import Group, Member
 from horovod_runner.allreduce.settings import carrier, dealt, join
@@ -62,7 +62,7 @@ class TensorFlowBackend(Member):
         self._model = self._build(job)
         self._kinds = {array.name: array.kind for array in job.architecture.arrays}
         self._names = [array.name for array in job.architecture.trainable]
-        self._model_variables = tf_layers.variables_by_name(self._model)
+        self._model_variables = tensorflow_layers.variables_by_name(self._model)
         self._trainable = {name: self._model_variables[name] for name in self._names}
         self._reducer = (
             Reducer(self._trainable) if strategy is None else strategy(self._trainable, group, job.config.allreduce)
@@ -80,8 +80,8 @@ class TensorFlowBackend(Member):
         self._predict = graph(lambda images, training: self._model(images, training=training))
 
     def _build(self, job: Job) -> keras.Model:
-        builder = importlib.import_module(job.config.job.builders["tensorflow"])
-        norm = tf_other_norms.factory(normalisation(job.config), self._part, self._group.mean_in_step)
+        builder = importlib.import_module(job.config.job.builder("tensorflow"))
+        norm = tensorflow_other_norms.factory(normalisation(job.config), self._part, self._group.mean_in_step)
         policy = _POLICIES[job.config.precision]
         model: keras.Model = builder.build(job.architecture, dtype_policy=policy, batch_norm=norm)
         self._dtype = tf.as_dtype(model.inputs[0].dtype) if job.config.precision == "float64" else tf.float32
@@ -183,7 +183,7 @@ class TensorFlowBackend(Member):
         variables = self._variables()
         return {
             name: np.array(
-                tf_layers.to_canonical(self._kind(name), self._reducer.whole(name, variables[name])), order="C"
+                tensorflow_layers.to_canonical(self._kind(name), self._reducer.whole(name, variables[name])), order="C"
             )
             for name in names
         }
@@ -192,7 +192,7 @@ class TensorFlowBackend(Member):
         """Replace what is named; KeyError for a name that the model does not have."""
         variables = self._variables()
         for name, array in arrays.items():
-            value = tf_layers.from_canonical(self._kind(name), array)
+            value = tensorflow_layers.from_canonical(self._kind(name), array)
             self._reducer.place(name, variables[name], np.asarray(value, dtype=variables[name].dtype.as_numpy_dtype))
 
     def _kind(self, name: str) -> str:

@@ -58,7 +58,7 @@ class TorchBackend(Member):
         self.load_state(job.initial)
 
     def _build(self, job: Job) -> torch.nn.Module:
-        builder = importlib.import_module(job.config.job.builders["torch"])
+        builder = importlib.import_module(job.config.job.builder("torch"))
         norm = torch_batch_norm.factory(normalisation(job.config), self._part, self._group.mean_in_step)
         model: torch.nn.Module = builder.build(job.architecture, batch_norm=norm)
         # Batches come as NHWC: with this layout they enter as they are, and convolutions on CPUs run faster.

@@ -14,6 +14,7 @@ from horovod_runner.analysis.load.arms import arm
 from horovod_runner.analysis.load.groups import Group, groups
 from horovod_runner.analysis.load.runs import Run, flat
 from horovod_runner.analysis.report import words
+from horovod_runner.config.frameworks import DEFAULT
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import UserError
 
@@ -106,7 +107,7 @@ def differences(pairs: Sequence[Pair]) -> dict[str, tuple[str, str]]:
 
 @cache
 def _defaults() -> dict[str, Any]:
-    return flat(RunConfig.model_construct(framework="torch").to_dict())
+    return flat(RunConfig.model_construct(framework=DEFAULT).to_dict())
 
 
 def _machine(run: Run) -> str:

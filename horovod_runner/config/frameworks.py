@@ -1,0 +1,73 @@
+"""The frameworks: a row each, with whatever anyone outside of a framework's own package needs of its name.
+
+It stands here, and not in frameworks/, because settings are checked against it, and config imports nothing from above:
+whoever plans, runs, proves or reports reads the same row, and no framework is imported by that. By convention of the
+name, horovod_runner/frameworks/<name>/backend.py trains, about.py beside it tells the doctor what is installed,
+<carrier>.py holds the reductions, and benchmarks/<job>/<name>_model.py builds a job's model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Framework:
+    """One framework.
+
+    `name` is what settings, results and folders call it; `title` is how people write it; `package` is what it is
+    imported as. `distributions` maps each package whose version is recorded to what may install it, the likeliest
+    first. Colour and marker are those of its curves; `dark` is the colour on a dark page.
+    """
+
+    name: str
+    title: str
+    package: str
+    distributions: Mapping[str, tuple[str, ...]]
+    colour: str
+    dark: str
+    marker: str
+
+    @property
+    def home(self) -> str:
+        """The package that holds all its code, by its full name."""
+        return f"horovod_runner.frameworks.{self.name}"
+
+    @property
+    def horovod(self) -> str:
+        """The module by which Horovod reduces its tensors."""
+        return f"horovod.{self.name}"
+
+
+_ROWS = (
+    Framework(
+        name="tensorflow",
+        title="TensorFlow",
+        package="tensorflow",
+        distributions={"tensorflow": ("tensorflow-cpu", "tensorflow")},
+        colour="#d55e00",
+        dark="#ff8f3f",
+        marker="s",
+    ),
+    Framework(
+        name="torch",
+        title="PyTorch",
+        package="torch",
+        distributions={"torch": ("torch",), "torchvision": ("torchvision",)},
+        colour="#0072b2",
+        dark="#55b3ee",
+        marker="o",
+    ),
+)
+
+FRAMEWORKS: dict[str, Framework] = {row.name: row for row in _ROWS}
+DEFAULT = "torch"
+"""The framework of a verb that needs one and is given none."""
+PAIR = ("tensorflow", "torch")
+"""The two that the proof and the differences of the report set side by side, first less second."""
+
+
+def title(name: str) -> str:
+    """Return a framework's name as people write it; what is no framework stays as it is."""
+    return FRAMEWORKS[name].title if name in FRAMEWORKS else name
