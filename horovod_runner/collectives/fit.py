@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from horovod_runner.statistics import student
+
 FEWEST_SIZES = 3
 
 
@@ -65,11 +67,9 @@ def _solve(x: np.ndarray, t: np.ndarray) -> tuple[float, float]:
 
 def _interval(value: float, left_out: np.ndarray) -> Estimate:
     """Return an estimate that is at least zero with its jackknife interval, from those that lack one point each."""
-    from scipy.special import stdtrit
-
     count = len(left_out)
     error = math.sqrt((count - 1) / count * float(((left_out - left_out.mean()) ** 2).sum()))
-    half = float(stdtrit(count - 1, 0.975)) * error
+    half = student.quantile(count - 1) * error
     return Estimate(value, max(0.0, value - half), value + half)
 
 

@@ -16,12 +16,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from horovod_runner.statistics.bootstrap import RESAMPLES, expansion, percentiles
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
-from horovod_runner.statistics.repeats import NORMAL, percentiles, student
 
 Array = NDArray[np.float64]
 
-RESAMPLES = 1000
 FEWEST_BATCHES = 3  # for two parameters, so that the law can fail to fit
 TOLERANCE = 0.2  # more examples to target than at the smallest batch that still pass for perfect scaling
 BEYOND = 1000.0  # times the batches at both ends, between which B_crit is looked for
@@ -238,7 +237,7 @@ def widened(value: float, drawn: Array, seeds: int) -> Interval:
     """Return the 95 % interval of a positive estimate that is smooth in its samples, from its resamples.
 
     The distances of the resampled values are widened on the logarithmic scale by what percentiles are too narrow for
-    few samples (see scaling.repeats.resampled). Bounds may be 0 and infinite; there are none below three seeds, or
+    few samples. Bounds may be 0 and infinite; there are none below three seeds, or
     where more than a twentieth of the resamples give no value.
     """
     told = drawn[~np.isnan(drawn)]
@@ -246,7 +245,7 @@ def widened(value: float, drawn: Array, seeds: int) -> Interval:
         return Interval(value, None, None)
     if 0 < value < math.inf:
         with np.errstate(over="ignore"):
-            told = value * (told / value) ** (student(seeds) / NORMAL * math.sqrt(seeds / (seeds - 1)))
+            told = value * (told / value) ** expansion(seeds)
     return percentiles(value, told)
 
 

@@ -1,8 +1,7 @@
 """Which of several arms is no longer worth measuring, and whether the best one beats the default: pure statistics.
 
 All arms are measured once a round, in random order, and compared within rounds only, on the logarithmic scale: what
-slows the whole machine for a while slows them alike and cancels. Nothing of ours but `stats` is imported, and SciPy
-only when a quantile is needed.
+slows the whole machine for a while slows them alike and cancels.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from horovod_runner.statistics import student
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, LEVEL, Interval
 
 ENOUGH_TO_CLIP = 24  # runs, in four rounds or more: with fewer, their own scatter is not known well enough
@@ -53,14 +53,12 @@ def losers(rounds: Sequence[Mapping[Arm, float]], arms: Sequence[Arm], level: fl
     """
     if len(rounds) < FEWEST_SAMPLES or len(arms) < 2:
         return {}
-    from scipy.special import stdtrit
-
     logarithms = _steadied(_logarithms(rounds, arms))
     means = logarithms.mean(axis=0)
     rest = logarithms - means - logarithms.mean(axis=1, keepdims=True) + logarithms.mean()
     freedom = (len(rounds) - 1) * (len(arms) - 1)
     error = math.sqrt(2 * float((rest**2).sum()) / freedom / len(rounds))
-    reach = float(stdtrit(freedom, 1 - level / (len(arms) - 1))) * error
+    reach = student.quantile(freedom, 2 * level / (len(arms) - 1)) * error
     behind = means - means.max()
     return {
         arm: Drop(math.exp(distance), math.exp(distance + reach))
@@ -79,15 +77,7 @@ def paired_ratio(
     both = [row for row in rounds if arm in row and baseline in row]
     if not both:
         return None
-    differences = np.subtract.reduce(_logarithms(both, [arm, baseline]), axis=1)
-    mean = float(differences.mean())
-    if len(both) < FEWEST_SAMPLES:
-        return Interval(math.exp(mean), None, None)
-    from scipy.special import stdtrit
-
-    error = float(np.std(differences, ddof=1)) / math.sqrt(len(both))
-    half = float(stdtrit(len(both) - 1, 1 - level / 2)) * error
-    return Interval(math.exp(mean), math.exp(mean - half), math.exp(mean + half))
+    return student.geometric(np.subtract.reduce(_logarithms(both, [arm, baseline]), axis=1), level)
 
 
 def verdict(rounds: Sequence[Mapping[Arm, float]], arm: Arm, baseline: Arm) -> Interval:

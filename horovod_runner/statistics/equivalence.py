@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from horovod_runner.statistics import student
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, LEVEL
 
 
@@ -34,12 +35,12 @@ def equivalence(differences: ArrayLike, margin: float) -> Equivalence:
     samples = np.asarray(differences, dtype=np.float64)
     if len(samples) < FEWEST_SAMPLES:
         raise ValueError(f"an equivalence test needs at least {FEWEST_SAMPLES} differences, not {len(samples)}")
-    from scipy.special import stdtr, stdtrit
+    from scipy.special import stdtr
 
     mean, error = float(samples.mean()), float(np.std(samples, ddof=1) / math.sqrt(len(samples)))
     if error == 0:
         return Equivalence(0.0 if abs(mean) < margin else 1.0, mean, mean, mean)
     freedom = len(samples) - 1
     p = float(stdtr(freedom, (abs(mean) - margin) / error))
-    half = float(stdtrit(freedom, 0.95)) * error
+    half = student.quantile(freedom, 2 * LEVEL) * error
     return Equivalence(p, mean, mean - half, mean + half)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from horovod_runner.statistics.repeats import RESAMPLES, resampled
+from horovod_runner.statistics.bootstrap import RESAMPLES, resampled
 
 Array = NDArray[np.float64]
 PARAMETERS = {"amdahl": ("serial",), "gustafson": ("serial",), "usl": ("contention", "coherency")}

@@ -1,4 +1,4 @@
-"""The gradient noise scale from squared norms: pure numbers, nothing of ours but `stats`.
+"""The gradient noise scale from squared norms.
 
 How far a batch's gradient is from the whole data's shows in two batch sizes at once: each shard's gradient and their
 average (McCandlish, Kaplan, Amodei et al., "An Empirical Model of Large-Batch Training", 2018, appendix A.1). With
@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from horovod_runner.statistics import student
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
 
 BLOCKS = 10
@@ -65,13 +66,7 @@ def over_samples(traces: ArrayLike, squares: ArrayLike) -> Interval | None:
 def factor(ratios: ArrayLike) -> Interval | None:
     """Return the geometric mean of independent positive ratios, as of seeds, with its 95 % interval; None of none."""
     logarithms = np.log(np.asarray(ratios, np.float64))
-    if len(logarithms) == 0:
-        return None
-    mean = float(logarithms.mean())
-    if len(logarithms) < FEWEST_SAMPLES:
-        return Interval(math.exp(mean), None, None)
-    half = _quantile(len(logarithms)) * float(np.std(logarithms, ddof=1)) / math.sqrt(len(logarithms))
-    return Interval(math.exp(mean), math.exp(mean - half), math.exp(mean + half))
+    return student.geometric(logarithms) if len(logarithms) else None
 
 
 def by_epoch(traces: ArrayLike, squares: ArrayLike, epochs: ArrayLike) -> tuple[float | None, ...]:
@@ -88,17 +83,10 @@ def _interval(ratio: float | None, traces: NDArray[np.float64], squares: NDArray
     """
     if ratio is None or len(traces) < FEWEST_SAMPLES:
         return None if ratio is None else Interval(ratio, None, None)
-    (var_trace, both), (_, var_square) = np.cov(traces, squares) / len(traces) * _quantile(len(traces)) ** 2
+    (var_trace, both), (_, var_square) = np.cov(traces, squares) / len(traces) * student.quantile(len(traces) - 1) ** 2
     trace, square = float(traces.mean()), float(squares.mean())
     a, b, c = square**2 - var_square, trace * square - both, trace**2 - var_trace
     if a <= 0:
         return Interval(ratio, None, None)
     root = math.sqrt(max(0.0, b * b - a * c))
     return Interval(ratio, float((b - root) / a), float((b + root) / a))
-
-
-def _quantile(samples: int) -> float:
-    """Return Student's t of a 95 % interval."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(samples - 1, 0.975))

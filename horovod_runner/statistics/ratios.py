@@ -1,7 +1,6 @@
 """Two samples of runs against each other: the ratio of their means, a rank test, and the correction for many of them.
 
-Numbers in, numbers out; nothing of ours but `stats` is imported, and SciPy only when it is needed. Every value is one
-independent run (or one seed), never a step.
+Numbers in, numbers out. Every value is one independent run (or one seed), never a step.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from horovod_runner.statistics.bootstrap import expanded, expansion_of_two
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, LEVEL, Interval
 
 RESAMPLES = 10_000
@@ -21,11 +21,8 @@ def bootstrap_ratio(numerator: ArrayLike, denominator: ArrayLike, generator: np.
     """Return mean(numerator) / mean(denominator) of two independent samples, with a bootstrap 95 % interval.
 
     Each side's values are drawn with replacement, 10,000 times, and the interval lies between two percentiles of the
-    ratios. Plain percentiles are too narrow for a handful of values, because a resample scatters by (n-1)/n less than
-    the sample, and by the normal rather than Student's distribution: they are taken further out by just that (the
-    expanded percentile interval of Hesterberg, "What Teachers Should Know About the Bootstrap", The American
-    Statistician 69, 2015; degrees of freedom after Welch). From four values a side on it covers what it promises, at
-    three, which have few resamples, 90 %. The bounds are None below three values a side.
+    ratios, expanded for few values (see `bootstrap`; degrees of freedom after Welch). From four values a side on it
+    covers what it promises, at three, which have few resamples, 90 %. The bounds are None below three values a side.
     ValueError when a value is not finite, or the mean below the line is not positive.
     """
     top, bottom = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
@@ -35,9 +32,7 @@ def bootstrap_ratio(numerator: ArrayLike, denominator: ArrayLike, generator: np.
     if min(len(top), len(bottom)) < FEWEST_SAMPLES:
         return Interval(value, None, None)
     ratios = _resampled_means(top, generator) / _resampled_means(bottom, generator)
-    tail = _expanded_tail(top / (top.mean() or 1.0), bottom / bottom.mean())
-    low, high = np.quantile(ratios, [tail, 1 - tail])
-    return Interval(value, float(low), float(high))
+    return expanded(value, ratios, expansion_of_two(top / (top.mean() or 1.0), bottom / bottom.mean()))
 
 
 def rank_test(lower: ArrayLike, upper: ArrayLike) -> float:
@@ -95,16 +90,3 @@ def runs_to_tell(ratio: Interval, runs: int, margin: float) -> int | None:
 def _resampled_means(values: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
     means: NDArray[np.float64] = values[generator.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
     return means
-
-
-def _expanded_tail(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> float:
-    """Return the percentile, as a fraction, at which the interval of two samples with mean 1 ends."""
-    from scipy.special import ndtr, stdtrit
-
-    errors = np.array([np.var(side, ddof=1) / len(side) for side in (top, bottom)])
-    if errors.sum() == 0:
-        return (1 - 0.95) / 2
-    counts = np.array([len(top), len(bottom)])
-    freedom = errors.sum() ** 2 / (errors**2 / (counts - 1)).sum()
-    wider = math.sqrt(errors.sum() / (errors * (counts - 1) / counts).sum())
-    return float(ndtr(wider * stdtrit(freedom, 0.025)))

@@ -1,7 +1,4 @@
-"""Numbers over seeds: means, paired differences and slopes with intervals in which a seed is one sample.
-
-Nothing of ours is imported but `stats`, and SciPy only when a quantile is needed.
-"""
+"""Numbers over seeds: means, paired differences and slopes with intervals in which a seed is one sample."""
 
 from __future__ import annotations
 
@@ -11,31 +8,29 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from horovod_runner.statistics import student
+from horovod_runner.statistics.bootstrap import expanded, expansion
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
 
 DRAWS = 10_000
 ROUNDING = 1e-12
-Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
+
+Values = ArrayLike | Mapping[int, float]
+"""A figure of every seed, by seed or in any order."""
 
 
-def over_seeds(values: ArrayLike) -> Interval:
+def over_seeds(values: Values) -> Interval:
     """Return the mean of a figure over seeds with its 95 % interval by Student's t; no bounds below three seeds."""
-    samples = np.asarray(values, dtype=np.float64)
+    samples = np.array([*values.values()] if isinstance(values, Mapping) else values, dtype=np.float64)
     mean = float(samples.mean())
     if abs(mean) < ROUNDING * float(np.abs(samples).max()):
         mean = 0.0  # differences that cancel but for rounding
-    if len(samples) < FEWEST_SAMPLES:
-        return Interval(mean, None, None)
-    from scipy.special import stdtrit
-
-    half = float(stdtrit(len(samples) - 1, 0.975) * samples.std(ddof=1) / math.sqrt(len(samples)))
-    return Interval(mean, mean - half, mean + half)
+    return student.around(mean, samples)
 
 
-def paired(first: Mapping[int, float], second: Mapping[int, float]) -> NDArray[np.float64]:
+def paired(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
     """Return first less second for every seed that both have, in the order of seeds."""
-    shared = sorted(first.keys() & second.keys())
-    return np.array([first[seed] - second[seed] for seed in shared], dtype=np.float64)
+    return {seed: first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())}
 
 
 def mean_of(tables: Sequence[Mapping[int, float]]) -> dict[int, float]:
@@ -52,12 +47,16 @@ def apart(interval: Interval, step: float = 0.0) -> bool:
 
 
 def share(successes: int, tried: int) -> Interval:
-    """Return a share of tries with its 95 % score interval (Wilson, "Probable inference", JASA 22, 1927, p. 209)."""
+    """Return a share of tries with its 95 % score interval (Wilson, "Probable inference", JASA 22, 1927, p. 209).
+
+    (`scipy.stats.binomtest` has it too, and agrees; but to import `scipy.stats` takes as long as a small report.)
+    """
     if tried == 0:
         raise ValueError("a share needs at least one try")
-    part, squared = successes / tried, Z95**2 / tried
+    normal = student.quantile(math.inf)
+    part, squared = successes / tried, normal**2 / tried
     middle = (part + squared / 2) / (1 + squared)
-    half = Z95 * math.sqrt(part * (1 - part) / tried + squared / (4 * tried)) / (1 + squared)
+    half = normal * math.sqrt(part * (1 - part) / tried + squared / (4 * tried)) / (1 + squared)
     low = 0.0 if successes == 0 else middle - half  # exactly so, where rounding would leave 1e-17
     return Interval(part, low, 1.0 if successes == tried else middle + half)
 
@@ -95,18 +94,13 @@ def resampled(
     """Return a figure that is computed from means over seeds, with a 95 % interval by bootstrap over seeds.
 
     `samples` has the shape (..., seeds); `of_means` takes means of the shape (draws, ...) and returns (draws,). A draw
-    takes the same seeds for every entry, which share them. The percentiles are expanded, since a bootstrap of few
-    samples is too narrow (Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69,
-    2015): at five seeds they nearly are the extremes. No bounds below three seeds.
+    takes the same seeds for every entry, which share them. The percentiles are expanded (see `bootstrap`): at five
+    seeds they nearly are the extremes. No bounds below three seeds.
     """
     count = samples.shape[-1]
     figure = float(of_means(samples.mean(axis=-1)[None])[0])
     if count < FEWEST_SAMPLES:
         return Interval(figure, None, None)
-    from scipy.special import ndtr, stdtrit
-
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=DRAWS) / count
     figures = of_means(np.moveaxis(samples @ drawn.T, -1, 0))
-    tail = float(ndtr(-math.sqrt(count / (count - 1)) * stdtrit(count - 1, 0.975)))
-    low, high = np.quantile(figures, [tail, 1 - tail])
-    return Interval(figure, float(low), float(high))
+    return expanded(figure, figures, expansion(count))

@@ -1,7 +1,6 @@
 """How fast a run was: images per second with their interval, step-time statistics, the slowest and the latest worker.
 
-NumPy arrays in, frozen records out, which stand in a run's result as they are. SciPy is imported only when a quantile
-is needed.
+NumPy arrays in, frozen records out, which stand in a run's result as they are.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
+from horovod_runner.statistics import student
+from horovod_runner.statistics.interval import Interval
 
 BLOCKS = 10
 SHORTEST_BLOCK = 2
@@ -61,7 +61,7 @@ def throughput(worker_seconds: ArrayLike, global_batch: int) -> Interval:
     """
     clock = _slowest_clock(_checked(worker_seconds))
     blocks = np.array([block.mean() for block in np.array_split(clock, _blocks(len(clock)))])
-    return _as_rate(clock.mean(), _half_width(blocks), global_batch)
+    return _as_rate(clock.mean(), student.half_width(blocks), global_batch)
 
 
 def over_runs(images_per_second: Sequence[float]) -> Interval:
@@ -71,7 +71,7 @@ def over_runs(images_per_second: Sequence[float]) -> Interval:
     three runs; where the runs scatter so widely that the interval of the time reaches zero, the upper one is infinite.
     """
     seconds = 1.0 / np.asarray(images_per_second, dtype=float)
-    return _as_rate(seconds.mean(), _half_width(seconds), 1)
+    return _as_rate(seconds.mean(), student.half_width(seconds), 1)
 
 
 def step_seconds(worker_seconds: ArrayLike) -> Seconds:
@@ -105,7 +105,8 @@ def late_worker(ready_seconds: ArrayLike) -> LateWorker | None:
         return None
     blocks = np.array([block.mean(axis=0) for block in np.array_split(seconds, _blocks(len(seconds)))])
     rank = int(seconds.mean(axis=0).argmax())
-    return LateWorker(rank, _mean_of(lateness(blocks, rank), float(lateness(seconds.mean(axis=0), rank))))
+    later = float(lateness(seconds.mean(axis=0), rank))
+    return LateWorker(rank, student.around(later, lateness(blocks, rank)))
 
 
 def lateness(ready_seconds: ArrayLike, rank: int) -> NDArray[np.float64]:
@@ -116,11 +117,6 @@ def lateness(ready_seconds: ArrayLike, rank: int) -> NDArray[np.float64]:
 
 def _blocks(steps: int) -> int:
     return max(1, min(BLOCKS, steps // SHORTEST_BLOCK))
-
-
-def _mean_of(samples: NDArray[np.float64], mean: float) -> Interval:
-    half = _half_width(samples)
-    return Interval(mean, None, None) if half is None else Interval(mean, mean - half, mean + half)
 
 
 def _checked(worker_seconds: ArrayLike) -> NDArray[np.float64]:
@@ -135,17 +131,6 @@ def _checked(worker_seconds: ArrayLike) -> NDArray[np.float64]:
 def _slowest_clock(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the step seconds of the worker that took longest over all of them, so that blocks add up to the total."""
     return seconds[:, seconds.sum(axis=0).argmax()]
-
-
-def _half_width(samples: NDArray[np.float64]) -> float | None:
-    """Return half the 95 % confidence interval of the mean of independent samples, or None where they are too few."""
-    if len(samples) < FEWEST_SAMPLES:
-        return None
-    # Imported here, because reading a report must not wait for SciPy.
-    from scipy.special import stdtrit
-
-    quantile = stdtrit(len(samples) - 1, 0.975)
-    return float(quantile * np.std(samples, ddof=1) / math.sqrt(len(samples)))
 
 
 def _as_rate(seconds: float, half_width: float | None, amount: float) -> Interval:

@@ -93,7 +93,7 @@ def _effects(
         changes = seeds.paired(values, arms[base])
         gone = sum(table.get(arm, 0) for name, table in lost.items() if framework in (name, BOTH))
         change = None if arm == base or not len(changes) else seeds.over_seeds(changes)
-        yield Effect(framework, arm, seeds.over_seeds(list(values.values())), change, len(values), gone)
+        yield Effect(framework, arm, seeds.over_seeds(values), change, len(values), gone)
 
 
 def _answer(names: Sequence[str], runs: Sequence[Run], arms: Sequence[str]) -> Answer:

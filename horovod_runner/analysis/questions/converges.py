@@ -23,9 +23,7 @@ from horovod_runner.statistics import seeds
 from horovod_runner.statistics.interval import Interval
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
 SUBJECT = ("framework", "arm", "schedule.warmup_epochs", "schedule.scaling", *of.OF_A_BATCH)
 WEAK, STRONG = "weak", "strong"
@@ -66,7 +64,7 @@ class Point:
     @property
     def to_target(self) -> Interval | None:
         """The mean steps to the target over the seeds that reached it; None where none did."""
-        return seeds.over_seeds(list(self.steps.values())) if self.steps else None
+        return seeds.over_seeds(self.steps) if self.steps else None
 
 
 def answers(runs: Sequence[Run]) -> list[Answer]:
@@ -196,7 +194,7 @@ def _comparable(a: Way, b: Way, ways: Sequence[Way]) -> bool:
     return a.scaling == WEAK and b.scaling == STRONG and (b in alike or not alike)
 
 
-def _difference(framework: str, ways: tuple[str, str], workers: int, changes: NDArray[np.float64]) -> str:
+def _difference(framework: str, ways: tuple[str, str], workers: int, changes: Mapping[int, float]) -> str:
     change, verdict = seeds.over_seeds(changes), "no difference is shown"
     if change.leaves_out(0):
         verdict = "better" if change.mean > 0 else "worse"
@@ -208,7 +206,7 @@ def _row(point: Point) -> dict[str, Any]:
     row: dict[str, Any] = {"framework": point.framework, "scaling": point.way.scaling, "workers": point.workers}
     row |= {"batch": point.batch, "warmup_epochs": point.way.warmup, "rule": point.way.rule, "runs": point.runs}
     row |= {"diverged": point.diverged} | bounds("converged", point.converged)
-    row |= bounds("final_metric", seeds.over_seeds(list(point.final.values())) if point.final else None)
+    row |= bounds("final_metric", seeds.over_seeds(point.final) if point.final else None)
     return row | bounds("steps_to_target", point.to_target) | {"seeds_to_target": len(point.steps)}
 
 

@@ -74,7 +74,7 @@ def _draw(samples: Samples, metric: str) -> Figure:
     from horovod_runner.analysis.plots.warmup import Point, finals
 
     points = [
-        Point(*place, warmup, seeds.over_seeds(list(by_seed.values())))
+        Point(*place, warmup, seeds.over_seeds(by_seed))
         for place, table in samples.items()
         for warmup, by_seed in table.items()
     ]

@@ -241,7 +241,7 @@ def _draw(asked: Comparison, pooled: Sequence[Pooled], named: Mapping[str, str])
         lines = [
             Line(
                 words.short_settings(cell.settings) or "all runs",
-                seeds.over_seeds(list(cell.differences[one.figure].values())),
+                seeds.over_seeds(cell.differences[one.figure]),
             )
             for cell in asked.cells
         ]

@@ -64,7 +64,7 @@ def gains(runs: Sequence[Run], final: of.Final, base: str) -> list[Gain]:
     found = []
     for batch, other in sorted({(batch, name) for batch, name, _, _ in tables if name != base}):
         differences = {
-            (framework, warmup): _paired(values, tables.get((batch, base, framework, warmup), {}))
+            (framework, warmup): seeds.paired(values, tables.get((batch, base, framework, warmup), {}))
             for (at, name, framework, warmup), values in tables.items()
             if (at, name) == (batch, other)
         }
@@ -124,10 +124,6 @@ def rule(run: Run) -> str:
 
 def _warmup(run: Run) -> float:
     return float(of.setting(run, "schedule.warmup_epochs") or 0)
-
-
-def _paired(first: dict[int, float], second: dict[int, float]) -> dict[int, float]:
-    return {seed: first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())}
 
 
 def _answer(names: Sequence[str], runs: Sequence[Run]) -> Answer | None:

@@ -19,8 +19,8 @@ from horovod_runner.analysis.load.arms import OF_AN_ARM, but_for_the_arm
 from horovod_runner.analysis.load.groups import Cell, Group, bounds
 from horovod_runner.analysis.questions.scaling.parts import NAMES, Split, split
 from horovod_runner.results.record import Division
+from horovod_runner.statistics.bootstrap import percentiles, resampled
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval, ratio
-from horovod_runner.statistics.repeats import percentiles, resampled
 
 SILENT = "none"
 TIMELINE = "allreduce.timeline"

@@ -102,7 +102,7 @@ def growths(samples: Samples, choose: Choice = seeds.best_setting) -> list[Growt
 
 def against_the_best(table: dict[float, dict[int, float]]) -> tuple[float, dict[float, Interval]]:
     """Return the warmup with the largest mean, and what it gains over each other one, paired by seed."""
-    means = {warmup: seeds.over_seeds(list(values.values())).mean for warmup, values in table.items()}
+    means = {warmup: seeds.over_seeds(values).mean for warmup, values in table.items()}
     best = max(means, key=lambda warmup: means[warmup])
     others = {warmup: seeds.paired(table[best], values) for warmup, values in table.items() if warmup != best}
     return best, {warmup: seeds.over_seeds(gains) for warmup, gains in others.items() if len(gains)}
@@ -218,7 +218,7 @@ def _rows(samples: Samples, members: dict[tuple[Place, float], list[Run]], step:
         for warmup, values in sorted(table.items()):
             cell = members[place, warmup]
             row: dict[str, Any] = place._asdict() | {"warmup_epochs": warmup, "seeds": len(values)}
-            row |= {"diverged": of.diverged(cell)} | bounds("final_metric", seeds.over_seeds(list(values.values())))
+            row |= {"diverged": of.diverged(cell)} | bounds("final_metric", seeds.over_seeds(values))
             gain = gains.get(warmup)
             row |= bounds("best_gains", gain)
             yield row | {"verdict": "best" if warmup == best else _verdict(gain, step)}

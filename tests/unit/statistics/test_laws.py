@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.optimize import nnls
 
 from horovod_runner.statistics import laws
-from horovod_runner.statistics.repeats import percentiles, repeats_for, resampled
-from horovod_runner.statistics.throughput import over_runs
+from horovod_runner.statistics.bootstrap import percentiles
+from horovod_runner.statistics.repeats import repeats_for
 
 UNITS = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
 KNOWN = [("amdahl", [0.07]), ("gustafson", [0.12]), ("usl", [0.04, 0.0015]), ("usl", [0.04, 0.0]), ("usl", [0.0, 0.01])]
@@ -118,26 +118,6 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
     runs = {1: [90.0, 100.0, 110.0], 2: [180.0, 200.0, 190.0]}
     np.testing.assert_array_equal(laws.resampled_speedups(runs)[2], laws.resampled_speedups(runs)[2])
     assert (laws.resampled_speedups(runs)[2] != laws.resampled_speedups(runs, seed=1)[2]).any()
-
-
-@pytest.mark.parametrize("runs", [3, 5, 20])
-def test_resampled_means_are_as_wide_as_students_interval(runs: int) -> None:
-    """On average over many samples; for the rate of a cell, Student's interval is the one in the tables."""
-    generator = np.random.default_rng(5)
-    ratios = []
-    for _ in range(200):
-        seconds = generator.normal(1.0, 0.02, size=runs)
-        drawn = percentiles(1.0, resampled(seconds[:, None], generator)[:, 0])
-        student = over_runs((1 / seconds).tolist())
-        assert drawn.ci95_low and drawn.ci95_high and student.ci95_low and student.ci95_high
-        ratios.append((drawn.ci95_high - drawn.ci95_low) / (1 / student.ci95_low - 1 / student.ci95_high))
-    assert np.mean(ratios) == pytest.approx(1, abs=0.1)
-
-
-def test_figures_of_a_run_are_drawn_together() -> None:
-    runs = np.random.default_rng(2).normal(size=(6, 1)) * [1.0, -2.0]
-    drawn = resampled(runs, np.random.default_rng(0))
-    np.testing.assert_allclose(drawn[:, 1], -2 * drawn[:, 0], atol=1e-12)
 
 
 def test_repeats_by_hand() -> None:

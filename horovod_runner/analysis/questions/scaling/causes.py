@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from horovod_runner.analysis.load.groups import Cell
 from horovod_runner.analysis.questions.scaling.parts import NAMES, Split
 from horovod_runner.analysis.report import words
+from horovod_runner.statistics.bootstrap import percentiles, resampled
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
-from horovod_runner.statistics.repeats import percentiles, resampled
 from horovod_runner.statistics.throughput import lateness
 
 NEGLIGIBLE = 0.05

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from horovod_runner.analysis.load.groups import Cell
 from horovod_runner.analysis.load.runs import Run
+from horovod_runner.statistics.bootstrap import percentiles, resampled
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
-from horovod_runner.statistics.repeats import percentiles, resampled
 
 NAMES = ("input", "computing", "imbalance", "communication")
 Array = NDArray[np.float64]

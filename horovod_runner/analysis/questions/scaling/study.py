@@ -16,8 +16,9 @@ from horovod_runner.analysis.load.groups import Cell, Group
 from horovod_runner.analysis.questions.scaling.causes import verdict
 from horovod_runner.analysis.questions.scaling.parts import Parts, split
 from horovod_runner.statistics import laws
+from horovod_runner.statistics.bootstrap import percentiles
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
-from horovod_runner.statistics.repeats import percentiles, repeats_for
+from horovod_runner.statistics.repeats import repeats_for
 
 THRESHOLD = 0.8
 FURTHEST = 1_000_000  # workers up to which a prediction is one
