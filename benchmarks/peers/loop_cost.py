@@ -20,9 +20,12 @@ from pathlib import Path
 from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.machine.world import World
 from horovod_runner.results.store import Store
-from horovod_runner.training.loop import Plan, train
+from horovod_runner.training.between_steps import BetweenSteps
+from horovod_runner.training.job import prepare
+from horovod_runner.training.join import join
+from horovod_runner.training.loop import train
+from horovod_runner.training.plan import Plan
 from horovod_runner.training.recorder import Recorder
-from horovod_runner.training.run import Training
 from horovod_runner.training.timing import StepTimer
 from horovod_runner.training.worker import place_threads
 
@@ -53,20 +56,20 @@ def _config(framework: str, data: str, blocks: int) -> RunConfig:
 
 def _ratios(config: RunConfig, results: Path, blocks: int) -> list[float]:
     folder = Store(results).open_run(config)
-    training = Training(config, folder, World(), lambda line: None)
-    backend = training.join()
-    batches = training.batches()
+    prepared = prepare(config)
+    worker = join(prepared, folder, World())
+    backend, pauses, batches = worker.backend, BetweenSteps(worker), prepared.train_batches(World())
     batch = next(batches.iterate(0, 1))
-    recorder = Recorder(backend.gather_over_ranks, folder.append_steps, [], 1)
-    schedule = training.plan(0).schedule
+    recorder = Recorder(backend.gather_over_ranks, pauses.write, [], 1)
+    whole = prepared.plan
 
     def ours(block: int) -> None:
-        plan = Plan(schedule, training.steps_per_epoch, BLOCK * (block + 1), BLOCK * block, 0, 0)
-        train(backend, plan, batches, recorder, lambda: (0.0, 0.0), lambda step: None, StepTimer())
+        plan = Plan(whole.schedule, whole.steps_per_epoch, BLOCK * (block + 1), BLOCK * block, 0, 0)
+        train(backend, plan, batches, recorder, pauses, StepTimer())
 
     def bare(block: int) -> None:
         for step in range(BLOCK):
-            backend.step(batch, schedule(BLOCK * block + step))
+            backend.step(batch, whole.schedule(BLOCK * block + step))
 
     ours(0)  # the first block traces and allocates
     return [_seconds(ours, block) / _seconds(bare, block) for block in range(1, blocks + 1)]

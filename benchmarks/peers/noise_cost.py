@@ -9,7 +9,6 @@ median ratio of neighbouring blocks of the slower worker; exit code 1 if one is 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import statistics
 import sys
@@ -30,7 +29,8 @@ from horovod_runner.frameworks.base import Backend
 from horovod_runner.launch.launchers import Start, command
 from horovod_runner.machine.world import detect
 from horovod_runner.results.store import RunFolder
-from horovod_runner.training.run import Training
+from horovod_runner.training.job import prepare
+from horovod_runner.training.join import join
 from horovod_runner.training.worker import place_threads
 
 SHAPES = {"2 workers": (2, 1), "4 virtual workers": (1, 4)}
@@ -78,9 +78,9 @@ def _be_rank(framework: str, virtual: int, blocks: int, out: Path) -> None:
     world = detect()
     folder = RunFolder(out.parent / "run")
     configs = [_config(framework, world.size, virtual, on) for on in (True, False)]
-    trainings = [Training(config, folder, world, lambda line: None) for config in configs]
-    backends = [training.join() for training in trainings]
-    with contextlib.closing(trainings[0].batches()) as batches:
+    jobs = [prepare(config) for config in configs]
+    backends = [join(job, folder, world).backend for job in jobs]
+    with jobs[0].train_batches(world) as batches:
         batch = next(batches.iterate(0, 1))
     pairs = np.array([_pair(backends, batch, BLOCK // virtual, number) for number in range(blocks + 1)])
     slowest = backends[0].gather_over_ranks(pairs.ravel()).reshape(-1, *pairs.shape).max(axis=0)[1:]

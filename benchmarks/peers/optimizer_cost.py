@@ -9,7 +9,6 @@ again and again. Prints for lars and lamb the median ratio to the block of sgd b
 from __future__ import annotations
 
 import argparse
-import contextlib
 import statistics
 import sys
 import tempfile
@@ -22,7 +21,8 @@ from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.frameworks.base import Backend
 from horovod_runner.machine.world import World
 from horovod_runner.results.store import Store
-from horovod_runner.training.run import Training
+from horovod_runner.training.job import prepare
+from horovod_runner.training.join import join
 from horovod_runner.training.worker import place_threads
 
 BLOCK = 5
@@ -49,15 +49,15 @@ def main() -> int:
 
 def _ratios(framework: str, optimizers: Sequence[str], blocks: int, results: Path) -> dict[str, list[float]]:
     """Return each optimizer's ratios to the baseline; the first block traces and allocates, and is left out."""
-    backends = {name: _training(framework, name, results).join() for name in (BASELINE, *optimizers)}
-    batch = _batch(framework, results)
+    backends = {name: _backend(framework, name, results) for name in (BASELINE, *optimizers)}
+    batch = _batch(framework)
     seconds = [{name: _seconds(backend, batch) for name, backend in backends.items()} for _ in range(blocks + 1)]
     return {name: [block[name] / block[BASELINE] for block in seconds[1:]] for name in optimizers}
 
 
-def _training(framework: str, optimizer: str, results: Path) -> Training:
+def _backend(framework: str, optimizer: str, results: Path) -> Backend:
     config = _config(framework, optimizer)
-    return Training(config, Store(results).open_run(config), World(), lambda line: None)
+    return join(prepare(config), Store(results).open_run(config), World()).backend
 
 
 def _config(framework: str, optimizer: str) -> RunConfig:
@@ -66,8 +66,8 @@ def _config(framework: str, optimizer: str) -> RunConfig:
     return decode({**plain, "steps": 1, "optimizer": settings}, "optimizer_cost")
 
 
-def _batch(framework: str, results: Path) -> Batch:
-    with contextlib.closing(_training(framework, BASELINE, results).batches()) as batches:
+def _batch(framework: str) -> Batch:
+    with prepare(_config(framework, BASELINE)).train_batches(World()) as batches:
         return next(batches.iterate(0, 1))
 
 

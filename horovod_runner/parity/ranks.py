@@ -13,15 +13,13 @@ from typing import Any
 from horovod_runner.config.frameworks import PAIR, title
 from horovod_runner.config.schema import decode
 from horovod_runner.launch.processes import launch
-from horovod_runner.machine.world import World
 from horovod_runner.parity.compare import same_batches
 from horovod_runner.parity.rows import Claim, Row, worst, worst_step
 from horovod_runner.parity.settings import plain
 from horovod_runner.parity.sides import Side, Trajectory
 from horovod_runner.results.checkpoint import Checkpoints
 from horovod_runner.results.store import RunFolder, Store
-from horovod_runner.training.run import Training
-from horovod_runner.training.state import expected_shapes
+from horovod_runner.training.job import prepare
 
 STEPS, CROSSED_AFTER, BATCH = 5, 2, 16
 SAME, EXACT, PARTED = 1e-9, 1e-10, 1e-6
@@ -51,9 +49,8 @@ def run_ranks(framework: str, results: Path, **changes: Any) -> tuple[Trajectory
 def recorded(folder: RunFolder) -> Trajectory:
     """Return what a finished run recorded and last saved."""
     config, steps = folder.read_config(), folder.read_steps()
-    architecture = Training(config, folder, World(size=config.workers), lambda line: None).architecture
     saved = Checkpoints(folder.checkpoints, config.checkpoint.keep)
-    state = saved.load(saved.steps()[-1], config, expected_shapes(architecture, config))
+    state = saved.load(saved.steps()[-1], config, prepare(config).shapes)
     return Trajectory(tuple(s.train_loss for s in steps), tuple(int(s.batch or "0", 16) for s in steps), state)
 
 

@@ -16,9 +16,10 @@ from benchmarks.data.pipeline import batch_mark
 from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.machine.world import World
 from horovod_runner.results.store import RunFolder
-from horovod_runner.training.run import Training
+from horovod_runner.training.job import prepare
+from horovod_runner.training.join import join
 from horovod_runner.training.schedule import Schedule
-from horovod_runner.training.state import expected_shapes
+from horovod_runner.training.validation import Validation, validate
 
 Change = Callable[[int, Batch], Batch]
 
@@ -38,25 +39,22 @@ class Side:
     def __init__(self, framework: str, plain: Mapping[str, Any]) -> None:
         self.config: RunConfig = decode({**plain, "framework": framework}, "parity")
         self._folder = tempfile.TemporaryDirectory()
-        self._training = self._train(self.config)
-        self.backend = self._training.join()
-
-    def _train(self, config: RunConfig) -> Training:
-        return Training(config, RunFolder(Path(self._folder.name)), World(), lambda line: None)
+        self._prepared = prepare(self.config)
+        self.backend = join(self._prepared, RunFolder(Path(self._folder.name)), World()).backend
 
     @property
     def architecture(self) -> Architecture:
         """The model's description."""
-        return self._training.architecture
+        return self._prepared.architecture
 
     @property
     def schedule(self) -> Schedule:
         """The learning rate of every step."""
-        return self._training.plan(0).schedule
+        return self._prepared.plan.schedule
 
     def batches(self, steps: int) -> Iterator[Batch]:
         """Yield the first batches of the run."""
-        with self._training.batches() as batches:
+        with self._prepared.train_batches(World()) as batches:
             yield from batches.iterate(0, steps)
 
     def first_batch(self) -> Batch:
@@ -66,16 +64,11 @@ class Side:
     def restart(self, seed: int | None = None) -> None:
         """Begin anew: first weights of this seed (None: the run's), no optimizer state, the seed's order of data."""
         config = self.config if seed is None else self.config.model_copy(update={"seed": seed})
-        self._training_of(config)
-        shapes = expected_shapes(self.architecture, config)
-        first = draw_initial(self.architecture.arrays, config.seed)
-        own = self.backend.state_of([name for name in shapes if name not in first])
+        if config.seed != self._prepared.config.seed:
+            self._prepared = prepare(config)
+        first = self._prepared.first_weights()
+        own = self.backend.state_of([name for name in self._prepared.shapes if name not in first])
         self.backend.load_state({**{name: np.zeros_like(array) for name, array in own.items()}, **first})
-
-    def _training_of(self, config: RunConfig) -> None:
-        if config.seed != self._training.config.seed:
-            backend, self._training = self._training.backend, self._train(config)
-            self._training.backend = backend
 
     def train(self, steps: int, change: Change = lambda step, batch: batch) -> Trajectory:
         """Make so many steps of the run from where the model stands; `change` may alter a step's batch (from 0)."""
@@ -87,9 +80,9 @@ class Side:
             losses.append(self.backend.step(batch, schedule(step)))
         return Trajectory(tuple(losses), tuple(marks), self.backend.state())
 
-    def validate(self) -> tuple[float, float]:
+    def validate(self) -> Validation:
         """Return loss and metric over the validation examples."""
-        return self._training.validate()
+        return validate(self.backend, self._prepared, World())
 
 
 def moved(architecture: Architecture, seed: int = 0) -> Arrays:

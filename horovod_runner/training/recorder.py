@@ -15,23 +15,35 @@ import numpy as np
 from benchmarks.data.pipeline import MARKS
 from horovod_runner.errors import Diverged
 from horovod_runner.results.record import StepRecord
+from horovod_runner.training.timing import StepTimes
+from horovod_runner.training.validation import Validation
 
 Gather = Callable[[np.ndarray], np.ndarray]
 Write = Callable[[Sequence[StepRecord]], None]
 
 
-@dataclass
-class _Step:
+@dataclass(frozen=True, slots=True)
+class WorkerStep:
+    """What one worker saw of a step; steps and epochs count from 1.
+
+    `ready_seconds` are those until it handed its first gradient to the reduction, None where nothing is reduced; `mark`
+    is that of its part of the batch (data.pipeline.batch_mark); `squared_norms` are what backend.Backend.squared_norms
+    gives.
+    """
+
     step: int
     epoch: int
     learning_rate: float
     loss: float
-    step_seconds: float
-    data_seconds: float
-    mark: int
-    ready_seconds: float
-    squared_norms: tuple[float, float]
-    validation: tuple[float, float] | None = None
+    times: StepTimes
+    ready_seconds: float | None = None
+    mark: int = 0
+    squared_norms: tuple[float, float] | None = None
+
+    def figures(self) -> list[float]:
+        """Return what workers exchange of it; NaN where something is not known."""
+        ready = math.nan if self.ready_seconds is None else self.ready_seconds
+        return [self.loss, *self.times, self.mark, ready, *(self.squared_norms or (math.nan, math.nan))]
 
 
 class Recorder:
@@ -44,40 +56,25 @@ class Recorder:
     def __init__(self, gather: Gather, write: Write, kept: Sequence[StepRecord], record_every: int) -> None:
         self.steps: list[StepRecord] = list(kept)
         self._gather, self._write, self._every = gather, write, record_every
-        self._buffer: list[_Step] = []
+        self._buffer: list[WorkerStep] = []
+        self._validations: dict[int, Validation] = {}  # of steps in the buffer
 
-    def add(
-        self,
-        step: int,
-        epoch: int,
-        learning_rate: float,
-        loss: float,
-        step_seconds: float,
-        data_seconds: float,
-        mark: int = 0,
-        ready_seconds: float | None = None,
-        squared_norms: tuple[float, float] | None = None,
-    ) -> None:
-        """Note one step of this worker.
+    def add(self, step: WorkerStep) -> None:
+        """Note one step of this worker."""
+        self._buffer.append(step)
 
-        `mark` is that of its part of the batch (data.pipeline.batch_mark); `ready_seconds` are those until it handed
-        its first gradient to the reduction, None where nothing is reduced; `squared_norms` are what
-        backend.Backend.squared_norms gives.
-        """
-        ready = math.nan if ready_seconds is None else ready_seconds
-        norms = (math.nan, math.nan) if squared_norms is None else squared_norms
-        self._buffer.append(_Step(step, epoch, learning_rate, loss, step_seconds, data_seconds, mark, ready, norms))
-
-    def validated(self, loss: float, metric: float) -> None:
+    def validated(self, validation: Validation) -> None:
         """Note the validation that followed the last step."""
-        self._buffer[-1].validation = (loss, metric)
+        self._validations[self._buffer[-1].step] = validation
 
     def flush(self) -> None:
         """Exchange and write what was noted; Diverged names the first step whose loss is not finite."""
-        own = np.array([_figures(step) for step in self._buffer], dtype=np.float64)
+        own = np.array([step.figures() for step in self._buffer], dtype=np.float64)
         everyone = self._gather(own.ravel()).reshape(-1, *own.shape)
-        records = [_merge(step, everyone[:, i]) for i, step in enumerate(self._buffer)]
+        found = [self._validations.get(step.step) for step in self._buffer]
+        records = [_merge(step, everyone[:, i], found[i]) for i, step in enumerate(self._buffer)]
         self._buffer.clear()
+        self._validations.clear()
         broken = next((i for i, record in enumerate(records) if not math.isfinite(record.train_loss)), None)
         records = records if broken is None else records[: broken + 1]
         kept = [record for record in records if self._due(record) or record is records[-1]]
@@ -90,17 +87,13 @@ class Recorder:
         return record.step % self._every == 0 or record.val_loss is not None
 
 
-def _figures(step: _Step) -> list[float]:
-    return [step.loss, step.step_seconds, step.data_seconds, step.mark, step.ready_seconds, *step.squared_norms]
-
-
-def _merge(step: _Step, everyone: np.ndarray) -> StepRecord:
+def _merge(step: WorkerStep, everyone: np.ndarray, validation: Validation | None) -> StepRecord:
     """Make one record of (workers, 7).
 
     The mean loss, the slowest worker's seconds, the marks' sum, the ready times, the mean of shards' squared norms and
     the sum of the shares of the average's.
     """
-    val_loss, val_metric = step.validation or (None, None)
+    val_loss, val_metric = validation or (None, None)
     ready = everyone[:, 4]
     return StepRecord(
         step=step.step,

@@ -5,8 +5,16 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable
+from typing import NamedTuple
 
 Clock = Callable[[], float]
+
+
+class StepTimes(NamedTuple):
+    """The whole of a step, and the wait for its data, which is part of it."""
+
+    step_seconds: float
+    data_seconds: float
 
 
 class StepTimer:
@@ -30,12 +38,12 @@ class StepTimer:
         """Note that the batch has come."""
         self._ready = self._clock()
 
-    def stop(self) -> tuple[float, float]:
-        """End the step; return (step_seconds, data_seconds), the first including the second."""
+    def stop(self) -> StepTimes:
+        """End the step."""
         ended = self._clock()
         self.spans.extend((self._started, ended))
-        return ended - self._started, self._ready - self._started
+        return StepTimes(ended - self._started, self._ready - self._started)
 
-    def since_start(self, moment: float) -> float:
-        """Return the seconds from the begin of the last step to a moment of the clock."""
-        return moment - self._started
+    def since_start(self, moment: float | None) -> float | None:
+        """Return the seconds from the begin of the last step to a moment of the clock; None for none."""
+        return None if moment is None else moment - self._started

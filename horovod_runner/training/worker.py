@@ -73,9 +73,9 @@ def _work(config: RunConfig, folder: RunFolder, world: World, results: Path) -> 
 
 def train(config: RunConfig, folder: RunFolder, world: World, say: Talk, load: Callable[[Job], Backend]) -> int:
     """Do this worker's part of a run, its threads being placed; return the exit code of one that has a result."""
-    from horovod_runner.training.run import Training
+    from horovod_runner.training.run import run
 
-    result = Training(config, folder, world, say, load).run()
+    result = run(config, folder, world, say, load)
     say(closing_line(result, folder))
     return EXIT_DIVERGED if result.status == "diverged" else 0
 

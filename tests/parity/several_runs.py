@@ -55,7 +55,8 @@ def main() -> None:
     """Be one rank of all the runs."""
     from horovod_runner.allreduce.groups import Member
     from horovod_runner.machine.world import detect
-    from horovod_runner.training.run import Training
+    from horovod_runner.training.join import silent
+    from horovod_runner.training.run import run
     from horovod_runner.training.worker import place_threads
 
     place_threads(1)
@@ -63,7 +64,7 @@ def main() -> None:
     close = Member.close
     for folder in folders:
         Member.close = close if folder is folders[-1] else _stay  # type: ignore[method-assign]
-        Training(folder.read_config(), folder, detect(), lambda line: None).run()
+        run(folder.read_config(), folder, detect(), silent)
 
 
 def _stay(self: Any) -> None:

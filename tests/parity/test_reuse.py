@@ -18,8 +18,9 @@ from horovod_runner.parity.ranks import recorded
 from horovod_runner.parity.sides import Trajectory
 from horovod_runner.results.record import RunResult
 from horovod_runner.results.store import Store
+from horovod_runner.training.join import silent
 from horovod_runner.training.reuse import Backends
-from horovod_runner.training.run import Training
+from horovod_runner.training.run import run
 
 FRAMEWORKS = ["torch", "tensorflow"]
 SMALL: dict[str, Any] = {
@@ -55,7 +56,7 @@ class Builder:
 def done(results: Path, load: Callable[[Job], Backend], plain: dict[str, Any]) -> tuple[RunResult, Trajectory]:
     config = decode(plain, "test")
     folder = Store(results).open_run(config)
-    result = Training(config, folder, World(), lambda line: None, load).run()
+    result = run(config, folder, World(), silent, load)
     return result, recorded(folder)
 
 
@@ -101,7 +102,7 @@ def test_steps_that_shared_the_machine_stay_untimed_when_the_rest_did_not(tmp_pa
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Training(config, folder, World(local_size=2), interrupted).run()
-    result = Training(config, folder, World(), lambda line: None).run()
+        run(config, folder, World(local_size=2), interrupted)
+    result = run(config, folder, World(), silent)
     assert result.status == "completed" and len(recorded(folder).losses) == 16
     assert result.at_once == 2 and result.images_per_second is None

@@ -18,7 +18,8 @@ from horovod_runner.results.record import StepRecord, step_from_json
 from horovod_runner.results.summary import summarise
 from horovod_runner.statistics import noise_scale
 from horovod_runner.statistics.interval import Interval
-from horovod_runner.training.recorder import Recorder
+from horovod_runner.training.recorder import Recorder, WorkerStep
+from horovod_runner.training.timing import StepTimes
 from tests.made_results import add_run
 
 SHARDS, SHARD_BATCH = 4, 8
@@ -109,8 +110,10 @@ class TestRecords:
             return np.stack([own, other.ravel()])
 
         recorder = Recorder(two_workers, written.extend, [], record_every=1)
-        recorder.add(1, 1, 0.1, 1.0, 0.5, 0.1, squared_norms=(3.0, 0.5))
-        recorder.add(2, 1, 0.1, 1.0, 0.5, 0.1)
+        for number, norms in ((1, (3.0, 0.5)), (2, None)):
+            times = StepTimes(step_seconds=0.5, data_seconds=0.1)
+            seen = WorkerStep(step=number, epoch=1, learning_rate=0.1, loss=1.0, times=times, squared_norms=norms)
+            recorder.add(seen)
         recorder.flush()
         assert [(s.shard_squared_norm, s.mean_squared_norm) for s in written] == [(4.0, 2.5), (None, None)]
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -17,7 +17,9 @@ from horovod_runner.results.checkpoint import Checkpoints
 from horovod_runner.results.record import StepRecord
 from horovod_runner.results.store import RunFolder, Store, exclusive
 from horovod_runner.results.summary import summarise
-from horovod_runner.training.recorder import Recorder
+from horovod_runner.training.recorder import Recorder, WorkerStep
+from horovod_runner.training.timing import StepTimes
+from horovod_runner.training.validation import Validation
 
 CONFIG = decode({"framework": "torch", "steps": 40}, "test")
 
@@ -142,6 +144,11 @@ class TestCheckpoints:
         assert checkpoints.steps() == []
 
 
+def seen(number: int, loss: float = 1.0, step_seconds: float = 0.5, **more: Any) -> WorkerStep:
+    times = StepTimes(step_seconds, data_seconds=0.1)
+    return WorkerStep(step=number, epoch=1, learning_rate=0.1, loss=loss, times=times, **more)
+
+
 class TestRecorder:
     def test_losses_are_averaged_and_the_slowest_clock_counts(self) -> None:
         written: list[StepRecord] = []
@@ -151,9 +158,9 @@ class TestRecorder:
             return np.stack([own, other.ravel()])
 
         recorder = Recorder(two_workers, written.extend, [], record_every=1)
-        recorder.add(1, 1, 0.1, 1.0, 0.5, 0.1, mark=2**48 - 1, ready_seconds=0.2)
-        recorder.add(2, 1, 0.1, 2.0, 0.7, 0.1, mark=21)
-        recorder.validated(0.9, 0.8)
+        recorder.add(seen(1, mark=2**48 - 1, ready_seconds=0.2))
+        recorder.add(seen(2, loss=2.0, step_seconds=0.7, mark=21))
+        recorder.validated(Validation(0.9, 0.8))
         recorder.flush()
         assert [s.train_loss for s in written] == [2.0, 4.0]
         assert [s.step_seconds for s in written] == [1.0, 1.4] and written[0].worker_seconds == (0.5, 1.0)
@@ -166,7 +173,7 @@ class TestRecorder:
         nan_elsewhere = lambda own: np.stack([own, np.where(np.arange(len(own)) == 7, np.nan, own)])  # noqa: E731
         recorder = Recorder(nan_elsewhere, written.extend, [], record_every=1)
         for number in (1, 2, 3):
-            recorder.add(number, 1, 0.1, 1.0, 0.5, 0.1)
+            recorder.add(seen(number))
         with pytest.raises(Diverged, match="step 2"):
             recorder.flush()
         assert [s.step for s in written] == [1, 2]
@@ -175,9 +182,9 @@ class TestRecorder:
         written: list[StepRecord] = []
         recorder = Recorder(lambda own: own[None], written.extend, [], record_every=4)
         for number in range(1, 11):
-            recorder.add(number, 1, 0.1, 1.0, 0.5, 0.1)
+            recorder.add(seen(number))
             if number == 6:
-                recorder.validated(1.0, 1.0)
+                recorder.validated(Validation(1.0, 1.0))
         recorder.flush()
         assert [s.step for s in written] == [4, 6, 8, 10]
 

@@ -22,7 +22,7 @@ from horovod_runner.results.summary import summarise
 from horovod_runner.statistics import batch_limits
 from horovod_runner.statistics.batch_limits import Trials, best_rate, fit, limits, widened
 from horovod_runner.statistics.interval import Interval
-from horovod_runner.training.loop import Plan
+from horovod_runner.training.plan import Plan
 from horovod_runner.training.schedule import Schedule
 
 BATCHES = (4, 8, 16, 32, 64, 128, 256, 512)

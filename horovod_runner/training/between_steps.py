@@ -1,0 +1,42 @@
+"""What a worker does between steps: it validates, saves the state, and writes down what was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from horovod_runner.results.record import StepRecord
+from horovod_runner.training.join import Worker
+from horovod_runner.training.validation import Validation, settle, validate
+
+
+@dataclass(frozen=True)
+class BetweenSteps:
+    """The pauses of one worker; all workers come to each of them."""
+
+    worker: Worker
+
+    def validate(self) -> Validation:
+        """Validate the model as it stands."""
+        return validate(self.worker.backend, self.worker.prepared, self.worker.world)
+
+    def save(self, step: int) -> None:
+        """Save the state that all workers share; none goes on before it is on the disk."""
+        worker = self.worker
+        settle(worker.backend, worker.prepared.architecture, worker.world)
+        state = worker.backend.state()
+        if worker.leads:
+            worker.checkpoints.save(step, state, worker.config)
+        worker.from_rank_0(0.0)
+
+    def write(self, steps: Sequence[StepRecord]) -> None:
+        """Write the records of these steps, and tell the user of their validations."""
+        if not self.worker.leads:
+            return
+        self.worker.folder.append_steps(steps)
+        for step in steps:
+            if step.val_loss is not None:
+                self.worker.say(
+                    f"epoch {step.epoch:3d}  step {step.step:6d}  loss {step.train_loss:8.4f}"
+                    f"  validation loss {step.val_loss:8.4f}  {self.worker.prepared.metric} {step.val_metric:.4f}"
+                )

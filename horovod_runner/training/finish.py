@@ -1,0 +1,70 @@
+"""The end of a run: what all workers saw becomes its result, which rank 0 writes last of all."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from horovod_runner.allreduce import timeline
+from horovod_runner.errors import Diverged
+from horovod_runner.results.record import Division, RunResult, StepRecord
+from horovod_runner.results.summary import summarise
+from horovod_runner.training.join import Worker
+from horovod_runner.training.timing import StepTimer
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training left on one worker; `began` by time.perf_counter(), `at_once`: runs that shared the machine."""
+
+    steps: Sequence[StepRecord]
+    timer: StepTimer
+    began: float
+    at_once: int
+    skipped_examples: int
+    error: Diverged | None
+
+
+def finish(worker: Worker, trained: Trained) -> RunResult:
+    """Return the result of all workers together, and write it."""
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    everyone = worker.backend.gather_over_ranks(np.array([memory, trained.skipped_examples], dtype=np.float64))
+    result = summarise(
+        worker.config,
+        "completed" if trained.error is None else "diverged",
+        steps=trained.steps,
+        metric=worker.prepared.metric,
+        wall_seconds=time.perf_counter() - trained.began,
+        peak_memory_bytes=int(everyone[:, 0].max()),
+        threads=worker.threads,
+        at_once=trained.at_once,
+        skipped_examples=int(everyone[:, 1].sum()),
+        error=None if trained.error is None else str(trained.error),
+    )
+    if worker.leads:
+        result = _write(worker, trained, result)
+    return result
+
+
+def _write(worker: Worker, trained: Trained, result: RunResult) -> RunResult:
+    if not worker.config.checkpoint.keep_final:
+        worker.checkpoints.clear()
+    division = _division(worker, trained.steps[result.discarded_steps :], trained.timer)
+    result = result.model_copy(update={"timeline": division})
+    worker.folder.write_result(result)
+    return result
+
+
+def _division(worker: Worker, timed: Sequence[StepRecord], timer: StepTimer) -> Division | None:
+    """Return how the timed steps of this start divide by Horovod's timeline, where the run has one."""
+    file = worker.folder.timeline_file
+    if not timed or not timeline.timeline_environment(worker.config, file) or not file.exists():
+        return None
+    since_epoch = time.time() - time.perf_counter()
+    windows = since_epoch + np.array(timer.spans).reshape(-1, 2)
+    steps = timed[-1].step - timed[0].step + 1
+    return timeline.divide(timeline.read(file), windows[-steps:])

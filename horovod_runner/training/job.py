@@ -1,0 +1,90 @@
+"""A run, prepared: from its description to all that its training needs.
+
+Preparing reads the data's place and nothing else: no file is written, no clock is read, no framework is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from benchmarks.architecture import Architecture, Arrays, draw_initial
+from benchmarks.data import open_dataset
+from benchmarks.data.batch import Batch
+from benchmarks.data.dataset import Dataset
+from benchmarks.data.pipeline import TrainBatches, steps_per_epoch, validation_batches
+from benchmarks.objectives import reference
+from horovod_runner.config.schema import RunConfig
+from horovod_runner.machine.world import World
+from horovod_runner.results.checkpoint import Shapes
+from horovod_runner.training.plan import Plan, plan_of
+from horovod_runner.training.state import expected_shapes
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What follows from a run's description: its data, its model, and what is done at which step."""
+
+    config: RunConfig
+    data: Dataset
+    architecture: Architecture
+    plan: Plan
+
+    @property
+    def metric(self) -> str:
+        """The name of the validation metric."""
+        return reference.METRICS[self.config.job.task]
+
+    @property
+    def shapes(self) -> Shapes:
+        """The name and shape of every array of the run's state."""
+        return expected_shapes(self.architecture, self.config)
+
+    def first_weights(self) -> Arrays:
+        """Return the weights and running statistics that the run begins with."""
+        return draw_initial(self.architecture.arrays, self.config.seed)
+
+    def train_batches(self, world: World) -> TrainBatches:
+        """Return a worker's part of the training data."""
+        config = self.config
+        return TrainBatches(
+            self.data,
+            global_batch=config.global_batch or 0,
+            rank=world.rank,
+            workers=world.size,
+            seed=config.seed,
+            processes=config.data.processes,
+            broken=config.data.broken,
+            local_workers=world.local_size,
+        )
+
+    def validation_batches(self, world: World) -> Iterator[Batch]:
+        """Yield a worker's part of the validation data."""
+        config = self.config
+        return validation_batches(
+            self.data.validation,
+            local_batch=config.local_batch or 1,
+            rank=world.rank,
+            workers=world.size,
+            processes=config.data.processes,
+            broken=config.data.broken,
+            local_workers=world.local_size,
+        )
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Return a run with all that follows from its description; DataError says what is wrong with its data."""
+    data = open_dataset(config.data, config.job.task, config.seed)
+    plan = plan_of(config, steps_per_epoch(len(data.train), config.global_batch or 0))
+    return Prepared(config, data, _architecture(config, data), plan)
+
+
+def _architecture(config: RunConfig, data: Dataset) -> Architecture:
+    architecture = config.job.architecture(
+        width=config.width or 0,
+        channels=data.channels,
+        classes=data.classes,
+        image_size=data.image_size,
+        **config.options,
+    )
+    return architecture.with_identity_residuals() if config.zero_init_last_gamma else architecture

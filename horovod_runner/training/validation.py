@@ -1,0 +1,61 @@
+"""Validation: every example of every worker, each counted once, with statistics that all workers share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.architecture import Architecture
+from benchmarks.data.batch import Batch
+from benchmarks.objectives import reference
+from horovod_runner.config.schema import RunConfig
+from horovod_runner.frameworks.base import Backend
+from horovod_runner.machine.world import World
+from horovod_runner.training.job import Prepared
+
+
+class Validation(NamedTuple):
+    """What a validation found, on all workers alike."""
+
+    loss: float
+    metric: float
+
+
+def validate(backend: Backend, prepared: Prepared, world: World) -> Validation:
+    """Validate the model as it stands."""
+    settle(backend, prepared.architecture, world)
+    return _figures(backend, prepared.validation_batches(world), prepared.config, prepared.data.classes)
+
+
+def settle(backend: Backend, architecture: Architecture, world: World) -> None:
+    """Bring all workers to one state: what a step left under way is finished, and running statistics are shared."""
+    backend.settle()
+    share_statistics(backend, architecture, world.size)
+
+
+def share_statistics(backend: Backend, architecture: Architecture, workers: int) -> None:
+    """Give every worker the mean of all workers' running statistics.
+
+    The update of a running mean is linear, so averaging early or late comes to the same: a run may do so whenever it
+    likes.
+    """
+    names = [array.name for array in architecture.statistics]
+    if workers == 1 or not names:
+        return
+    state = backend.state_of(names)
+    mean = backend.mean_over_ranks(np.concatenate([state[name].ravel() for name in names]).astype(np.float64))
+    ends = np.cumsum([state[name].size for name in names])[:-1]
+    parts = np.split(mean, ends)
+    backend.load_state({name: part.reshape(state[name].shape) for name, part in zip(names, parts, strict=True)})
+
+
+def _figures(backend: Backend, batches: Iterator[Batch], config: RunConfig, classes: int) -> Validation:
+    """Return the means over the examples of all workers."""
+    task = config.job.task
+    total = reference.empty_sums(task, classes)
+    for batch in batches:
+        total = total + reference.sums(task, backend.evaluate(batch), batch.targets, batch.weights, config.loss)
+    loss, _, metric = reference.figures(task, backend.mean_over_ranks(total) * config.workers)
+    return Validation(loss, metric)
