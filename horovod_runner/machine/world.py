@@ -38,7 +38,7 @@ class World:
 
     @property
     def at_once(self) -> int:
-        """How many runs share the host: a lane is the only worker of its run, and one of several processes."""
+        """How many runs share the host: a pool worker is the only worker of its run, and one of several processes."""
         return max(1, self.local_size // self.size)
 
 

@@ -1,6 +1,6 @@
-"""Lanes: processes of this machine that do runs of one worker side by side, each one run after another.
+"""A pool of workers: processes of this machine that do runs of one worker side by side, each one run after another.
 
-All are driven from one thread, which gives a lane a run, and waits until some have ended theirs.
+All are driven from one thread, which gives a worker a run, and waits until some have ended theirs.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from enum import Enum
 from multiprocessing.connection import wait
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Self
 
 from horovod_runner.config.machine import Machine
 from horovod_runner.errors import EXIT_DIVERGED
@@ -21,67 +21,92 @@ from horovod_runner.results.store import RunFolder
 from horovod_runner.training.worker import LOGGED
 
 
-class Lane:
-    """One lane: a process that is started when it is first needed, and anew where the next run needs another."""
+class State(Enum):
+    """What a worker of the pool is about."""
+
+    DEAD = "no process: it has had no run yet, or the last one broke it"
+    IDLE = "its process, warm from the last run, waits for the next"
+    RUNNING = "its process does a run"
+
+
+class PoolWorker:
+    """One worker: a process that is started when it is first needed, and anew where the next run needs another.
+
+    DEAD or IDLE becomes RUNNING by `give`; RUNNING becomes IDLE when a run ends well, and DEAD when it does not.
+    """
 
     def __init__(self, at_once: int, machine: Machine) -> None:
-        self.last: Needs | None = None  # the run that it does or has done; None where its process has done none
+        self.state = State.DEAD
+        self.last: Needs | None = None  # the run that it does or has done; None while it is dead
         self._at_once, self._machine = at_once, machine
         self._alive = contextlib.ExitStack()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._patience: Patience | None = None
+        self._process: subprocess.Popen[bytes]
+        self._patience: Patience
 
     def give(self, run: Needs, folder: RunFolder) -> None:
         """Have a run done whose folder is there."""
-        serves = self.last is not None and self.last.process == run.process
-        if self._process is None or self._process.poll() is not None or not serves:
-            self.close()
-            argv = [sys.executable, "-m", "horovod_runner.training.pool_worker", str(self._at_once)]
-            variables = environment(self._machine) | {LOGGED: "1"}
-            self._process = self._alive.enter_context(conversing(argv, variables))
-        self.last, self._patience = run, Patience(self._machine, folder)
+        assert self.state is not State.RUNNING
+        if not self._serves(run):
+            self.end()
+            self._start()
+        self.state, self.last = State.RUNNING, run
+        self._patience = Patience(self._machine, folder)
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has just died: there will be no answer
             self._process.stdin.write(f"{folder.path}\n".encode())
 
+    def _serves(self, run: Needs) -> bool:
+        """Whether its process is there and is of the kind that the run needs."""
+        return self.last is not None and self.last.process == run.process and self._process.poll() is None
+
+    def _start(self) -> None:
+        argv = [sys.executable, "-m", "horovod_runner.training.pool_worker", str(self._at_once)]
+        self._process = self._alive.enter_context(conversing(argv, environment(self._machine) | {LOGGED: "1"}))
+
     @property
-    def answers(self) -> Any:
-        """The pipe on which it answers, to be waited for."""
-        assert self._process is not None
+    def _answers(self) -> IO[bytes]:
+        assert self._process.stdout is not None
         return self._process.stdout
 
-    def ended(self, *, spoke: bool) -> Ended | None:
-        """Return how its run has ended, or None while it goes on; `spoke`: its pipe has something, or is closed."""
-        assert self._process is not None and self._process.stdout is not None and self._patience is not None
-        if spoke:
-            answer = self._process.stdout.readline()
-            return self._closed_unless_clean(Ended(code_of(answer) if answer else self._process.wait()))
-        if self._process.poll() is not None:  # its children may keep the pipe open
-            return self._closed_unless_clean(Ended(self._process.returncode))
-        why = self._patience.over()
-        return None if why is None else self._closed_unless_clean(Ended(1, given_up=why))
+    def fileno(self) -> int:
+        """Return the pipe on which its process answers, to be waited for."""
+        return self._answers.fileno()
 
-    def _closed_unless_clean(self, ended: Ended) -> Ended:
+    def look(self, *, spoke: bool) -> Ended | None:
+        """Return how its run has ended, or None while it goes on; `spoke`: its pipe has something, or is closed."""
+        ended = self._ending(spoke)
+        if ended is None:
+            return None
+        self.state = State.IDLE
         if ended.given_up or ended.code not in (0, EXIT_DIVERGED):
-            self.close()
+            self.end()
         return ended
 
-    def close(self) -> None:
+    def _ending(self, spoke: bool) -> Ended | None:
+        if spoke:
+            answer = self._answers.readline()
+            return Ended(code_of(answer) if answer else self._process.wait())
+        if self._process.poll() is not None:  # its children may keep the pipe open
+            return Ended(self._process.returncode)
+        why = self._patience.over()
+        return None if why is None else Ended(1, given_up=why)
+
+    def end(self) -> None:
         """End its process, and with it the run that it may have."""
         self._alive.close()
-        self._process = self.last = None
+        self.state, self.last = State.DEAD, None
 
 
 def code_of(answer: bytes) -> int:
-    """Return the exit code in a lane's answer, which is followed by the run's folder."""
+    """Return the exit code in a worker's answer, which is followed by the run's folder."""
     return int(answer.split(b" ", 1)[0])
 
 
-class Lanes:
-    """So many lanes, all of which end with the `with`."""
+class Pool:
+    """So many workers, all of which end with the `with`."""
 
-    def __init__(self, at_once: int, machine: Machine) -> None:
-        self._all = [Lane(at_once, machine) for _ in range(at_once)]
+    def __init__(self, size: int, machine: Machine) -> None:
+        self.workers = tuple(PoolWorker(size, machine) for _ in range(size))
 
     def __enter__(self) -> Self:
         return self
@@ -90,15 +115,28 @@ class Lanes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with contextlib.ExitStack() as stack:
-            for lane in self._all:
-                stack.callback(lane.close)
+            for worker in self.workers:
+                stack.callback(worker.end)
 
-    def __iter__(self) -> Iterator[Lane]:
-        return iter(self._all)
+    @property
+    def running(self) -> list[PoolWorker]:
+        """The workers that do a run."""
+        return [worker for worker in self.workers if worker.state is State.RUNNING]
 
-    @staticmethod
-    def ended(busy: list[Lane], seconds: float = LOOK_SECONDS) -> list[tuple[Lane, Ended]]:
-        """Wait for so long at most, and return the lanes whose run has ended, and how."""
-        spoke = wait([lane.answers for lane in busy], seconds)
-        told = [(lane, lane.ended(spoke=lane.answers in spoke)) for lane in busy]
-        return [(lane, ended) for lane, ended in told if ended is not None]
+    @property
+    def free(self) -> list[PoolWorker]:
+        """The workers that can be given a run."""
+        return [worker for worker in self.workers if worker.state is not State.RUNNING]
+
+    def others(self, worker: PoolWorker) -> list[Needs]:
+        """Return what the processes of the other workers do, or have done last."""
+        return [other.last for other in self.workers if other is not worker and other.last is not None]
+
+    def ended(self, seconds: float = LOOK_SECONDS) -> list[tuple[PoolWorker, Ended]]:
+        """Wait for so long at most, and return the workers whose run has ended, and how."""
+        running = self.running
+        if not running:
+            return []
+        spoke = wait([worker.fileno() for worker in running], seconds)
+        looked = [(worker, worker.look(spoke=worker.fileno() in spoke)) for worker in running]
+        return [(worker, ended) for worker, ended in looked if ended is not None]

@@ -1,7 +1,7 @@
-"""Which runs of a matrix share the machine, and in which order lanes take them.
+"""Which runs of a matrix share the machine, and in which order the workers of a pool take them.
 
-A lane is a process that does one run after another. It has one framework with its threads for life, and saves most time
-where its next run has the graph of its last.
+A pool worker is a process that does one run after another. It has one framework with its threads for life, and saves
+most time where its next run has the graph of its last.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def in_order(configs: Sequence[RunConfig], at_once: int) -> list[RunConfig]:
 
 
 class Waiting:
-    """Runs that wait for a lane."""
+    """Runs that wait for a pool worker."""
 
     def __init__(self, configs: Iterable[RunConfig]) -> None:
         self._runs = [needs(config) for config in configs]
@@ -78,10 +78,10 @@ class Waiting:
         return bool(self._runs)
 
     def take(self, last: Needs | None, others: Sequence[Needs]) -> Needs:
-        """Remove and return the run that a lane does after its `last`, while other lanes do `others`.
+        """Remove and return the run that a pool worker does after its `last`, while others do `others`.
 
         Best is one with the same graph. Failing that, one that needs no new process, and then one of a graph that no
-        other lane has: what is built by one need not be built by two.
+        other worker has: what is built by one need not be built by two.
         """
         elsewhere = {other.graph for other in others}
 

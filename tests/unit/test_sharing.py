@@ -94,7 +94,7 @@ def test_runs_of_one_graph_follow_each_other_and_several_workers_come_last() -> 
     assert in_order(runs, 1) == runs, "alone, runs keep the order that lets drift hit all arms alike"
 
 
-def test_a_lane_keeps_its_graph_then_its_process_and_leaves_others_theirs() -> None:
+def test_a_pool_worker_keeps_its_graph_then_its_process_and_leaves_others_theirs() -> None:
     first, second, other = ({"local_batch": 8}, {"local_batch": 16}, {"local_batch": 24})
     runs = [config(seed=s, **job) for job in (first, second, other) for s in (0, 1)]
     runs += [config("tensorflow", seed=s) for s in (0, 1)]
@@ -106,7 +106,7 @@ def test_a_lane_keeps_its_graph_then_its_process_and_leaves_others_theirs() -> N
     one = taken(None)
     assert (one.local_batch, one.seed) == (8, 0)
     two = taken(None, one)
-    assert two.local_batch == 16, "what one lane builds, another need not build"
+    assert two.local_batch == 16, "what one worker builds, another need not build"
     one = taken(one, two)
     assert (one.local_batch, one.seed) == (8, 1)
     one = taken(one, two)
@@ -165,5 +165,5 @@ def test_a_run_beside_others_is_not_timed() -> None:
     assert "not timed, 2 runs at once" in closing_line(result, RunFolder(Path("somewhere")))
 
 
-def test_a_lane_answers_with_the_code_and_the_folder() -> None:
+def test_a_pool_worker_answers_with_the_code_and_the_folder() -> None:
     assert code_of(b"0 /results/a study/run\n") == 0 and code_of(b"3 results/run\n") == 3

@@ -1,4 +1,4 @@
-"""Several runs at once, in lanes: the same numbers as alone, and nothing lost or left behind when one is killed."""
+"""Several runs at once, by a pool of workers: the numbers are those of alone, and a kill loses and leaves nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from horovod_runner.config.machine import Machine
 from horovod_runner.config.schema import decode
-from horovod_runner.matrix.pool import Lanes
+from horovod_runner.matrix.pool import Pool, State
 from horovod_runner.matrix.sharing import needs
 from horovod_runner.results.store import Store
 from tests.conftest import ROOT, bench, losses, plain_environment, run
@@ -36,7 +36,7 @@ BASE: dict[str, Any] = {
 
 
 def written(tmp_path: Path, **axes: list[Any]) -> Path:
-    file = tmp_path / "lanes.yaml"
+    file = tmp_path / "pool.yaml"
     file.write_text(json.dumps({"description": "small", "at_once": 2, "base": BASE, "axes": axes}))
     return file
 
@@ -56,18 +56,18 @@ def start(file: Path, results: Path) -> subprocess.Popen[str]:
     return process
 
 
-def lanes_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+def pool_workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     children = psutil.Process(process.pid).children(recursive=True)
     return [p for p in children if p.cmdline()[1:3] == ["-m", "horovod_runner.training.pool_worker"]]
 
 
-def test_a_killed_lane_costs_its_run_alone_and_all_runs_are_what_they_are_alone(results: Path, tmp_path: Path) -> None:
+def test_a_killed_worker_costs_one_run_and_all_runs_are_what_they_are_alone(results: Path, tmp_path: Path) -> None:
     file = written(tmp_path, framework=["torch", "tensorflow"], seed=[0, 1, 2])
     process = start(file, results)
-    lanes = lanes_of(process)
-    assert len(lanes) == 2
+    workers = pool_workers_of(process)
+    assert len(workers) == 2
     begun = [str(folder.parent) for folder in results.glob("*/*/checkpoints")]
-    next(lane for lane in lanes if any(f.path.startswith(tuple(begun)) for f in lane.open_files())).kill()
+    next(w for w in workers if any(f.path.startswith(tuple(begun)) for f in w.open_files())).kill()
     out, _ = process.communicate(timeout=120)
     ended = [folder.read_result() for folder in Store(results).finished()]
     assert process.returncode == 1, out
@@ -95,26 +95,28 @@ def _set(key: str) -> list[str]:
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
-def test_a_runner_that_is_ended_leaves_no_lane(end: signal.Signals, results: Path, tmp_path: Path) -> None:
+def test_a_runner_that_is_ended_leaves_no_worker(end: signal.Signals, results: Path, tmp_path: Path) -> None:
     process = start(written(tmp_path, framework=["torch"], seed=[0, 1, 2]), results)
-    lanes = lanes_of(process)
+    workers = pool_workers_of(process)
     process.send_signal(end)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == (130 if end == signal.SIGTERM else -signal.SIGKILL), out
-    _, alive = psutil.wait_procs(lanes, timeout=10)
-    assert lanes and not alive
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert workers and not alive
     assert not [folder for folder in Store(results).finished() if folder.read_result().status == "failed"]
 
 
 def test_a_run_that_shows_no_progress_is_given_up_with_its_process(tmp_path: Path) -> None:
     config = decode({**BASE, "framework": "torch", "steps": 1_000_000, "width": 64}, "test")
     folder = Store(tmp_path).open_run(config)
-    with Lanes(1, Machine(silence_minutes=0.005)) as lanes:  # nobody has imported a framework within 0.3 s
-        (lane,) = lanes
-        lane.give(needs(config), folder)
+    with Pool(1, Machine(silence_minutes=0.005)) as pool:  # nobody has imported a framework within 0.3 s
+        (worker,) = pool.free
+        assert worker.state is State.DEAD
+        worker.give(needs(config), folder)
+        assert worker.state is State.RUNNING and pool.running == [worker] and not pool.free
         process = psutil.Process().children()[-1]
-        while not (told := lanes.ended([lane], 0.5)):
+        while not (told := pool.ended(0.5)):
             assert process.is_running()
-        assert not process.is_running()
+        assert not process.is_running() and worker.state is State.DEAD
     ((_, ended),) = told
     assert ended.given_up == "it showed no progress for 0.005 minutes (silence_minutes of the machine file)"
