@@ -31,7 +31,7 @@ def simulated(raw: dict[str, Any], metric: Sequence[float], status: record.Statu
     )
     provenance = {"machine": {"id": "one"}, "started": "2026-01-02T03:04:05+00:00"}
     folder = Path("results/study") / config.run_id
-    return Run(folder, config.to_dict(), result.model_copy(update=changes), provenance)
+    return Run(folder, config, result.model_copy(update=changes), provenance)
 
 
 def risen(final: float, epochs: int = EPOCHS, start: float = 0.1) -> list[float]:

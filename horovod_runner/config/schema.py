@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from benchmarks.data import SOURCES
 from benchmarks.workloads import OPTIONS, WORKLOADS, Workload
@@ -234,10 +234,9 @@ class RunConfig(Settings):
         return name
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        problems = inconsistencies(self)
-        if problems:
-            raise Inconsistent(problems)
+    def _consistent(self, info: ValidationInfo) -> Self:
+        if info.context != "stored" and (sentences := inconsistencies(self)):
+            raise Inconsistent(sentences)
         return self
 
     @property
@@ -299,10 +298,11 @@ def decode(raw: Mapping[str, Any], source: str) -> RunConfig:
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as error:
-        raise WrongSettings(source, _problems(error)) from None
+        raise WrongSettings(source, problems(error)) from None
 
 
-def _problems(error: ValidationError) -> list[tuple[str, str]]:
+def problems(error: ValidationError) -> list[tuple[str, str]]:
+    """Return (key, sentence) of everything that is wrong with a run's settings."""
     return [problem for item in error.errors() for problem in _problems_of(item)]
 
 

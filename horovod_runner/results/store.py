@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from horovod_runner.config.schema import RunConfig, decode
+from horovod_runner.config.schema import RunConfig
+from horovod_runner.config.stored import decode_stored
 from horovod_runner.errors import UserError
 from horovod_runner.results.record import (
     RunResult,
@@ -94,7 +95,7 @@ class RunFolder:
 
     def read_config(self) -> RunConfig:
         """Return the run's description; UserError when it is damaged."""
-        return decode(read_json(self.config_file), str(self.config_file))
+        return decode_stored(read_json(self.config_file), str(self.config_file))
 
     def read_result(self) -> RunResult:
         """Return the summary of a finished run; UserError when it is damaged or of another schema."""

@@ -19,7 +19,8 @@ UNET = {"workload": "unet", "framework": "torch"}
 def with_measure(runs: list[Run], measure: str, repeat: int) -> list[Run]:
     """Return runs of which one repeat measures something else."""
     return [
-        replace(run, config={**run.config, "measure": measure}) if run.result.repeat == repeat else run for run in runs
+        replace(run, config=run.config.model_copy(update={"measure": measure})) if run.result.repeat == repeat else run
+        for run in runs
     ]
 
 

@@ -102,7 +102,7 @@ def test_only_what_belongs_together_is_compared(tmp_path: Path) -> None:
         noisy(tmp_path, seed, 50.0, reached=None)
     runs = read(tmp_path)
     assert critical.answers([runs]) == []
-    assert critical.answers([[run for run in runs if run.config["noise_scale"]]]) == []
+    assert critical.answers([[run for run in runs if run.config.noise_scale]]) == []
     other_machine = [replace(run, provenance={"machine": {"id": run.result.framework}}) for run in runs]
     assert critical.answers([other_machine]) == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from horovod_runner.analysis import questions
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Answer, ablation, cells, converges, frameworks, rules
 from horovod_runner.analysis.report.write import write_report
+from horovod_runner.config.schema import OptimizerConfig, ScheduleConfig
 from horovod_runner.results.store import ASKED, write_json
 from horovod_runner.statistics import seeds
 from tests.made_results import add_run
@@ -141,11 +143,11 @@ def armed(noise: float = 0.002) -> list[Run]:
         return final + 0.02 * point["seed"] + draw()
 
     runs = crossed({}, {"arm": list(ARMS), **BOTH, **SEEDS}, truth)
-    bundled = {"LARS": {"optimizer": {"name": "lars"}}, "sqrt": {"schedule": {"scaling": "sqrt_samples"}}}
-    return [
-        Run(run.folder, dict(run.config) | bundled.get(str(run.config["arm"]), {}), run.result, run.provenance)
-        for run in runs
-    ]
+    bundled: dict[str, dict[str, Any]] = {
+        "LARS": {"optimizer": OptimizerConfig(name="lars")},
+        "sqrt": {"schedule": ScheduleConfig(scaling="sqrt_samples")},
+    }
+    return [replace(run, config=run.config.model_copy(update=bundled.get(str(run.config.arm)))) for run in runs]
 
 
 def test_arms_are_set_against_the_base_paired_by_seed() -> None:
@@ -253,10 +255,10 @@ def test_steps_to_the_target_are_those_of_the_seeds_that_reach_it() -> None:
     """Strong scaling needs 100 steps and as many more as its seed; weak scaling on 8 workers gets there with seed 4."""
     runs = []
     for run in scaling_runs():
-        result, config = run.result, dict(run.config)
+        result = run.result
         lost = result.scaling == "weak" and converges.all_workers(run) == 8 and result.seed < 4
         reached = {"target": 0.6, "steps_to_target": None if lost or not run.completed else 100 + result.seed}
-        runs.append(Run(run.folder, config, result.model_copy(update=reached), run.provenance))
+        runs.append(replace(run, result=result.model_copy(update=reached)))
     answer = only(converges.answers(runs))
     told = " ".join(answer.sentences)
     assert "PyTorch, steps to target on 8 workers, over the seeds that reach it: strong, warmup 0 102 [100" in told

@@ -62,7 +62,7 @@ def made(framework: str, batch: int, rate: float, seed: int, steps: float, **cha
     result = summarise(config, "completed").model_copy(
         update=update | {"validated_steps": (1, 2), "val_metric": Metric(name="top1", values=(0.1, 0.95))} | changes
     )
-    return Run(Path("study") / config.run_id, config.to_dict(), result, {"machine": {"id": "a"}})
+    return Run(Path("study") / config.run_id, config, result, {"machine": {"id": "a"}})
 
 
 def study(
@@ -173,7 +173,7 @@ def test_momentum_that_changes_nothing_is_said_to_change_nothing() -> None:
     generator, with_momentum = np.random.default_rng(1), study()
     without = []
     for run in with_momentum:
-        batch, rate = run.result.global_batch, run.config["optimizer"]["learning_rate"]
+        batch, rate = run.result.global_batch, (run.config.optimizer.learning_rate or 0)
         steps = (run.result.steps_to_target or math.inf) * math.exp(0.06 * generator.normal())
         without.append(made("torch", batch, rate, run.result.seed, steps, optimizer={"momentum": 0.0}))
     (sentence,) = [
@@ -187,7 +187,7 @@ def test_the_edge_of_the_grid_is_noticed() -> None:
     low = [
         run
         for run in study()
-        if run.config["optimizer"]["learning_rate"] < 1.01 * best(run.result.global_batch, 4 * B_CRIT)
+        if (run.config.optimizer.learning_rate or 0) < 1.01 * best(run.result.global_batch, 4 * B_CRIT)
     ]
     answer = targets.answers(low)[0]
     assert {row["at_edge"] for row in answer.rows} == {"highest"}
@@ -198,7 +198,7 @@ def test_misses_and_divergence_count_as_such_and_are_said() -> None:
     """At batch 8 nothing arrives; at 16 the fastest rate diverges for one seed, and a slower one is taken."""
     runs = []
     for run in study(batches=(4, 8, 16, 32, 64)):
-        batch, rate, seed = run.result.global_batch, run.config["optimizer"]["learning_rate"], run.result.seed
+        batch, rate, seed = run.result.global_batch, (run.config.optimizer.learning_rate or 0), run.result.seed
         fastest = math.isclose(rate, best(batch, 4 * B_CRIT))
         if batch == 8 or (batch == 16 and fastest and seed == 0):
             status = "completed" if batch == 8 else "diverged"

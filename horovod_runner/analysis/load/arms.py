@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from horovod_runner.analysis.load.runs import Run, flat
+from horovod_runner.analysis.load.runs import Run
 
 OF_A_RUN = ("seed", "repeat")
 OF_A_CELL = ("framework", "workers", *OF_A_RUN)
@@ -38,19 +38,18 @@ def sorted_out(runs: Iterable[Run]) -> Arms:
 
 
 def arm(run: Run) -> str:
-    """Return the name of the run's arm, a field of `Arms`; a config from before `measure` existed is of training."""
-    if run.config.get("measure", "training") == "loading":
+    """Return the name of the run's arm, a field of `Arms`."""
+    if run.config.measure == "loading":
         return "loading"
-    if run.config.get("strategy") != "none":
+    if run.config.strategy != "none":
         return "training"
     return "alone" if run.result.workers == 1 else "silent"
 
 
 def shared_settings(run: Run) -> dict[str, Any]:
     """Return the settings that the runs of a group have in common, under flat names."""
-    settings = {"measure": "training"} | flat(run.config)
     free = FREE_BATCH.get(run.result.scaling)
-    return {key: value for key, value in settings.items() if key not in OF_A_CELL and key != free}
+    return {key: value for key, value in run.settings.items() if key not in OF_A_CELL and key != free}
 
 
 def but_for_the_arm(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis.load.runs import Run, read_loose
+from horovod_runner.config.stored import decode_stored
 from horovod_runner.errors import UserError
 from horovod_runner.results.record import StepRecord, result_from_json
 from horovod_runner.results.store import RunFolder, read_json, write_bytes, write_json
@@ -55,13 +56,14 @@ def pack(experiment: Path) -> list[Path]:
 
 def read_packed(experiment: Path) -> list[Run]:
     """Return the runs of a packed study; UserError names a file that is damaged or of another version."""
-    texts = _read(experiment / RUNS, ["config_json", "result_json"])
+    file = experiment / RUNS
+    texts = _read(file, ["config_json", "result_json"])
     shared = read_json(experiment / PROVENANCE)
     runs = []
-    for config, text in zip(*(texts[name].to_pylist() for name in ("config_json", "result_json")), strict=True):
-        result = result_from_json(text, str(experiment / RUNS))
+    for settings, text in zip(*(texts[name].to_pylist() for name in ("config_json", "result_json")), strict=True):
+        config, result = decode_stored(json.loads(settings), str(file)), result_from_json(text, str(file))
         provenance = {**shared["common"], **shared["runs"].get(result.run_id, {})}
-        runs.append(Run(experiment / result.run_id, json.loads(config), result, provenance, packed=True))
+        runs.append(Run(experiment / result.run_id, config, result, provenance, packed=True))
     return runs
 
 
@@ -107,7 +109,7 @@ def _run_table(runs: Sequence[Run]) -> pyarrow.Table:
     rows = [run.row for run in runs]
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: _column([row.get(name) for row in rows]) for name in names}
-    columns["config_json"] = pyarrow.array([json.dumps(run.config) for run in runs], pyarrow.string())
+    columns["config_json"] = pyarrow.array([json.dumps(run.config.to_dict()) for run in runs], pyarrow.string())
     columns["result_json"] = pyarrow.array([run.result.to_json() for run in runs], pyarrow.string())
     return pyarrow.table(columns)
 

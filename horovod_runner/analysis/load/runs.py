@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from horovod_runner.config.schema import RunConfig
 from horovod_runner.results.record import RunResult
 from horovod_runner.results.store import RunFolder, Store, read_json
 
@@ -20,10 +21,10 @@ UNKNOWN_MACHINE = "unknown"
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run: its description (plain data, as in config.json), its result, and where it came from."""
+    """One finished run: its description, its result, and where it came from."""
 
     folder: Path
-    config: Mapping[str, Any]
+    config: RunConfig
     result: RunResult
     provenance: Mapping[str, Any]
     packed: bool = False
@@ -44,6 +45,11 @@ class Run:
         return self.result.status == "completed"
 
     @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """Every setting under its flat name, such as `schedule.warmup_epochs`."""
+        return flat(self.config.to_dict())
+
+    @cached_property
     def row(self) -> dict[str, Any]:
         """Return settings, figures, machine and versions under flat names; where two meet, the result's stays."""
         result = self.result.model_dump(mode="python", exclude={"schema_version"})
@@ -55,7 +61,7 @@ class Run:
             "versions": self.provenance.get("versions") or {},
             "controller": (self.provenance.get("launcher") or {}).get("controller"),
         }
-        return flat(self.config) | flat(result) | flat(place) | _last_figures(self.result)
+        return {**self.settings} | flat(result) | flat(place) | _last_figures(self.result)
 
 
 def read_loose(root: Path) -> list[Run]:
@@ -77,7 +83,7 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _leaves(nested: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for key, value in nested.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
@@ -85,7 +91,7 @@ def _leaves(nested: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
 
 def _read(folder: RunFolder) -> Run:
     provenance = read_json(folder.provenance_file) if folder.provenance_file.exists() else {}
-    return Run(folder.path, read_json(folder.config_file), folder.read_result(), provenance)
+    return Run(folder.path, folder.read_config(), folder.read_result(), provenance)
 
 
 def _last_figures(result: RunResult) -> dict[str, float | None]:

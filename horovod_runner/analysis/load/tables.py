@@ -191,7 +191,7 @@ def _validated_epochs(run: Run) -> list[int]:
     """
     if run.result.validated_epochs:
         return list(run.result.validated_epochs)
-    last, every = len(run.result.train_loss), run.config.get("validate_every") or 1
+    last, every = len(run.result.train_loss), run.config.validate_every or 1
     if len(run.result.val_loss) == last:
         every = 1
     return [epoch for epoch in range(1, last + 1) if epoch % every == 0 or epoch == last]

@@ -162,7 +162,7 @@ def _first(runs: Sequence[Run]) -> list[Run]:
     for run in sorted(runs, key=lambda run: (run.result.repeat, run.result.seed)):
         cells[run.result.framework, run.result.workers].append(run)
     rounds = [[run for run in turn if run] for turn in zip_longest(*cells.values())]
-    lines = np.cumsum([sum(run.result.steps // run.config.get("record_every", 1) for run in turn) for turn in rounds])
+    lines = np.cumsum([sum(run.result.steps // run.config.record_every for run in turn) for turn in rounds])
     return [run for turn in rounds[: max(1, int((lines <= MOST_STEPS_READ).sum()))] for run in turn]
 
 

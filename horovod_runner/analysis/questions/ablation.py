@@ -52,11 +52,11 @@ def answers(runs: Sequence[Run]) -> list[Answer]:
     """Answer it for each job with runs of two arms or more; none where arms are ways of scaling, see `converges`."""
     made = []
     for names, members in by_job(runs):
-        named = [run for run in members if of.setting(run, "arm") is not None]
+        named = [run for run in members if run.config.arm is not None]
         if len({run.result.scaling for run in named}) > 1:
             continue
         for label, equal in of.split(named, ("framework", "arm", *of.constant_within(named, "arm"))):
-            arms = in_order({str(of.setting(run, "arm")) for run in equal}, runs[0])
+            arms = in_order({str(run.config.arm) for run in equal}, runs[0])
             if len(arms) > 1:
                 told = [*names, *(f"{key} {value}" for key, value in label.items())]
                 made.append(_answer(told, equal, arms))
@@ -98,7 +98,7 @@ def _effects(
 
 def _answer(names: Sequence[str], runs: Sequence[Run], arms: Sequence[str]) -> Answer:
     final, step = of.Final(runs), of.resolution(runs) or 0.0
-    members = of.cells(runs, lambda run: (run.result.framework, str(of.setting(run, "arm"))))
+    members = of.cells(runs, lambda run: (run.result.framework, str(run.config.arm)))
     frameworks = sorted({name for name, _ in members})
     finals = {
         name: {arm: of.by_seed(members[name, arm], final) for arm in arms if (name, arm) in members}

@@ -10,7 +10,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from horovod_runner.analysis.load.runs import Run, flat
+from horovod_runner.analysis.load.runs import Run
 
 OF_A_SAMPLE = ("seed", "repeat")
 OF_A_BATCH = ("global_batch", "local_batch", "workers", "virtual_workers", "accumulate", "scaling")
@@ -43,9 +43,8 @@ def trained_by(run: Run) -> dict[str, Any]:
 
     It has nobody to reduce with, so that its silent run, done to be timed, is the same training once more.
     """
-    settings = flat(run.config)
-    lags = settings.get("strategy") == "lag1"
-    return settings if lags or run.result.workers > 1 else settings | {"strategy": "fused"}
+    alone = run.result.workers == 1 and run.config.strategy != "lag1"
+    return {**run.settings, "strategy": "fused"} if alone else {**run.settings}
 
 
 def _telling(kept: Sequence[dict[str, Any]]) -> list[str]:
@@ -74,18 +73,10 @@ def _among(key: str, names: Iterable[str]) -> bool:
 
 def constant_within(runs: Sequence[Run], path: str) -> list[str]:
     """Return the settings that have one value among all runs of any one value of `path`: they go with it."""
-    settings = [(setting(run, path), flat(run.config)) for run in runs]
+    settings = [(run.settings[path], run.settings) for run in runs]
     values = {value for value, _ in settings}
     keys = {key for _, each in settings for key in each}
     return [key for key in keys if len({(value, json.dumps(each.get(key))) for value, each in settings}) == len(values)]
-
-
-def setting(run: Run, path: str) -> Any:
-    """Return a setting of a run by its dotted path; None where the run has none of this name."""
-    value: Any = run.config
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
 
 
 def cells(runs: Iterable[Run], key: Callable[[Run], Any]) -> dict[Any, list[Run]]:
@@ -144,7 +135,7 @@ def final_loss(run: Run) -> float | None:
 
 def steps_to_target(run: Run) -> float | None:
     """Return the first step at which the run reached its target; None where it never did, or had none."""
-    steps: int | None = getattr(run.result, "steps_to_target", None)
+    steps = run.result.steps_to_target
     return None if steps is None else float(steps)
 
 

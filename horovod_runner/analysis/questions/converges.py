@@ -81,7 +81,7 @@ def answers(runs: Sequence[Run]) -> list[Answer]:
 
 def all_workers(run: Run) -> int:
     """Return a run's workers, each of its virtual ones counted."""
-    return run.result.workers * int(of.setting(run, "virtual_workers") or 1)
+    return run.config.all_workers
 
 
 def converged(run: Run) -> bool:
@@ -110,8 +110,8 @@ def points(runs: Sequence[Run], final: of.Final) -> list[Point]:
 
 
 def _way(run: Run) -> Way:
-    warmup = float(of.setting(run, "schedule.warmup_epochs") or 0)
-    return Way(run.result.scaling, warmup, str(of.setting(run, "schedule.scaling")))
+    schedule = run.config.schedule
+    return Way(run.result.scaling, schedule.warmup_epochs, schedule.scaling)
 
 
 def _answer(names: Sequence[str], runs: Sequence[Run]) -> Answer:

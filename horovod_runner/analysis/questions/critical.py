@@ -55,8 +55,8 @@ def answers(studies: Sequence[Sequence[Run]]) -> list[Answer]:
 
 def _found(runs: Sequence[Run]) -> Iterator[Beside]:
     """Yield every curve with a B_crit beside the noise of runs of the same framework, optimizer and target."""
-    noisy = [run for run in runs if run.completed and run.config.get("noise_scale") and run.result.steps_to_target]
-    asked = [run for run in runs if not run.config.get("noise_scale")]
+    noisy = [run for run in runs if run.completed and run.config.noise_scale and run.result.steps_to_target]
+    asked = [run for run in runs if not run.config.noise_scale]
     for together in trials.studies(asked).values():
         for arm in trials.arms(together):
             critical = b_crit(arm)
@@ -71,9 +71,9 @@ def _found(runs: Sequence[Run]) -> Iterator[Beside]:
 
 
 def _is_of(run: Run, arm: Arm) -> bool:
-    optimizer = run.config["optimizer"]
-    same = (run.result.framework, optimizer["name"]) == (arm.framework, arm.optimizer)
-    return same and all(optimizer.get(key) == value for key, value in arm.settings.items())
+    optimizer = run.config.optimizer
+    same = (run.result.framework, optimizer.name) == (arm.framework, arm.optimizer)
+    return same and all(getattr(optimizer, key) == value for key, value in arm.settings.items())
 
 
 def _to_target(runs: Sequence[Run]) -> tuple[Interval, int] | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from horovod_runner.analysis.load.groups import bounds
-from horovod_runner.analysis.load.runs import Run, flat
+from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Answer, by_job
 from horovod_runner.analysis.report import words
 from horovod_runner.statistics import noise_scale
@@ -91,7 +91,7 @@ class Arm:
 
 def answers(runs: Sequence[Run]) -> list[Answer]:
     """Return an answer for each job of which runs measured the noise scale."""
-    asked = [run for run in runs if run.config.get("noise_scale")]
+    asked = [run for run in runs if run.config.noise_scale]
     return [_answer(names, arms) for names, members in by_job(asked) if (arms := _arms(members))]
 
 
@@ -113,7 +113,7 @@ def _arms(members: Sequence[Run]) -> list[Arm]:
 
     def key(run: Run) -> tuple[Any, ...]:
         own = run.result.framework, run.result.global_batch
-        return *own, run.config["noise_scale"], *(str(run.row.get(name)) for name in varied)
+        return *own, run.config.noise_scale, *(str(run.row.get(name)) for name in varied)
 
     arms = []
     for _, group in itertools.groupby(sorted(members, key=key), key=key):
@@ -131,7 +131,7 @@ def _varied(members: Sequence[Run]) -> list[str]:
     """Return the settings in which runs of the same framework and batch differ, but for their seeds."""
     seen: dict[tuple[str, int, str], set[str]] = {}
     for run in members:
-        for name, value in flat(run.config).items():
+        for name, value in run.settings.items():
             if name not in OWN:
                 place = (run.result.framework, run.result.global_batch, name)
                 seen.setdefault(place, set()).add(str(value))

@@ -51,7 +51,7 @@ def answers(runs: Sequence[Run]) -> list[Answer]:
     return [
         answer
         for names, members in by_job(runs)
-        for label, equal in of.split([run for run in members if of.setting(run, "arm") is None], SUBJECT)
+        for label, equal in of.split([run for run in members if run.config.arm is None], SUBJECT)
         if (answer := _answer([*names, *(f"{key} {value}" for key, value in label.items())], equal))
     ]
 
@@ -119,11 +119,11 @@ def _at_best(rules: Sequence[Sequence[Mapping[float, Mapping[int, float]]]]) -> 
 
 def rule(run: Run) -> str:
     """Return a run's rule of scaling the learning rate."""
-    return str(of.setting(run, "schedule.scaling"))
+    return run.config.schedule.scaling
 
 
 def _warmup(run: Run) -> float:
-    return float(of.setting(run, "schedule.warmup_epochs") or 0)
+    return run.config.schedule.warmup_epochs
 
 
 def _answer(names: Sequence[str], runs: Sequence[Run]) -> Answer | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from horovod_runner.analysis.load.arms import arm as arm_of
 from horovod_runner.analysis.load.groups import bounds
-from horovod_runner.analysis.load.runs import Run, flat
+from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions.trials import Arm
 from horovod_runner.statistics.batch_limits import quotient, widened
 from horovod_runner.statistics.interval import Interval, ratio, times
@@ -40,7 +40,7 @@ def speeds(runs: Sequence[Run], like: Run) -> Speeds:
     """
     timed: dict[tuple[str, int], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
-        result, real = run.result, int(run.config.get("virtual_workers") or 1) == 1
+        result, real = run.result, run.config.virtual_workers == 1
         if result.images_per_second is None or not run.completed or not real or _model(run) != _model(like):
             continue
         if arm_of(run) in ("training", "alone"):
@@ -50,8 +50,7 @@ def speeds(runs: Sequence[Run], like: Run) -> Speeds:
 
 def _model(run: Run) -> list[Any]:
     """Return what the time of an image depends on beside framework, batch and workers."""
-    settings = flat(run.config)
-    return [settings.get(key) for key in _OF_TIMES]
+    return [run.settings[key] for key in _OF_TIMES]
 
 
 def batch_rows(study: Study) -> list[dict[str, Any]]:

@@ -13,7 +13,6 @@ import numpy as np
 
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions.cells import trained_by
-from horovod_runner.config.schema import ScheduleConfig
 from horovod_runner.statistics.batch_limits import Limits, Trials, limits
 from horovod_runner.training.schedule import scaling_factor
 
@@ -100,20 +99,18 @@ def _varying(runs: Sequence[Run]) -> dict[str, set[str]]:
 
 
 def _optimizer(run: Run) -> str:
-    return str(run.config["optimizer"]["name"])
+    return run.config.optimizer.name
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    return {key: value for key, value in run.config["optimizer"].items() if key not in ("name", "learning_rate")}
+    return run.config.optimizer.model_dump(exclude={"name", "learning_rate"})
 
 
 def peak_rate(run: Run) -> float:
     """Return the highest learning rate of a run's schedule, to twelve digits: equal rates are equal numbers."""
     config = run.config
-    schedule = ScheduleConfig.model_validate(config.get("schedule") or {})
-    workers = run.result.workers * int(config.get("virtual_workers") or 1)
-    factor = scaling_factor(schedule, workers=workers, global_batch=run.result.global_batch)
-    return float(f"{float(config['optimizer']['learning_rate']) * factor:.12g}")
+    factor = scaling_factor(config.schedule, workers=config.all_workers, global_batch=run.result.global_batch)
+    return float(f"{(config.optimizer.learning_rate or 0) * factor:.12g}")
 
 
 def steps_to_target(run: Run) -> float:
@@ -131,7 +128,7 @@ def _arm(framework: str, optimizer: str, settings: str, runs: Sequence[Run]) -> 
     A silent run that was done to be timed is such a repeat.
     """
     trials: dict[int, dict[float, dict[int, Run]]] = defaultdict(lambda: defaultdict(dict))
-    for run in sorted(runs, key=lambda run: (run.result.repeat, run.config.get("strategy") == "none")):
+    for run in sorted(runs, key=lambda run: (run.result.repeat, run.config.strategy == "none")):
         trials[run.result.global_batch][peak_rate(run)].setdefault(run.result.seed, run)
     batches = sorted(trials)
     by_batch = [{seed for members in trials[batch].values() for seed in members} for batch in batches]

@@ -109,11 +109,11 @@ def against_the_best(table: dict[float, dict[int, float]]) -> tuple[float, dict[
 
 
 def _warmup(run: Run) -> float:
-    return float(of.setting(run, "schedule.warmup_epochs") or 0)
+    return run.config.schedule.warmup_epochs
 
 
 def _place(run: Run) -> Place:
-    return Place(run.result.framework, str(of.setting(run, "schedule.scaling")), run.result.global_batch)
+    return Place(run.result.framework, run.config.schedule.scaling, run.result.global_batch)
 
 
 def _growth(

@@ -6,7 +6,6 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -14,8 +13,6 @@ from horovod_runner.analysis.load.arms import arm
 from horovod_runner.analysis.load.groups import Group, groups
 from horovod_runner.analysis.load.runs import Run, flat
 from horovod_runner.analysis.report import words
-from horovod_runner.config.frameworks import DEFAULT
-from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import UserError
 
 OF_A_RUN = ("seed", "repeat", "experiment")
@@ -63,11 +60,8 @@ def framework(run: Run) -> str:
 
 
 def settings(run: Run) -> dict[str, Any]:
-    """Return all settings of a run but seed, repeat and experiment: those of equal runs are equal.
-
-    What an older version wrote has no settings that came later: these have their default, which is how it behaved.
-    """
-    return {name: value for name, value in (_defaults() | flat(run.config)).items() if name not in OF_A_RUN}
+    """Return all settings of a run but seed, repeat and experiment: those of equal runs are equal."""
+    return {name: value for name, value in run.settings.items() if name not in OF_A_RUN}
 
 
 def paired(
@@ -103,11 +97,6 @@ def differences(pairs: Sequence[Pair]) -> dict[str, tuple[str, str]]:
         for side in (lambda pair: pair.older, lambda pair: pair.newer)
     )
     return _differing(older, newer)
-
-
-@cache
-def _defaults() -> dict[str, Any]:
-    return flat(RunConfig.model_construct(framework=DEFAULT).to_dict())
 
 
 def _machine(run: Run) -> str:
