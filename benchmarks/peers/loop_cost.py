@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from horovod_runner.config.schema import RunConfig, decode
+from horovod_runner.machine.process import place_threads
 from horovod_runner.machine.world import World
 from horovod_runner.results.store import Store
 from horovod_runner.training.between_steps import BetweenSteps
@@ -27,7 +28,6 @@ from horovod_runner.training.loop import train
 from horovod_runner.training.plan import Plan
 from horovod_runner.training.recorder import Recorder
 from horovod_runner.training.timing import StepTimer
-from horovod_runner.training.worker import place_threads
 
 BLOCK = 20
 MOST = 1.01

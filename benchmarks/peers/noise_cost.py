@@ -27,11 +27,11 @@ from horovod_runner.config.machine import Machine
 from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.frameworks.base import Backend
 from horovod_runner.launch.launchers import Start, command
+from horovod_runner.machine.process import place_threads
 from horovod_runner.machine.world import detect
 from horovod_runner.results.store import RunFolder
 from horovod_runner.training.job import prepare
 from horovod_runner.training.join import join
-from horovod_runner.training.worker import place_threads
 
 SHAPES = {"2 workers": (2, 1), "4 virtual workers": (1, 4)}
 MOST = 1.03

@@ -19,11 +19,11 @@ from pathlib import Path
 from benchmarks.data.batch import Batch
 from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.frameworks.base import Backend
+from horovod_runner.machine.process import place_threads
 from horovod_runner.machine.world import World
 from horovod_runner.results.store import Store
 from horovod_runner.training.job import prepare
 from horovod_runner.training.join import join
-from horovod_runner.training.worker import place_threads
 
 BLOCK = 5
 MOST = 1.10

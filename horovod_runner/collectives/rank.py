@@ -20,11 +20,11 @@ from horovod_runner.collectives.samples import Folder, Sample
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import EXIT_USER_ERROR, SharedError, UserError
 from horovod_runner.frameworks.imports import import_framework
+from horovod_runner.machine.process import become_rank
 from horovod_runner.machine.world import World, complain, detect, refuse_strangers, threads_for
 from horovod_runner.results import provenance
 from horovod_runner.results.store import write_json
 from horovod_runner.training.timing import Clock
-from horovod_runner.training.worker import follow_launcher, place_threads, quieten_pmix
 
 WARM_UP = 5
 FEWEST, MOST = 5, 1000
@@ -54,11 +54,9 @@ def main() -> int:
 
 def _measure_all(folder: Folder, world: World) -> None:
     plan = folder.read_plan()
-    threads = threads_for(world, None)
-    place_threads(threads)
     refuse_strangers(world)
-    follow_launcher()
-    quieten_pmix()
+    threads = threads_for(world, None)
+    become_rank(world, threads)
     reducer = _join({**WAYS, COPY.name: COPY}[plan.way], plan.as_run())
     group = reducer.group
     if group.size != plan.workers:

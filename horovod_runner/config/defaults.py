@@ -49,6 +49,14 @@ def put(plain: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
     return {**plain, head: put(inner, rest, value)}
 
 
+def put_all(plain: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return plain data with the values of all these dotted paths put in, one after the other."""
+    filled = dict(plain)
+    for path, value in settings.items():
+        filled = put(filled, path, value)
+    return filled
+
+
 def _optimizer_defaults(optimizer: Any, job: Workload) -> Any:
     """Take the workload's optimizer, and its base rate for the optimizer that is used."""
     if not isinstance(optimizer, Mapping):

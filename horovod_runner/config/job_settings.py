@@ -5,12 +5,13 @@ Only settings are admitted that change how fast a run is and not what it compute
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from horovod_runner.config.defaults import put
+from horovod_runner.config.defaults import put_all
 from horovod_runner.config.diagnostics import WrongSettings
 from horovod_runner.config.schema import FrameworkName, NonNegative, Positive, RunConfig, Settings, decode
 
@@ -65,14 +66,14 @@ def decode_with(settings: Sequence[JobSettings], plain: Mapping[str, Any], sourc
     """
     chosen = next((entry.chosen.by_path() for entry in settings if entry.when.matches(plain)), {})
     threads = {path: value for path, value in chosen.items() if path == "threads" and not is_given(plain, path)}
-    reduction = {path: value for path, value in chosen.items() if path != "threads"}
-    own = _with(plain, threads)
-    if not reduction or any(is_given(plain, path) for path in PATHS if path != "threads"):
-        return decode(own, source)
-    try:
-        return decode(_with(own, reduction), source)
-    except WrongSettings:
-        return decode(own, source)
+    reduces = any(is_given(plain, path) for path in PATHS if path != "threads")
+    reduction = {} if reduces else {path: value for path, value in chosen.items() if path != "threads"}
+    own = put_all(plain, threads)
+    tuned = put_all(own, reduction)
+    if reduction:
+        with contextlib.suppress(WrongSettings):
+            return decode(tuned, source)
+    return decode(own, source)
 
 
 def is_given(plain: Mapping[str, Any], path: str) -> bool:
@@ -82,10 +83,3 @@ def is_given(plain: Mapping[str, Any], path: str) -> bool:
         return head in plain
     inner = plain[head]
     return is_given(inner, rest) if isinstance(inner, Mapping) else inner is not None
-
-
-def _with(plain: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    filled = dict(plain)
-    for path, value in settings.items():
-        filled = put(filled, path, value)
-    return filled

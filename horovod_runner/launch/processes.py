@@ -23,9 +23,9 @@ from horovod_runner.config.machine import Machine
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.launch import interrupts
 from horovod_runner.launch.launchers import Start, command
+from horovod_runner.machine.process import LOGGED
 from horovod_runner.results.store import RunFolder
 from horovod_runner.training.timing import Clock
-from horovod_runner.training.worker import LOGGED
 
 GRACE_SECONDS = 10.0
 LOOK_SECONDS = 2.0

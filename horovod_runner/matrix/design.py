@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from horovod_runner.config.defaults import put
+from horovod_runner.config.defaults import put, put_all
 from horovod_runner.config.yaml_files import Place
 from horovod_runner.errors import UserError
 from horovod_runner.matrix.diagnostics import Origins
@@ -161,9 +161,8 @@ class Experiment(_Part):
         if self.repeats > 1:
             run["repeat"] = repeat
         changes = self.arms.get(point.get(ARM, ""), {}) | point
-        for path in sorted(changes, key=_depth):  # `data` before `data.image_size`, whichever axis comes first
-            run = put(run, path, changes[path])
-        return run
+        # `data` before `data.image_size`, whichever axis comes first
+        return put_all(run, {path: changes[path] for path in sorted(changes, key=_depth)})
 
     def origin(self, point: Point, key: str) -> Place:
         """Return where the setting `key` of a point's run is written: the value of an axis, or else the base."""

@@ -16,9 +16,9 @@ from typing import IO, Self
 from horovod_runner.config.machine import Machine
 from horovod_runner.errors import EXIT_DIVERGED
 from horovod_runner.launch.processes import LOOK_SECONDS, Ended, Patience, conversing, environment
+from horovod_runner.machine.process import LOGGED
 from horovod_runner.matrix.sharing import Needs
 from horovod_runner.results.store import RunFolder
-from horovod_runner.training.worker import LOGGED
 
 
 class State(Enum):

@@ -126,9 +126,16 @@ class RunFolder:
         write_text(self.steps_file, "".join(step.model_dump_json(exclude_defaults=True) + "\n" for step in kept))
         return kept
 
-    def write_config(self, config: RunConfig) -> None:
-        """Write the run's description."""
+    def open(self, config: RunConfig) -> None:
+        """Make the folder and write the run's description; UserError when the place cannot be written."""
+        with full_disk_named(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.config_file, config.to_dict())
+
+    def log(self, line: str) -> None:
+        """Add a line to the log."""
+        with full_disk_named(self.log_file), self.log_file.open("a") as file:
+            file.write(line + "\n")
 
     def write_result(self, result: RunResult) -> None:
         """Write the summary: from now on the run is done."""
@@ -148,9 +155,7 @@ class Store:
     def open_run(self, config: RunConfig) -> RunFolder:
         """Make the run's folder and write its description; UserError when the place cannot be written."""
         folder = self.folder(config)
-        with full_disk_named(folder.path):
-            folder.path.mkdir(parents=True, exist_ok=True)
-        folder.write_config(config)
+        folder.open(config)
         return folder
 
     def names(self, experiment: str) -> frozenset[str]:

@@ -19,10 +19,11 @@ import psutil
 from horovod_runner.errors import EXIT_DIVERGED
 from horovod_runner.frameworks.base import load_backend
 from horovod_runner.frameworks.installed import require_installed
+from horovod_runner.machine.process import follow, place_threads
 from horovod_runner.machine.world import World, threads_for
 from horovod_runner.results.store import RunFolder, full_disk_named
 from horovod_runner.training.reuse import Backends
-from horovod_runner.training.worker import explained, follow, place_threads, train
+from horovod_runner.training.worker import explained, train
 
 
 def do(folder: RunFolder, world: World, backends: Backends) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from horovod_runner.config.defaults import put
+from horovod_runner.config.defaults import put_all
 from horovod_runner.config.diagnostics import WrongSettings
 from horovod_runner.config.machine import Machine
 from horovod_runner.config.schema import RunConfig, decode
@@ -117,9 +117,7 @@ class Runs:
         return done
 
     def _config(self, candidate: Candidate, repeat: int) -> RunConfig:
-        plain = dict(self._plain)
-        for path, value in candidate.settings:
-            plain = put(plain, path, value)
+        plain = put_all(self._plain, dict(candidate.settings))
         return decode({**plain, "repeat": repeat}, "tune")
 
     def _keep(self, **changes: Any) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from horovod_runner.config.defaults import put
+from horovod_runner.config.defaults import put_all
 from horovod_runner.config.job_settings import is_given
 from horovod_runner.config.machine import Machine
 from horovod_runner.config.schema import RunConfig, decode
@@ -53,8 +53,7 @@ def read_job(request: Request, settings: Mapping[str, Any]) -> Job:
     plain: dict[str, Any] = {"framework": request.framework, "workers": request.workers}
     if request.workload is not None:
         plain["workload"] = request.workload
-    for path, value in settings.items():
-        plain = put(plain, path, value)
+    plain = put_all(plain, settings)
     fixed = tuple(path for path in CHOSEN if is_given(plain, path))
     plain = _short(plain)
     config = decode(plain, "tune")
@@ -98,10 +97,7 @@ def _short(plain: dict[str, Any]) -> dict[str, Any]:
     usual: dict[str, Any] = {"steps": STEPS, "validate_every": 0, "checkpoint.every": 0}
     if type(steps) is int:
         usual["discard_steps"] = steps // WARM_UP_SHARE
-    for path, value in usual.items():
-        if not is_given(plain, path):
-            plain = put(plain, path, value)
-    return plain
+    return put_all(plain, {path: value for path, value in usual.items() if not is_given(plain, path)})
 
 
 def _require_something_to_tune(config: RunConfig, request: Request) -> None:

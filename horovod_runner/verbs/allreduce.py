@@ -26,10 +26,10 @@ from horovod_runner.launch import failures as lastwords
 from horovod_runner.launch.launchers import Start, command
 from horovod_runner.launch.processes import Ended, environment, passed_to_hosts, started
 from horovod_runner.machine import hardware
+from horovod_runner.machine.process import LOGGED
 from horovod_runner.machine.world import detect
 from horovod_runner.results import provenance
 from horovod_runner.results.store import exclusive, full_disk_named
-from horovod_runner.training.worker import LOGGED
 
 SILENCE_SECONDS = 120.0  # without a sign of life from rank 0; the longest case's few iterations in one go included
 LOOK_SECONDS = 0.2

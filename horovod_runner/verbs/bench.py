@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from horovod_runner.config.defaults import put
+from horovod_runner.config.defaults import put_all
 from horovod_runner.config.job_settings import decode_with
 from horovod_runner.config.machine import Machine, load_machine
 from horovod_runner.config.schema import RunConfig
@@ -35,16 +35,14 @@ def bench(
     if world.launched or config.workers == 1:
         from horovod_runner.training.worker import run_worker
 
-        return run_worker(config, results)
+        return run_worker(config, Store(results).folder(config))
     return _launch(config, Store(results), here)
 
 
 def _config(
     framework: str, named: Mapping[str, Any], settings: Mapping[str, Any], workers: Any, machine: Machine
 ) -> RunConfig:
-    plain: dict[str, Any] = {"framework": framework, "workers": workers}
-    for path, value in {**named, **settings}.items():
-        plain = put(plain, path, value)
+    plain = put_all({"framework": framework, "workers": workers}, {**named, **settings})
     return decode_with(machine.settings, plain, "bench")
 
 

@@ -17,10 +17,10 @@ from rich.console import Console
 from horovod_runner.config.frameworks import PAIR
 from horovod_runner.errors import UserError
 from horovod_runner.machine import hardware
+from horovod_runner.machine.process import place_threads
 from horovod_runner.parity.rows import CLAIMS, Row, Table
 from horovod_runner.parity.settings import OPTIMIZERS, WORKLOADS
 from horovod_runner.results import provenance
-from horovod_runner.training.worker import place_threads
 
 DRIFT_SEEDS = range(5)
 # In a pilot with seeds 0 to 7, ResNet-50's losses scattered by 10 % from seed to seed: to tell 0 from a margin of 10 %

@@ -33,7 +33,7 @@ def main(folder: RunFolder, rank: int, seconds: float) -> int:
         return backend
 
     worker.load_backend = slowed
-    return worker.run_worker(folder.read_config(), folder.path.parent.parent)
+    return worker.run_worker(folder.read_config(), folder)
 
 
 if __name__ == "__main__":

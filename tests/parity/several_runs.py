@@ -54,10 +54,10 @@ def _config(raw: Mapping[str, Any], workers: int, controller: str) -> RunConfig:
 def main() -> None:
     """Be one rank of all the runs."""
     from horovod_runner.allreduce.groups import Member
+    from horovod_runner.machine.process import place_threads
     from horovod_runner.machine.world import detect
     from horovod_runner.training.join import silent
     from horovod_runner.training.run import run
-    from horovod_runner.training.worker import place_threads
 
     place_threads(1)
     folders = [RunFolder(Path(name)) for name in sys.argv[1:]]
