@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,7 @@ Gather = Callable[[np.ndarray], np.ndarray]
 Write = Callable[[Sequence[StepRecord]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerStep:
+class WorkerStep(NamedTuple):
     """What one worker saw of a step; steps and epochs count from 1.
 
     `ready_seconds` are those until it handed its first gradient to the reduction, None where nothing is reduced; `mark`
