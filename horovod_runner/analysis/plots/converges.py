@@ -8,15 +8,39 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from horovod_runner.analysis.plots import look as plots
+from horovod_runner.analysis.questions.converges import all_workers, way_of
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from horovod_runner.analysis.questions.converges import Converges, Way
+
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9")
 PANEL_INCHES = (4.4, 2.8)
 HIGHEST = 3.0  # of a loss, over the largest that the best way ends with or starts from: what explodes is cut off
+
+
+def sheet_of(found: Converges) -> Figure:
+    """Draw what became of the runs by workers, and the losses on the most workers."""
+    import pandas
+
+    from horovod_runner.analysis.load.tables import epoch_table
+
+    rows = pandas.DataFrame([point.row | {"way": _named(found, point.way)} for point in found.points])
+    most = max(map(all_workers, found.runs))
+    shown = {run.result.run_id: run for run in found.runs if all_workers(run) == most and run.completed}
+    losses = epoch_table([run for run in found.runs if run.result.run_id in shown])
+    losses["way"] = [_named(found, way_of(shown[name])) for name in losses["run_id"]]
+    return sheet(rows, losses, found.final.metric, most)
+
+
+def _named(found: Converges, way: Way) -> str:
+    """Name a way by what tells it from the others of its scaling."""
+    warmup, rule = found.apart(way)
+    parts = [way.scaling, f"warmup {way.warmup:g}" if warmup else "", plots.rule_name(way.rule) if rule else ""]
+    return ", ".join(filter(None, parts))
 
 
 def sheet(table: pandas.DataFrame, losses: pandas.DataFrame, metric: str, most: int) -> Figure:

@@ -16,11 +16,14 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from horovod_runner.analysis.plots import look as plots
 from horovod_runner.analysis.plots.look import DASHED, FAINT, INK, OTHER_COLOURS, End, framework_name, name_ends, titled
+from horovod_runner.analysis.questions.target_study import fit_rows, speed_rows
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from horovod_runner.analysis.questions.targets import Batches
 
 LOOKS = tuple(zip((INK, *OTHER_COLOURS, "#e69f00", "#0072b2"), ("o", "s", "^", "D", "v", "P"), strict=True))
 APART = 0.04  # of its place: so far arms' points stand apart, so that intervals do not cover each other
@@ -28,8 +31,11 @@ LEAST_SPAN = 4.0  # from the bottom of an axis to its top: two numbers stand on 
 Panel = Callable[["Axes"], "Axes"]
 
 
-def figure(batches: pandas.DataFrame, fits: pandas.DataFrame, speeds: pandas.DataFrame) -> Figure:
+def figure_of(found: Batches) -> Figure:
     """Return all panels: steps to target, images a second and times where they were measured, and best rates."""
+    import pandas
+
+    batches, fits, speeds = map(pandas.DataFrame, (found.rows, fit_rows(found.study), speed_rows(found.study)))
     drawn = list(_panels(batches, fits, speeds))
     made, axes = plots.sheet(len(drawn))
     for place, panel in zip(axes, drawn, strict=True):

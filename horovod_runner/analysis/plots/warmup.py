@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.ticker import MaxNLocator
 
 from horovod_runner.analysis.plots import look as plots
+from horovod_runner.analysis.questions.cells import cells, diverged
+from horovod_runner.analysis.questions.warmup import Place, length, place
+from horovod_runner.statistics import seeds
 from horovod_runner.statistics.interval import Interval
 
 if TYPE_CHECKING:
@@ -16,59 +19,74 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from horovod_runner.analysis.questions.enough import Enough
+    from horovod_runner.analysis.questions.warmup import Warmup
+
 SHADES = ("#440154", "#31688e", "#35b779", "#d8b018")  # of viridis, from none to the longest warmup
 PANEL_INCHES = (3.6, 2.5)
 LAST_PART = 1 / 3  # of the epochs, in the zoomed panels
 SURE = 0.5  # of the values in the zoomed panels, the better ones: what is worse is cut off
 
 
-class Point(NamedTuple):
-    """The final metric at one framework, rule, batch and warmup (epochs), with its interval over seeds."""
-
-    framework: str
-    rule: str
-    batch: int
-    warmup: float
-    final: Interval
-
-
-def finals(points: Sequence[Point], metric: str) -> Figure:
+def finals_of(found: Enough) -> Figure:
     """Draw what the final metric lacks of 1 against the epochs of warmup: a panel a rule, a curve a batch.
 
     On a logarithmic axis, with 95 % intervals: a run that failed and half a point of accuracy are both to be seen.
     """
-    rules = sorted({point.rule for point in points}, key=lambda rule: (rule != "none", rule))
-    batches, frameworks = sorted({point.batch for point in points}), sorted({point.framework for point in points})
+    points = {where: {w: seeds.over_seeds(v) for w, v in table.items()} for where, table in found.samples.items()}
+    rules = _rules(where.rule for where in points)
+    batches, frameworks = sorted({where.batch for where in points}), sorted({where.framework for where in points})
+    lowest = min(plots.lack(final.mean) for table in points.values() for final in table.values())
     figure, panels = plots.sheet(len(rules))
     for rule, panel in zip(rules, panels, strict=True):
         ends = []
-        for at, framework in product(range(len(batches)), frameworks):
-            own = sorted(p for p in points if (p.rule, p.batch, p.framework) == (rule, batches[at], framework))
+        for (at, batch), (line, framework) in product(enumerate(batches), enumerate(frameworks)):
+            own = dict(sorted(points.get(Place(framework, rule, batch), {}).items()))
             if own:
-                place = frameworks.index(framework)
-                look = {"color": shade(at, len(batches)), "linestyle": plots.LINES[place % len(plots.LINES)]}
-                ends.append(_with_intervals(own, panel, look, plots.marker(framework), apart=0.15 * place))
+                look = {"color": shade(at, len(batches)), "linestyle": plots.LINES[line % len(plots.LINES)]}
+                name = f"{batch:,}, {plots.framework_name(framework)}"
+                ends.append(_with_intervals(own, panel, look, name, plots.marker(framework), apart=0.15 * line))
         plots.logarithmic(panel, panel.yaxis)
-        panel.set_ylim(min(plots.lack(p.final.mean) for p in points) / 2, 1.0)
-        panel.set_xticks(sorted({point.warmup for point in points}))
-        plots.titled(panel, f"1 − final {metric.replace('_', ' ')}, {plots.rule_name(rule)}", "epochs of warmup")
+        panel.set_ylim(lowest / 2, 1.0)
+        panel.set_xticks(sorted({warmup for table in points.values() for warmup in table}))
+        metric = found.final.metric.replace("_", " ")
+        plots.titled(panel, f"1 − final {metric}, {plots.rule_name(rule)}", "epochs of warmup")
         plots.name_ends(panel, ends)
     return figure
 
 
-def _with_intervals(own: Sequence[Point], axes: Axes, look: dict[str, Any], marker: str, apart: float) -> plots.End:
-    x = [point.warmup + apart for point in own]
-    lacks = [plots.lack(point.final.mean) for point in own]
-    least = [_lack(point.final.ci95_high, point.final.mean) for point in own]
-    most = [_lack(point.final.ci95_low, point.final.mean) for point in own]
+def _rules(rules: Iterable[str]) -> list[str]:
+    """Return rules in order, the rate that is not scaled first."""
+    return sorted(set(rules), key=lambda rule: (rule != "none", rule))
+
+
+def _with_intervals(
+    own: Mapping[float, Interval], axes: Axes, look: dict[str, Any], name: str, marker: str, apart: float
+) -> plots.End:
+    x = [warmup + apart for warmup in own]
+    lacks = [plots.lack(final.mean) for final in own.values()]
+    least = [_lack(final.ci95_high, final.mean) for final in own.values()]
+    most = [_lack(final.ci95_low, final.mean) for final in own.values()]
     reach = [[a - b for a, b in zip(lacks, least, strict=True)], [b - a for a, b in zip(lacks, most, strict=True)]]
     axes.errorbar(x, lacks, yerr=reach, marker=marker, markersize=4, capsize=2, linewidth=1.3, **look)
-    name = f"{own[0].batch:,}, {plots.framework_name(own[0].framework)}"
     return plots.End(x[-1], lacks[-1], name, look["color"], look["linestyle"], marker)
 
 
 def _lack(bound: float | None, mean: float) -> float:
     return plots.lack(mean if bound is None else bound)
+
+
+def curves_of(found: Warmup) -> Figure:
+    """Draw the metric over epochs, a column a batch; see `curves`."""
+    from horovod_runner.analysis.load.tables import epoch_table
+
+    table = epoch_table([run for run in found.runs if run.completed]).dropna(subset=["val_metric"])
+    by_id = {run.result.run_id: run for run in found.runs}
+    table["rule"] = [place(by_id[name]).rule for name in table["run_id"]]
+    table["warmup"] = [length(by_id[name]) for name in table["run_id"]]
+    table = table.rename(columns={"global_batch": "batch", "val_metric": "value"})
+    lost = {where: diverged(cell) for where, cell in cells(found.runs, lambda run: place(run)[1:]).items()}
+    return curves(table, found.final.metric, lost)
 
 
 def curves(table: pandas.DataFrame, metric: str, lost: Mapping[tuple[str, int], int]) -> Figure:
@@ -77,7 +95,7 @@ def curves(table: pandas.DataFrame, metric: str, lost: Mapping[tuple[str, int], 
     `table` has framework, rule, batch, warmup, epoch and value of completed runs; a curve is the mean over seeds, in a
     band from the least to the largest. `lost` are the diverged runs by rule and batch, which no curve shows.
     """
-    rules, batches = sorted(set(table["rule"]), key=lambda rule: (rule != "none", rule)), sorted(set(table["batch"]))
+    rules, batches = _rules(table["rule"]), sorted(set(table["batch"]))
     places = [(rule, zoomed) for rule in rules for zoomed in (False, True)]
     figure, axes = grid(len(places), len(batches))
     for row, (rule, zoomed) in enumerate(places):

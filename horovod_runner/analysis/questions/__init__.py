@@ -1,70 +1,70 @@
-"""What a study asks of its runs' convergence: one module a question, each answered wherever runs vary what it is about.
+"""What a study asks of its runs: one module a question, each answered wherever runs vary what it is about.
 
-A question's module has `answers(runs) -> list[Answer]` for the runs of one experiment, and returns none where they do
-not vary its subject. Its numbers are pure, and its drawing is imported when a figure is asked for.
+A question's module has `findings(runs)` for the runs of one experiment (those `OVER_STUDIES` take the runs of several),
+and returns none where they do not vary its subject. Findings are numbers: estimates with their intervals, the samples
+behind them, and verdicts that are one of an enumeration. Their words are in `report/templates/questions`, one template
+a question; what is drawn of them is in `plots`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from horovod_runner.analysis.load.runs import Run
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
 QUESTIONS: tuple[str, ...] = ("warmup", "enough", "rules", "targets", "noise", "converges", "ablation", "frameworks")
 """The questions' modules in this package, in the order in which a report answers them."""
 
 OVER_STUDIES: tuple[str, ...] = ("across", "critical")
-"""Those that take the runs of several experiments, `answers(studies) -> list[Answer]`."""
+"""Those that take the runs of several experiments, `findings(studies)`."""
+
+BOTH = "both"
+"""In place of a framework's name: what is found of all of them together."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What an experiment's runs say to one question: a section of the report.
+class Finding:
+    """What an experiment's runs say to one question, in numbers.
 
-    `name` is the stem of its files and differs from every other answer's of the experiment: `figures/<name>.svg` and
-    `.png`, `tables/<name>.csv`. `sentences` are conclusions in words; each names its number, its interval, how many
-    seeds it rests on, and what it does not show. `rows` are the table: flat, with values that JSON has; where `x`,
-    `x_ci95_low` and `x_ci95_high` stand together, readers see `x [low, high]`. `draw` is called at most once, and
-    imports matplotlib itself.
+    `question` names its template and, with `names`, its files: `figures/<name>.svg` and `.png`, `tables/<name>.csv`.
+    `names` tell it from the experiment's other findings: job, machine, settings. None where it is the only one.
     """
 
-    name: str
-    title: str
-    sentences: tuple[str, ...]
-    rows: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
-    draw: Callable[[], Figure] | None = field(default=None, repr=False)
+    question: ClassVar[str]
+
+    names: tuple[str, ...]
 
     @property
-    def table(self) -> pandas.DataFrame:
-        """The rows as readers see them, every value a text."""
-        import pandas
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """The table, flat, of JSON's values. Of `x`, `x_ci95_low`, `x_ci95_high` readers see `x [low, high]`."""
+        return ()
 
-        from horovod_runner.analysis.report import text_tables
+    @property
+    def stem(self) -> tuple[str, ...]:
+        """The parts of its files' name, which differs from that of every other finding of the experiment."""
+        return (self.question, *self.names)
 
-        return pandas.DataFrame(text_tables.answer_rows(self.rows))
-
-    def _repr_markdown_(self) -> str:
-        """Return the conclusions as a notebook shows them."""
-        return "\n".join((f"**{self.title}**\n", *(f"- {sentence}" for sentence in self.sentences)))
-
-
-def answers(runs: Sequence[Run]) -> list[Answer]:
-    """Return all answers that these runs, of one experiment, can give."""
-    modules = (import_module(f"{__name__}.{name}") for name in QUESTIONS)
-    return [answer for module in modules for answer in module.answers(runs)]
+    @property
+    def drawn(self) -> bool:
+        """Whether there is anything to draw."""
+        return True
 
 
-def over_studies(studies: Sequence[Sequence[Run]]) -> list[Answer]:
-    """Return what several experiments say as one, each given as its runs."""
-    modules = (import_module(f"{__name__}.{name}") for name in OVER_STUDIES)
-    return [answer for module in modules for answer in module.answers(studies)]
+def labelled(names: Sequence[str], label: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return names with the settings that tell runs apart beside them."""
+    return (*names, *(f"{key} {value}" for key, value in label.items()))
+
+
+def short_settings(chosen: Mapping[str, Any]) -> str:
+    """Return settings by the last words of their names, as figures and tables have room for."""
+    named = (f"{key.rsplit('.', 1)[-1].replace('_', ' ')} {_plain(value)}" for key, value in chosen.items())
+    return ", ".join(part.removeprefix("arm ").replace("global batch", "batch") for part in named)
+
+
+def _plain(value: Any) -> str:
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def by_job(runs: Sequence[Run]) -> Iterator[tuple[tuple[str, ...], list[Run]]]:

@@ -7,25 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from enum import StrEnum
+from typing import Any, ClassVar
 
 from horovod_runner.analysis.load.groups import bounds
 from horovod_runner.analysis.load.runs import Run
-from horovod_runner.analysis.questions import Answer, by_job
+from horovod_runner.analysis.questions import BOTH, Finding, by_job, labelled
 from horovod_runner.analysis.questions import cells as of
-from horovod_runner.analysis.report import words
 from horovod_runner.results.store import read_asked
 from horovod_runner.statistics import seeds
 from horovod_runner.statistics.interval import Interval
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-BOTH = "both"
 BASE = "base"
 Finals = Mapping[str, Mapping[str, Mapping[int, float]]]
 """The final metric by framework, arm (the base first) and seed."""
+
+
+class Verdict(StrEnum):
+    """How an arm stands to the base arm."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    UNTOLD = "not told from the base"
+    BASE = "base"
 
 
 @dataclass(frozen=True)
@@ -39,17 +43,52 @@ class Effect:
     seeds: int
     diverged: int
 
-    def verdict(self, step: float) -> str:
+    def verdict(self, step: float) -> Verdict:
         """Say how the arm stands to the base, where a difference below `step` is none."""
         if self.change is None:
-            return "base"
+            return Verdict.BASE
         if not seeds.apart(self.change, step):
-            return "not told from the base"
-        return "better" if self.change.mean > 0 else "worse"
+            return Verdict.UNTOLD
+        return Verdict.BETTER if self.change.mean > 0 else Verdict.WORSE
 
 
-def answers(runs: Sequence[Run]) -> list[Answer]:
-    """Answer it for each job with runs of two arms or more; none where arms are ways of scaling, see `converges`."""
+@dataclass(frozen=True)
+class Ablation(Finding):
+    """The effects of every arm by framework; `step`: a difference below it, one validation example's, is none."""
+
+    question: ClassVar[str] = "ablation"
+
+    arms: Sequence[str]
+    effects: Sequence[Effect]
+    final: of.Final
+    step: float
+    diverged: int
+    runs: int
+
+    @property
+    def by_framework(self) -> list[list[Effect]]:
+        """The effects of each framework, and of all together, the base arm's first; without those that have no base."""
+        together = of.grouped(self.effects, lambda effect: effect.framework)
+        return [effects for effects in together.values() if effects[0].change is None]
+
+    def by_verdict(self, effects: Sequence[Effect]) -> list[tuple[Verdict, list[Effect]]]:
+        """Return the effects with a change under their verdicts, as far as there are any."""
+        told = of.grouped([effect for effect in effects if effect.change], lambda effect: effect.verdict(self.step))
+        return [(verdict, told[verdict]) for verdict in Verdict if verdict in told]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [
+            {"arm": e.arm, "framework": e.framework, "seeds": e.seeds, "diverged": e.diverged}
+            | bounds("final_metric", e.final)
+            | bounds("change", e.change)
+            | {"verdict": e.verdict(self.step)}
+            for e in self.effects
+        ]
+
+
+def findings(runs: Sequence[Run]) -> list[Ablation]:
+    """Find it for each job with runs of two arms or more; none where arms are ways of scaling, see `converges`."""
     made = []
     for names, members in by_job(runs):
         named = [run for run in members if run.config.arm is not None]
@@ -58,8 +97,7 @@ def answers(runs: Sequence[Run]) -> list[Answer]:
         for label, equal in of.split(named, ("framework", "arm", *of.constant_within(named, "arm"))):
             arms = in_order({str(run.config.arm) for run in equal}, runs[0])
             if len(arms) > 1:
-                told = [*names, *(f"{key} {value}" for key, value in label.items())]
-                made.append(_answer(told, equal, arms))
+                made.append(_ablation(labelled(names, label), equal, arms))
     return made
 
 
@@ -96,8 +134,8 @@ def _effects(
         yield Effect(framework, arm, seeds.over_seeds(values), change, len(values), gone)
 
 
-def _answer(names: Sequence[str], runs: Sequence[Run], arms: Sequence[str]) -> Answer:
-    final, step = of.Final(runs), of.resolution(runs) or 0.0
+def _ablation(names: tuple[str, ...], runs: Sequence[Run], arms: Sequence[str]) -> Ablation:
+    final = of.Final(runs)
     members = of.cells(runs, lambda run: (run.result.framework, str(run.config.arm)))
     frameworks = sorted({name for name, _ in members})
     finals = {
@@ -106,59 +144,4 @@ def _answer(names: Sequence[str], runs: Sequence[Run], arms: Sequence[str]) -> A
     }
     lost = {name: {arm: of.diverged(members.get((name, arm), ())) for arm in arms} for name in frameworks}
     found = effects(finals, lost)
-    sentences = [_told(name, [e for e in found if e.framework == name], step) for name in (*frameworks, BOTH)]
-    gone = of.diverged(runs)
-    doubt = f"Each interval is at its own 95 %: of {len(arms) - 1} arms without effect, one or another may look as if"
-    doubt += f" it had one.{f' A difference below one validation example ({step:.4f}) counts as none.' if step else ''}"
-    failed = f" {words.count(gone, 'run')} of {len(runs)} diverged." if gone else " No run diverged."
-    return Answer(
-        name="-".join(("ablation", *map(words.file_part, names))),
-        title=", ".join(("What does each arm change?", *map(words.job, names))),
-        sentences=(*filter(None, sentences), doubt, final.told + failed),
-        rows=tuple(_row(effect, step) for effect in found),
-        draw=partial(_draw, found, final.metric, arms),
-    )
-
-
-def _told(framework: str, found: Sequence[Effect], step: float) -> str:
-    """Return which arms are better, worse, or not told from the base, each with its change; empty of none."""
-    if not found or found[0].change is not None:
-        return ""
-    who = "All frameworks together" if framework == BOTH else words.framework(framework)
-    base, others = found[0], found[1:]
-    parts = []
-    for verdict in ("better", "worse", "not told from the base"):
-        told = [f"{e.arm} {words.signed(e.change)}" for e in others if e.change and e.verdict(step) == verdict]
-        parts += [f"{verdict}: {', '.join(told)}"] if told else []
-    if not any(effect.verdict(step) in ("better", "worse") for effect in others):
-        parts.append("so that no arm is shown to change anything")
-    start = f"{who}, against {base.arm} ({words.with_entries(base.final)}; {base.seeds} seeds, paired)"
-    return f"{start}: {'; '.join(parts)}."
-
-
-def _row(effect: Effect, step: float) -> dict[str, Any]:
-    row: dict[str, Any] = {"arm": effect.arm, "framework": effect.framework, "seeds": effect.seeds}
-    row |= {"diverged": effect.diverged} | bounds("final_metric", effect.final)
-    return row | bounds("change", effect.change) | {"verdict": effect.verdict(step)}
-
-
-def _draw(found: Sequence[Effect], metric: str, arms: Sequence[str]) -> Figure:
-    from horovod_runner.analysis.plots import look as plots
-    from horovod_runner.analysis.plots.forest import Line, Panel, forest
-
-    ordered = sorted(found, key=lambda effect: (arms.index(effect.arm), effect.framework == BOTH))
-    finals, changes = [], []
-    for effect in ordered:
-        whole = effect.framework == BOTH
-        colour = plots.INK if whole else plots.colour(effect.framework)
-        name = f"{effect.arm}, {'together' if whole else words.framework(effect.framework)}"
-        look = (colour, plots.marker(effect.framework), whole)
-        finals.append(Line(name, effect.final, *look))
-        changes.append(Line(name, effect.change or Interval(0.0, None, None), *look))
-    named = metric.replace("_", " ")
-    return forest(
-        [
-            Panel(f"1 − final {named}", "mean, 95 % interval over seeds", finals, differences=False),
-            Panel(f"Change against {arms[0]}", "paired by seed, 95 % interval", changes),
-        ]
-    )
+    return Ablation(names, arms, found, final, of.resolution(runs) or 0.0, of.diverged(runs), len(runs))

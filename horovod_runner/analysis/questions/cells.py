@@ -8,10 +8,11 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from horovod_runner.analysis.load.runs import Run
 
+Item = TypeVar("Item")
 OF_A_SAMPLE = ("seed", "repeat")
 OF_A_BATCH = ("global_batch", "local_batch", "workers", "virtual_workers", "accumulate", "scaling")
 TOLD_FIRST = ("arm", "global_batch")  # of settings that go together, those that readers know best
@@ -79,12 +80,17 @@ def constant_within(runs: Sequence[Run], path: str) -> list[str]:
     return [key for key in keys if len({(value, json.dumps(each.get(key))) for value, each in settings}) == len(values)]
 
 
-def cells(runs: Iterable[Run], key: Callable[[Run], Any]) -> dict[Any, list[Run]]:
-    """Return runs by their key, in the order of keys."""
+def cells(items: Iterable[Item], key: Callable[[Item], Any]) -> dict[Any, list[Item]]:
+    """Return runs, or other items, by their key, in the order of keys."""
+    return dict(sorted(grouped(items, key).items()))
+
+
+def grouped(items: Iterable[Item], key: Callable[[Item], Any]) -> dict[Any, list[Item]]:
+    """Return items by their key, in the order in which keys come."""
     together = defaultdict(list)
-    for run in runs:
-        together[key(run)].append(run)
-    return dict(sorted(together.items()))
+    for item in items:
+        together[key(item)].append(item)
+    return dict(together)
 
 
 def validations(run: Run) -> Sequence[float]:
@@ -117,15 +123,6 @@ class Final:
             return self.worst
         values = validations(run)[-self.last :]
         return float(median(values)) if values else None
-
-    @property
-    def told(self) -> str:
-        """Say what a final metric is."""
-        last = "the last validation" if self.last == 1 else f"the median of the last {self.last} validations"
-        return (
-            f"Final {self.metric.replace('_', ' ')}: {last} of a run; a diverged run counts as {self.worst:.4f},"
-            " the worst value that any of these runs validated."
-        )
 
 
 def final_loss(run: Run) -> float | None:

@@ -11,20 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 from horovod_runner.analysis.load.groups import bounds
 from horovod_runner.analysis.load.runs import Run
-from horovod_runner.analysis.questions import Answer, by_job, noise, trials
+from horovod_runner.analysis.questions import Finding, by_job, noise, trials
 from horovod_runner.analysis.questions.target_study import b_crit, finite
 from horovod_runner.analysis.questions.trials import Arm
-from horovod_runner.analysis.report import words
 from horovod_runner.statistics import noise_scale
 from horovod_runner.statistics.interval import Interval, ratio
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -42,15 +37,31 @@ class Beside:
         """B_simple over B_crit, as of independent estimates."""
         return ratio(self.simple, self.critical)
 
+    @property
+    def row(self) -> dict[str, Any]:
+        """The pair as a row of a table."""
+        row: dict[str, Any] = {"framework": self.arm.framework, "optimizer": self.arm.name}
+        row |= {"global_batch": self.global_batch, "seeds": self.seeds} | bounds("b_simple", self.simple)
+        return row | finite(bounds("b_crit", self.critical)) | bounds("ratio", self.ratio)
 
-def answers(studies: Sequence[Sequence[Run]]) -> list[Answer]:
-    """Answer it for every job that has both, in one study or in several; none where one of the two is missing."""
-    made = []
-    for names, members in by_job([run for runs in studies for run in runs]):
-        found = list(_found(members))
-        if found:
-            made.append(_answer(names, found))
-    return made
+
+@dataclass(frozen=True)
+class Critical(Finding):
+    """Every curve's B_crit beside the noise of runs like it."""
+
+    question: ClassVar[str] = "critical"
+
+    found: Sequence[Beside]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [one.row for one in self.found]
+
+
+def findings(studies: Sequence[Sequence[Run]]) -> list[Critical]:
+    """Find it for every job that has both, in one study or in several; none where one of the two is missing."""
+    jobs = by_job([run for runs in studies for run in runs])
+    return [Critical(names, found) for names, members in jobs if (found := list(_found(members)))]
 
 
 def _found(runs: Sequence[Run]) -> Iterator[Beside]:
@@ -90,45 +101,3 @@ def _to_target(runs: Sequence[Run]) -> tuple[Interval, int] | None:
             ways.append([part[until].mean() for part in of.estimates])
     simple = noise_scale.over_samples(*zip(*ways, strict=True)) if ways else None
     return None if simple is None else (simple, len(ways))
-
-
-def _answer(names: Sequence[str], found: Sequence[Beside]) -> Answer:
-    return Answer(
-        name="-".join(("critical", *map(words.file_part, names))),
-        title=", ".join(("Does the noise scale foretell the critical batch?", *map(words.job, names))),
-        sentences=(*map(_sentence, found), noise.CAVEAT),
-        rows=tuple(_row(one) for one in found),
-        draw=partial(_draw, found),
-    )
-
-
-def _sentence(one: Beside) -> str:
-    start = f"{words.framework(one.arm.framework)}, {one.arm.name}: on the way to the target B_simple is"
-    simple = f"{words.with_entries(one.simple)} examples at batch {one.global_batch} ({words.count(one.seeds, 'seed')})"
-    told = one.ratio
-    verdict = "not told apart"
-    if told.ci95_low is None or told.ci95_high is None:
-        verdict = "whether they differ cannot be said"
-    elif told.leaves_out(1):
-        verdict = "larger" if told.mean > 1 else "smaller"
-    return (
-        f"{start} {simple}, and B_crit {words.with_entries(one.critical)}: {words.with_entries(told)} times as much,"
-        f" {verdict}."
-    )
-
-
-def _row(one: Beside) -> dict[str, Any]:
-    row: dict[str, Any] = {"framework": one.arm.framework, "optimizer": one.arm.name, "global_batch": one.global_batch}
-    row |= {"seeds": one.seeds} | bounds("b_simple", one.simple)
-    row |= finite(bounds("b_crit", one.critical))
-    return row | bounds("ratio", one.ratio)
-
-
-def _draw(found: Sequence[Beside]) -> Figure:
-    from horovod_runner.analysis.plots.look import sheet
-    from horovod_runner.analysis.plots.noise import Level, against_critical
-
-    figure, (axes,) = sheet(1, columns=1)
-    levels = [Level(one.arm.framework, one.arm.name, one.global_batch, one.simple, one.critical) for one in found]
-    against_critical(levels, axes)
-    return figure

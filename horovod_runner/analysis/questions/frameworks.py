@@ -8,24 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 
 from horovod_runner.analysis.load.arms import arm
 from horovod_runner.analysis.load.groups import bounds
 from horovod_runner.analysis.load.runs import Run
-from horovod_runner.analysis.questions import Answer, by_job
+from horovod_runner.analysis.questions import Finding, by_job, short_settings
 from horovod_runner.analysis.questions import cells as of
-from horovod_runner.analysis.report import words
 from horovod_runner.results.store import read_asked
 from horovod_runner.statistics import seeds
 from horovod_runner.statistics.equivalence import Equivalence, equivalence
-from horovod_runner.statistics.interval import FEWEST_SAMPLES, LEVEL, Interval
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
 
 FIGURES = ("val_metric", "val_loss", "steps_to_target")
 Figures = dict[str, Callable[[Run], float | None]]
@@ -57,21 +53,13 @@ class Pooled:
     within: Equivalence | None  # the test at the margin that was stated
     cells_within: int
 
-    @property
-    def over(self) -> str:
-        """Say over how many cells the mean is taken, and how many were left out."""
-        told = words.count(len(self.cells), "cell")
-        return told + (f" ({self.left_out} left out, in which a seed lacks it)" if self.left_out else "")
-
 
 @dataclass(frozen=True)
-class Comparison:
-    """A job's runs in two frameworks: its cells, how its final metric is taken, and what was asked for beforehand.
+class Comparison(Finding):
+    """A job's runs in two frameworks: its cells, how its final metric is taken, and what was asked for beforehand."""
 
-    `names` tell the job from others of the same runs, as `by_job` gives them.
-    """
+    question: ClassVar[str] = "frameworks"
 
-    names: Sequence[str]
     runs: Sequence[Run]
     frameworks: tuple[str, str]
     cells: Sequence[Cell]
@@ -92,23 +80,40 @@ class Comparison:
         stated = str(self.asked.get("stated", ""))
         return bool(self.margins and started and stated) and stated[:19] <= started[:19]
 
+    @cached_property
     def pooled(self) -> list[Pooled]:
-        """Return what the cells say together, of each figure that they have."""
+        """What the cells say together, of each figure that they have."""
         every = (pool(self.cells, figure, self.margins.get(figure)) for figure in FIGURES)
         return [one for one in every if one is not None]
 
+    @property
     def untested(self) -> list[str]:
-        """Return the figures with a margin that these cells cannot be held to."""
-        return sorted(self.margins.keys() - {one.figure for one in self.pooled()})
+        """The figures with a margin that these cells cannot be held to."""
+        return sorted(self.margins.keys() - {one.figure for one in self.pooled})
+
+    @property
+    def diverged(self) -> list[int]:
+        """How many runs of each framework diverged."""
+        return [sum(cell.diverged[side] for cell in self.cells) for side in (0, 1)]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [self._row(cell) for cell in self.cells]
+
+    def _row(self, cell: Cell) -> dict[str, Any]:
+        row: dict[str, Any] = {"settings": short_settings(cell.settings)}
+        row |= {"seeds": len(cell.differences["val_metric"]), "diverged": "/".join(map(str, cell.diverged))}
+        for figure in FIGURES:
+            values = list(cell.differences.get(figure, {}).values())
+            row |= bounds(f"{figure}_difference", seeds.over_seeds(values) if values else None)
+            margin = self.margins.get(figure)
+            if margin is not None:
+                row |= {f"{figure}_equivalence_p": equivalence(values, margin).p if values else None}
+        return row
 
 
-def answers(runs: Sequence[Run]) -> list[Answer]:
-    """Answer it for each job with runs of two frameworks; none where they have too few seeds in common."""
-    return list(map(_answer, comparisons(runs)))
-
-
-def comparisons(runs: Sequence[Run]) -> Iterator[Comparison]:
-    """Yield every job that has a cell of two frameworks."""
+def findings(runs: Sequence[Run]) -> Iterator[Comparison]:
+    """Yield every job that has a cell of two frameworks with three seeds in common."""
     for names, members in by_job(runs):
         trained = [run for run in members if arm(run) in ("training", "alone")]
         frameworks = sorted({run.result.framework for run in trained})
@@ -152,100 +157,3 @@ def pool(cells: Sequence[Cell], figure: str, margin: float | None) -> Pooled | N
         within=None if margin is None else equivalence(together, margin),
         cells_within=0 if margin is None else sum(equivalence(values, margin).shown for values in whole),
     )
-
-
-def _answer(asked: Comparison) -> Answer:
-    known = asked.pooled()
-    named = dict(
-        zip(
-            FIGURES,
-            (f"final {asked.final.metric.replace('_', ' ')}", "last validation loss", "steps to target"),
-            strict=True,
-        )
-    )
-    sentences = [sentence for one in known for sentence in _told(one, asked, named[one.figure])]
-    for figure in asked.untested():
-        margin = f"The stated margin of ±{asked.margins[figure]:g} in {named[figure]}"
-        sentences.append(f"{margin} cannot be tested: no cell has it for all seeds.")
-    sentences += [*_stated(asked), asked.final.told + _lost(asked)]
-    return Answer(
-        name="-".join(("frameworks", *map(words.file_part, asked.names))),
-        title=", ".join(("Does the framework matter?", *map(words.job, asked.names))),
-        sentences=tuple(sentences),
-        rows=tuple(_row(cell, asked.margins) for cell in asked.cells),
-        draw=partial(_draw, asked, known, named),
-    )
-
-
-def _told(one: Pooled, asked: Comparison, figure: str) -> Iterator[str]:
-    first, second = map(words.framework, asked.frameworks)
-    over = f"{one.over} of equal settings and {one.seeds} seeds, paired by seed"
-    what = "a difference" if one.mean.leaves_out(0) else "no difference is shown"
-    chance = f"{LEVEL * len(one.cells):.1f} would by chance"
-    yield (
-        f"{first} less {second}, {figure}, over {over}: {words.signed(one.mean)}: {what}. In {one.apart} of the"
-        f" {words.count(len(one.cells), 'cell')} alone the 95 % interval leaves 0 out, where {chance}."
-    )
-    if one.within is None:
-        return
-    margin, test = asked.margins[one.figure], one.within
-    verdict = "equivalent within" if test.shown else "equivalence is not shown at"
-    yield (
-        f"The frameworks' {figure}: {verdict} the stated margin of ±{margin:g} (two one-sided t-tests on the mean over"
-        f" cells: p = {test.p:.2g}, 90 % interval [{words.entry(test.low)}, {words.entry(test.high)}]); of the cells"
-        f" alone, {one.cells_within} of {len(one.cells)} are shown to be."
-    )
-
-
-def _stated(asked: Comparison) -> Iterator[str]:
-    """Yield when the margins were stated, seen from the first run, or that there are none."""
-    if not asked.margins:
-        yield (
-            "No margin was stated (margins, in the experiment file), so that nothing is said to be equivalent: an"
-            " interval that holds 0 is no proof of that."
-        )
-    elif asked.foretold:
-        stated = str(asked.asked["stated"])[:16]
-        yield f"The margins were written down at {stated} UTC, before the first of these runs began."
-    else:
-        yield "That the margins were stated before the first of these runs began is not on record."
-
-
-def _lost(asked: Comparison) -> str:
-    lost = [sum(cell.diverged[side] for cell in asked.cells) for side in (0, 1)]
-    named = zip(lost, asked.frameworks, strict=True)
-    told = " and ".join(f"{count} of {words.framework(name)}" for count, name in named)
-    return f" Diverged: {told}; a pair without a last loss is left out of the losses' differences." if any(lost) else ""
-
-
-def _row(cell: Cell, margins: Mapping[str, float]) -> dict[str, Any]:
-    row: dict[str, Any] = {"settings": words.short_settings(cell.settings)}
-    row |= {"seeds": len(cell.differences["val_metric"]), "diverged": "/".join(map(str, cell.diverged))}
-    for figure in FIGURES:
-        values = list(cell.differences.get(figure, {}).values())
-        row |= bounds(f"{figure}_difference", seeds.over_seeds(values) if values else None)
-        margin = margins.get(figure)
-        if margin is not None:
-            row |= {f"{figure}_equivalence_p": equivalence(values, margin).p if values else None}
-    return row
-
-
-def _draw(asked: Comparison, pooled: Sequence[Pooled], named: Mapping[str, str]) -> Figure:
-    from horovod_runner.analysis.plots.forest import Line, Panel, forest
-
-    first, second = map(words.framework, asked.frameworks)
-    panels = []
-    for one in pooled:
-        if not all(one.figure in cell.differences for cell in asked.cells):
-            continue
-        lines = [
-            Line(
-                words.short_settings(cell.settings) or "all runs",
-                seeds.over_seeds(cell.differences[one.figure]),
-            )
-            for cell in asked.cells
-        ]
-        lines += [Line("all together", one.mean, whole=True)] if len(asked.cells) > 1 else []
-        title = named[one.figure][:1].upper() + named[one.figure][1:]
-        panels.append(Panel(title, f"{first} − {second}, 95 % interval", lines, asked.margins.get(one.figure)))
-    return forest(panels)

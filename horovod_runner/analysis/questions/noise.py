@@ -9,29 +9,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from horovod_runner.analysis.load.groups import bounds
 from horovod_runner.analysis.load.runs import Run
-from horovod_runner.analysis.questions import Answer, by_job
-from horovod_runner.analysis.report import words
+from horovod_runner.analysis.questions import Finding, by_job
 from horovod_runner.statistics import noise_scale
 from horovod_runner.statistics.interval import Interval
 from horovod_runner.statistics.noise_scale import Estimates
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 WINDOWS = 10
 THIRD = 3
 OWN = ("framework", "global_batch", "seed", "repeat", "experiment", "noise_scale")
-CAVEAT = (
-    "B_simple takes all directions of the weights for equally curved: it predicts the order of magnitude of the"
-    " critical batch, not its value (McCandlish et al. 2018), and along these runs' own path through the weights only."
-)
 
 
 @dataclass(frozen=True)
@@ -70,12 +61,6 @@ class Arm:
     diverged: int
 
     @property
-    def name(self) -> str:
-        """The arm in words, for sentences and curves."""
-        others = "".join(f", {key.rpartition('.')[2]} {value}" for key, value in self.settings.items())
-        return f"{words.framework(self.framework)}, batch {self.global_batch}{others}"
-
-    @property
     def simple(self) -> Interval | None:
         """B_simple over whole runs: the ratio of averages over seeds."""
         if not self.runs:
@@ -88,23 +73,43 @@ class Arm:
         """The factors of growth of the runs that have one."""
         return [growth for run in self.runs if (growth := run.growth) is not None]
 
+    @property
+    def growth(self) -> Interval | None:
+        """By what factor it grows; None where no run has one."""
+        return noise_scale.factor(self.growths)
 
-def answers(runs: Sequence[Run]) -> list[Answer]:
-    """Return an answer for each job of which runs measured the noise scale."""
+    @property
+    def row(self) -> dict[str, Any]:
+        """The arm as a row of a table."""
+        row: dict[str, Any] = {"framework": self.framework, "global_batch": self.global_batch}
+        row |= {"shard_batch": self.shard_batch, **self.settings, "seeds": len(self.runs), "diverged": self.diverged}
+        row |= bounds("simple", self.simple) | bounds("growth", self.growth)
+        for name in ("traces", "squares") if self.runs else ():
+            row[f"mean_{name}"] = float(np.mean([getattr(run.estimates, name).mean() for run in self.runs]))
+        return row
+
+
+@dataclass(frozen=True)
+class Noise(Finding):
+    """The arms of one job that measured the noise scale."""
+
+    question: ClassVar[str] = "noise"
+
+    arms: Sequence[Arm]
+
+    @property
+    def drawn(self) -> bool:
+        return any(arm.runs for arm in self.arms)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [arm.row for arm in self.arms]
+
+
+def findings(runs: Sequence[Run]) -> list[Noise]:
+    """Find it for each job of which runs measured the noise scale."""
     asked = [run for run in runs if run.config.noise_scale]
-    return [_answer(names, arms) for names, members in by_job(asked) if (arms := _arms(members))]
-
-
-def _answer(names: Sequence[str], arms: Sequence[Arm]) -> Answer:
-    title = ": ".join(("Gradient noise scale", ", ".join(names))) if names else "Gradient noise scale"
-    drawn = [arm for arm in arms if arm.runs]
-    return Answer(
-        name="-".join(("noise", *names)),
-        title=title,
-        sentences=(*(_sentence(arm) for arm in arms), CAVEAT),
-        rows=tuple(_row(arm) for arm in arms),
-        draw=partial(_draw, drawn) if drawn else None,
-    )
+    return [Noise(names, arms) for names, members in by_job(asked) if (arms := _arms(members))]
 
 
 def _arms(members: Sequence[Run]) -> list[Arm]:
@@ -159,52 +164,7 @@ def _estimated(run: Run, steps: np.ndarray, shards: np.ndarray, means: np.ndarra
     return Measured(steps, epochs, noise_scale.estimates(shards, means, of.shard_batch, of.global_batch))
 
 
-def _row(arm: Arm) -> dict[str, Any]:
-    growth = noise_scale.factor(arm.growths)
-    row: dict[str, Any] = {"framework": arm.framework, "global_batch": arm.global_batch, "shard_batch": arm.shard_batch}
-    row |= {**arm.settings, "seeds": len(arm.runs), "diverged": arm.diverged}
-    row |= bounds("simple", arm.simple) | bounds("growth", growth)
-    for name in ("traces", "squares") if arm.runs else ():
-        row[f"mean_{name}"] = float(np.mean([getattr(run.estimates, name).mean() for run in arm.runs]))
-    return row
-
-
-def _sentence(arm: Arm) -> str:
-    """Say an arm's noise scale and its growth, each with its interval, and how many seeds stand behind them."""
-    lost = f" {arm.diverged} diverged and {'is' if arm.diverged == 1 else 'are'} left out." if arm.diverged else ""
-    if not arm.runs:
-        return f"{arm.name}: no run came to its end, so there is no noise scale of it.{lost}"
-    seeds = f"{len(arm.runs)} seed{'s'[: len(arm.runs) > 1]}"
-    if arm.simple is None:
-        return f"{arm.name}: the noise leaves nothing of the gradient to divide by ({seeds}).{lost}"
-    scale = words.with_entries(arm.simple)
-    return f"{arm.name}: B_simple is {scale} examples over whole runs ({seeds}); {_growth(arm)}.{lost}"
-
-
-def _growth(arm: Arm) -> str:
-    growth = noise_scale.factor(arm.growths)
-    if growth is None:
-        return "whether it grows cannot be said, for a third of training has no positive estimate"
-    of = f" in the {len(arm.growths)} of them that have both" if len(arm.growths) < len(arm.runs) else ""
-    change = f"the last third of training has {words.with_entries(growth)} times that of the first{of}"
-    if growth.ci95_low is None or growth.ci95_high is None:
-        return f"{change}, of too few seeds to claim that it changes"
-    if growth.lies_above(1):
-        return f"{change}: it grows"
-    return f"{change}: it {'shrinks' if growth.ci95_high < 1 else 'does not change beyond the scatter of seeds'}"
-
-
-def _draw(arms: Sequence[Arm]) -> Figure:
-    """Draw B_simple along training, a curve an arm, in a band from the least to the largest seed."""
-    from horovod_runner.analysis.plots.look import sheet
-    from horovod_runner.analysis.plots.noise import Curve, along_training
-
-    figure, (axes,) = sheet(1, columns=1)
-    along_training([Curve(arm.framework, arm.name, *_curve(arm.runs)) for arm in arms], axes)
-    return figure
-
-
-def _curve(runs: Sequence[Measured]) -> tuple[list[float], list[float | None], list[tuple[float, float] | None]]:
+def curve(runs: Sequence[Measured]) -> tuple[list[float], list[float | None], list[tuple[float, float] | None]]:
     """Return epochs, ratios of averages over runs, and the least and largest run's, of each stretch of training."""
     fewest = min(len(run.windows()) for run in runs)
     x, y, bands = [], [], []

@@ -5,28 +5,23 @@ Asked of runs with two rules of scaling or more at the same batches; arms are an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from enum import StrEnum
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from horovod_runner.analysis.load.groups import bounds
 from horovod_runner.analysis.load.runs import Run
-from horovod_runner.analysis.questions import Answer, by_job
+from horovod_runner.analysis.questions import BOTH, Finding, by_job, labelled
 from horovod_runner.analysis.questions import cells as of
-from horovod_runner.analysis.report import words
 from horovod_runner.statistics import seeds
 from horovod_runner.statistics.interval import Interval
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 SUBJECT = ("framework", "schedule.warmup_epochs", "schedule.scaling", *of.OF_A_BATCH)
 UNSCALED = "none"
-BOTH = "both"
 
 
 @dataclass(frozen=True)
@@ -46,13 +41,56 @@ class Gain:
     warmups: int
 
 
-def answers(runs: Sequence[Run]) -> list[Answer]:
-    """Answer it for each job whose runs have two rules or more; none otherwise."""
+class Verdict(StrEnum):
+    """How a rule stands to the base rule."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    UNTOLD = "no difference is shown"
+
+
+@dataclass(frozen=True)
+class Rules(Finding):
+    """The gains of every rule; `step`: a difference below it, one validation example's, is none."""
+
+    question: ClassVar[str] = "learning-rate"
+
+    base: str
+    gains: Sequence[Gain]
+    final: of.Final
+    step: float
+    lost: Mapping[str, tuple[int, int]]  # by rule, how many runs diverged, of how many
+
+    @property
+    def whole(self) -> list[Gain]:
+        """The gains of all frameworks together, or of the only one."""
+        return [gain for gain in self.gains if gain.framework == BOTH] or list(self.gains)
+
+    def verdict(self, gain: Interval) -> Verdict:
+        """Say what may be claimed of a gain."""
+        if not seeds.apart(gain, self.step):
+            return Verdict.UNTOLD
+        return Verdict.BETTER if gain.mean > 0 else Verdict.WORSE
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [self._row(gain) for gain in self.gains]
+
+    def _row(self, gain: Gain) -> dict[str, Any]:
+        row: dict[str, Any] = {"framework": gain.framework, "batch": gain.batch, "rule": gain.rule, "seeds": gain.seeds}
+        row |= bounds("gain", gain.gain) | {"verdict": self.verdict(gain.gain)}
+        if gain.at_best is None:
+            return row
+        return row | bounds("gain_at_best_warmups", gain.at_best) | {"verdict_at_best": self.verdict(gain.at_best)}
+
+
+def findings(runs: Sequence[Run]) -> list[Rules]:
+    """Find it for each job whose runs have two rules or more; none otherwise."""
     return [
-        answer
+        found
         for names, members in by_job(runs)
         for label, equal in of.split([run for run in members if run.config.arm is None], SUBJECT)
-        if (answer := _answer([*names, *(f"{key} {value}" for key, value in label.items())], equal))
+        if (found := _rules(labelled(names, label), equal))
     ]
 
 
@@ -126,75 +164,9 @@ def _warmup(run: Run) -> float:
     return run.config.schedule.warmup_epochs
 
 
-def _answer(names: Sequence[str], runs: Sequence[Run]) -> Answer | None:
+def _rules(names: tuple[str, ...], runs: Sequence[Run]) -> Rules | None:
     rules = sorted({rule(run) for run in runs}, key=lambda name: (name != UNSCALED, name))
-    final, step = of.Final(runs), of.resolution(runs) or 0.0
+    final = of.Final(runs)
     found = gains(runs, final, rules[0]) if len(rules) > 1 else []
-    if not found:
-        return None
-    lost = of.cells(runs, rule)
-    failed = ", ".join(f"{of.diverged(cell)} of {len(cell)} ({words.rule(name)})" for name, cell in lost.items())
-    return Answer(
-        name="-".join(("learning-rate", *map(words.file_part, names))),
-        title=", ".join(("Must the learning rate be scaled with the batch?", *map(words.job, names))),
-        sentences=(*_told(found, rules[0], step), f"Runs that diverged: {failed}. {final.told}"),
-        rows=tuple(_row(gain, step) for gain in found),
-        draw=partial(_draw, found, rules[0], final.metric),
-    )
-
-
-def _told(found: Sequence[Gain], base: str, step: float) -> Iterator[str]:
-    """Yield a sentence a rule and batch: of all frameworks together, or of the only one."""
-    whole = [gain for gain in found if gain.framework == BOTH] or found
-    for gain in whole:
-        start = f"Batch {gain.batch:,}, {words.rule(gain.rule)} less {words.rule(base)}: {words.signed(gain.gain)}"
-        over = f"{gain.seeds} seeds, over {words.count(gain.warmups, 'combination')} of framework and warmup"
-        yield f"{start} in the final metric ({over}): {_verdict(gain.gain, step)}."
-        if gain.at_best is not None:
-            yield (
-                f"Batch {gain.batch:,}, each rule with the warmup that suits it best: {words.signed(gain.at_best)}"
-                f" (bootstrap over {gain.seeds} seeds, warmups chosen anew in each draw):"
-                f" {_verdict(gain.at_best, step)}."
-            )
-
-
-def _verdict(gain: Interval, step: float) -> str:
-    if not seeds.apart(gain, step):
-        return "no difference is shown"
-    return "better" if gain.mean > 0 else "worse"
-
-
-def _row(gain: Gain, step: float) -> dict[str, Any]:
-    row: dict[str, Any] = {"framework": gain.framework, "batch": gain.batch, "rule": gain.rule, "seeds": gain.seeds}
-    row |= bounds("gain", gain.gain) | {"verdict": _verdict(gain.gain, step)}
-    if gain.at_best is None:
-        return row
-    return row | bounds("gain_at_best_warmups", gain.at_best) | {"verdict_at_best": _verdict(gain.at_best, step)}
-
-
-def _draw(found: Sequence[Gain], base: str, metric: str) -> Figure:
-    from horovod_runner.analysis.plots import look as plots
-    from horovod_runner.analysis.plots.forest import Line, Panel, forest
-
-    def _lines(values: Sequence[Interval]) -> list[Line]:
-        return [
-            Line(
-                f"batch {gain.batch:,}, {plots.rule_name(gain.rule)}, {_who(gain.framework)}",
-                value,
-                plots.INK if gain.framework == BOTH else plots.colour(gain.framework),
-                plots.marker(gain.framework),
-                gain.framework == BOTH,
-            )
-            for gain, value in zip(found, values, strict=True)
-        ]
-
-    title = f"Final {metric.replace('_', ' ')} against {plots.rule_name(base)}"
-    panels = [Panel(title, "difference paired by seed, 95 % interval", _lines([gain.gain for gain in found]))]
-    at_best = [gain.at_best for gain in found if gain.at_best is not None]
-    if len(at_best) == len(found):
-        panels.append(Panel("Each at its best warmup", "bootstrap over seeds, 95 % interval", _lines(at_best)))
-    return forest(panels)
-
-
-def _who(framework: str) -> str:
-    return "together" if framework == BOTH else words.framework(framework)
+    lost = {name: (of.diverged(cell), len(cell)) for name, cell in of.cells(runs, rule).items()}
+    return Rules(names, rules[0], found, final, of.resolution(runs) or 0.0, lost) if found else None

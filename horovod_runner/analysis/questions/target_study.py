@@ -31,6 +31,21 @@ class Study:
     arms: tuple[Arm, ...]
     speeds: Speeds
 
+    @property
+    def seeds(self) -> list[int]:
+        """The different numbers of seeds of the arms."""
+        return sorted({len(arm.trials.seeds) for arm in self.arms})
+
+    @property
+    def tried(self) -> list[int]:
+        """The different numbers of rates that were tried at a batch."""
+        return sorted({len(rates) for arm in self.arms for rates in arm.trials.rates})
+
+    @property
+    def coarse(self) -> list[int]:
+        """The batches at which validations are far apart for the steps to target, each once."""
+        return list(dict.fromkeys(batch for arm in self.arms for batch in arm.coarse))
+
 
 def speeds(runs: Sequence[Run], like: Run) -> Speeds:
     """Return images a second of all workers by framework and batch, of timed runs of the same model on the same images.

@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,18 @@ _DIVIDED = ("accumulate", "scaling", "threads", "allreduce.", "data.processes", 
 _WATCHED = ("validate_", "record_every", "discard_steps", "checkpoint.", "target.stop", "noise_scale", "experiment")
 _BUDGET = ("steps", "epochs")
 FREE = (*_VARIED, *_DIVIDED, *_WATCHED, *_BUDGET)
+
+
+COARSE = 0.1  # of the steps to target: from there on steps between validations are said to be many
+
+
+class Edge(StrEnum):
+    """Where the best rate lies among those that were tried."""
+
+    INNER = ""
+    LOWEST = "lowest"
+    HIGHEST = "highest"
+    ONLY = "only one tried"
 
 
 @dataclass(frozen=True)
@@ -56,12 +69,29 @@ class Arm:
         """Return the best peak rate at a batch."""
         return self.trials.rates[place][self.limits.chosen[place]]
 
-    def edge(self, place: int) -> str:
-        """Return at which edge of the tried rates the best one lies; empty for one between others."""
+    def edge(self, place: int) -> Edge:
+        """Return at which edge of the tried rates the best one lies."""
         chosen, last = self.limits.chosen[place], len(self.trials.rates[place]) - 1
         if last == 0:
-            return "only one tried"
-        return {0: "lowest", last: "highest"}.get(chosen, "")
+            return Edge.ONLY
+        return {0: Edge.LOWEST, last: Edge.HIGHEST}.get(chosen, Edge.INNER)
+
+    @property
+    def missed(self) -> list[int]:
+        """The batches at which no rate took most of the seeds to the target."""
+        return [b for b, steps in zip(self.trials.batches, self.limits.steps, strict=True) if not math.isfinite(steps)]
+
+    @property
+    def edges(self) -> list[tuple[int, float, Edge]]:
+        """Batch, rate and edge wherever the best rate is at one."""
+        told = ((batch, self.rate(place), self.edge(place)) for place, batch in enumerate(self.trials.batches))
+        return [one for one in told if one[2] is not Edge.INNER and one[0] not in self.missed]
+
+    @property
+    def coarse(self) -> list[int]:
+        """The batches at which validations are far apart for the steps to target."""
+        known = zip(self.trials.batches, self.resolution, self.limits.steps, strict=True)
+        return [batch for batch, every, steps in known if math.isfinite(steps) and every > COARSE * steps]
 
 
 def studies(runs: Iterable[Run]) -> dict[str, list[Run]]:

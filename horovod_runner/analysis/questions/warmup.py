@@ -5,30 +5,24 @@ Asked of runs with three lengths of warmup or more; batches, learning-rate rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from enum import StrEnum
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from horovod_runner.analysis.load.groups import bounds
 from horovod_runner.analysis.load.runs import Run
-from horovod_runner.analysis.load.tables import epoch_table
-from horovod_runner.analysis.questions import Answer, by_job
+from horovod_runner.analysis.questions import BOTH, Finding, by_job, labelled
 from horovod_runner.analysis.questions import cells as of
-from horovod_runner.analysis.report import words
 from horovod_runner.statistics import seeds
 from horovod_runner.statistics.interval import Interval
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 FEWEST_WARMUPS = 3
 SUBJECT = ("framework", "schedule.warmup_epochs", "schedule.scaling", *of.OF_A_BATCH)
-BOTH = "both"
 
 
 class Place(NamedTuple):
@@ -60,27 +54,111 @@ class Growth:
     seeds: int
 
 
-def answers(runs: Sequence[Run]) -> list[Answer]:
-    """Answer it for each job whose runs have three lengths of warmup or more; none otherwise."""
-    return [_answer(names, equal) for names, equal in asking(runs)]
+class Verdict(StrEnum):
+    """How a length of warmup stands to the best one of its place."""
+
+    BEST = "best"
+    WORSE = "worse"
+    UNTOLD = "not told from the best"
+    UNPAIRED = "no seed in common with the best"
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The lengths of warmup of one place: the best, and what it gains over each other one, paired by seed."""
+
+    place: Place
+    finals: Mapping[float, Mapping[int, float]]
+    best: float
+    gains: Mapping[float, Interval]
+    step: float
+
+    def verdict(self, warmup: float) -> Verdict:
+        """Say how a length stands to the best; a difference below one validation example's is none."""
+        if warmup == self.best:
+            return Verdict.BEST
+        if warmup not in self.gains:
+            return Verdict.UNPAIRED
+        return Verdict.WORSE if seeds.apart(self.gains[warmup], self.step) else Verdict.UNTOLD
+
+    @property
+    def tied(self) -> list[float]:
+        """The lengths that cannot be told from the best."""
+        return [warmup for warmup in self.gains if self.verdict(warmup) is Verdict.UNTOLD]
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the best is the longest one that was tried."""
+        return len(self.finals) > 1 and self.best == max(self.finals)
+
+
+@dataclass(frozen=True)
+class Warmup(Finding):
+    """How the best warmup goes with the batch, and how surely it is the best at each place."""
+
+    question: ClassVar[str] = "warmup"
+
+    runs: Sequence[Run]
+    growths: Sequence[Growth]
+    contests: Sequence[Contest]
+    members: Mapping[tuple[Place, float], Sequence[Run]]
+    final: of.Final
+    step: float
+
+    @property
+    def diverged(self) -> int:
+        """How many runs diverged."""
+        return of.diverged(self.runs)
+
+    @property
+    def edges(self) -> list[int]:
+        """The batches at which, at some place, the best warmup is the longest."""
+        return sorted({one.place.batch for one in self.contests if one.at_edge})
+
+    @property
+    def open(self) -> int:
+        """At how many places the best cannot be told from at least one other."""
+        return sum(bool(one.tied) for one in self.contests)
+
+    @property
+    def all_tied(self) -> int:
+        """At how many places it cannot be told from any."""
+        return sum(len(one.tied) == len(one.gains) for one in self.contests)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [
+            {**one.place._asdict(), "warmup_epochs": warmup, "seeds": len(values)}
+            | {"diverged": of.diverged(self.members[one.place, warmup])}
+            | bounds("final_metric", seeds.over_seeds(values))
+            | bounds("best_gains", one.gains.get(warmup))
+            | {"verdict": one.verdict(warmup)}
+            for one in self.contests
+            for warmup, values in sorted(one.finals.items())
+        ]
+
+
+def findings(runs: Sequence[Run]) -> list[Warmup]:
+    """Find it for each job whose runs have three lengths of warmup or more; none otherwise."""
+    return [_warmups(names, equal) for names, equal in asking(runs)]
 
 
 def asking(runs: Sequence[Run]) -> Iterator[tuple[tuple[str, ...], list[Run]]]:
     """Yield the runs of each job that have three lengths of warmup or more, with the names to tell them apart by."""
     for names, members in by_job(runs):
         for label, equal in of.split(members, SUBJECT):
-            if len({_warmup(run) for run in equal}) >= FEWEST_WARMUPS:
-                yield (*names, *(f"{key} {value}" for key, value in label.items())), equal
+            if len({length(run) for run in equal}) >= FEWEST_WARMUPS:
+                yield labelled(names, label), equal
 
 
 def sampled(runs: Sequence[Run], final: of.Final) -> tuple[dict[tuple[Place, float], list[Run]], Samples]:
     """Return the runs of every place and warmup, and of those that have one their final metric by seed."""
-    members = of.cells(runs, lambda run: (_place(run), _warmup(run)))
+    members = of.cells(runs, lambda run: (place(run), length(run)))
     samples: Samples = {
-        place: {warmup: by_seed for (_, warmup), cell in group if (by_seed := of.by_seed(cell, final))}
-        for place, group in groupby(members.items(), key=lambda item: item[0][0])
+        where: {warmup: by_seed for (_, warmup), cell in group if (by_seed := of.by_seed(cell, final))}
+        for where, group in groupby(members.items(), key=lambda item: item[0][0])
     }
-    return members, {place: table for place, table in samples.items() if table}
+    return members, {where: table for where, table in samples.items() if table}
 
 
 def growths(samples: Samples, choose: Choice = seeds.best_setting) -> list[Growth]:
@@ -108,11 +186,13 @@ def against_the_best(table: dict[float, dict[int, float]]) -> tuple[float, dict[
     return best, {warmup: seeds.over_seeds(gains) for warmup, gains in others.items() if len(gains)}
 
 
-def _warmup(run: Run) -> float:
+def length(run: Run) -> float:
+    """Return a run's epochs of warmup."""
     return run.config.schedule.warmup_epochs
 
 
-def _place(run: Run) -> Place:
+def place(run: Run) -> Place:
+    """Return where a run's warmup is compared."""
     return Place(run.result.framework, run.config.schedule.scaling, run.result.global_batch)
 
 
@@ -154,89 +234,8 @@ def _together(
     }
 
 
-def _answer(names: Sequence[str], runs: Sequence[Run]) -> Answer:
-    final = of.Final(runs)
+def _warmups(names: tuple[str, ...], runs: Sequence[Run]) -> Warmup:
+    final, step = of.Final(runs), of.resolution(runs) or 0.0
     members, samples = sampled(runs, final)
-    step, lost = of.resolution(runs) or 0.0, of.diverged(runs)
-    failed = f" {words.count(lost, 'run')} of {len(runs)} diverged." if lost else " No run diverged."
-    told = list(map(_told, growths(samples)))
-    grid = (
-        "A slope's interval knows the warmups that were tried alone: where every draw picks the same, it has no width."
-    )
-    sentences = (*told, *([grid] if told else []), *_doubt(samples, step), final.told + failed)
-    return Answer(
-        name="-".join(("warmup", *map(words.file_part, names))),
-        title=", ".join(("Does the best warmup grow with the batch?", *map(words.job, names))),
-        sentences=sentences,
-        rows=tuple(_rows(samples, members, step)),
-        draw=partial(_draw, runs, final.metric),
-    )
-
-
-def _told(growth: Growth) -> str:
-    who = "All frameworks together" if growth.framework == BOTH else words.framework(growth.framework)
-    where = ", ".join(f"{best:g} at {batch:,}" for best, batch in zip(growth.chosen, growth.batches, strict=True))
-    grid = ", ".join(f"{warmup:g}" for warmup in growth.warmups)
-    start = f"{who}, {words.rule(growth.rule)}: the best of {grid} epochs of warmup is {where} images a step"
-    rate = f"{words.with_bounds(growth.per_thousand)} epochs for 1,000 images more ({growth.seeds} seeds)"
-    if growth.per_thousand.ci95_low is None:
-        return f"{start}, a slope of {rate}: too few seeds to say whether it grows."
-    if not growth.per_thousand.leaves_out(0):
-        return f"{start}, a slope of {rate}: that the best warmup changes with the batch is not shown."
-    shape = " Two batches cannot tell a line from another shape." if len(growth.batches) == 2 else ""
-    verb = "grows" if growth.per_thousand.mean > 0 else "shrinks"
-    return f"{start}; it {verb} with the batch, with a slope of {rate}.{shape}"
-
-
-def _doubt(samples: Samples, step: float) -> Iterator[str]:
-    """Yield how often the best warmup is the best beyond what seeds and one validation example change."""
-    ties = {}
-    for place, table in samples.items():
-        best, gains = against_the_best(table)
-        ties[place] = (best, [warmup for warmup, gain in gains.items() if not seeds.apart(gain, step)], len(gains))
-    if not ties:
-        return
-    edge = sorted({place.batch for place, table in samples.items() if len(table) > 1 and ties[place][0] == max(table)})
-    if edge:
-        yield (
-            f"At a batch of {', '.join(f'{batch:,}' for batch in edge)} the best is, in some combination of framework"
-            " and rule, the longest warmup that was tried: a longer one may be better still."
-        )
-    open_ones = sum(bool(tied) for _, tied, _ in ties.values())
-    all_tied = sum(len(tied) == others for _, tied, others in ties.values())
-    least = f" or by less than one validation example ({step:.4f})" if step else ""
-    yield (
-        f"In {open_ones} of {len(ties)} combinations of framework, rule and batch the best warmup cannot be told from"
-        f" at least one other (a paired 95 % interval that holds 0{least}; each at its own 95 %), and in {all_tied}"
-        f" from any of the others{': a null result there' if all_tied else ''}."
-    )
-
-
-def _rows(samples: Samples, members: dict[tuple[Place, float], list[Run]], step: float) -> Iterator[dict[str, Any]]:
-    for place, table in samples.items():
-        best, gains = against_the_best(table)
-        for warmup, values in sorted(table.items()):
-            cell = members[place, warmup]
-            row: dict[str, Any] = place._asdict() | {"warmup_epochs": warmup, "seeds": len(values)}
-            row |= {"diverged": of.diverged(cell)} | bounds("final_metric", seeds.over_seeds(values))
-            gain = gains.get(warmup)
-            row |= bounds("best_gains", gain)
-            yield row | {"verdict": "best" if warmup == best else _verdict(gain, step)}
-
-
-def _verdict(gain: Interval | None, step: float) -> str:
-    if gain is None:
-        return "no seed in common with the best"
-    return "worse" if seeds.apart(gain, step) else "not told from the best"
-
-
-def _draw(runs: Sequence[Run], metric: str) -> Figure:
-    from horovod_runner.analysis.plots.warmup import curves
-
-    table = epoch_table([run for run in runs if run.completed]).dropna(subset=["val_metric"])
-    by_id = {run.result.run_id: run for run in runs}
-    table["rule"] = [_place(by_id[name]).rule for name in table["run_id"]]
-    table["warmup"] = [_warmup(by_id[name]) for name in table["run_id"]]
-    table = table.rename(columns={"global_batch": "batch", "val_metric": "value"})
-    lost = {place: of.diverged(cell) for place, cell in of.cells(runs, lambda run: _place(run)[1:]).items()}
-    return curves(table, metric, lost)
+    contests = [Contest(where, table, *against_the_best(table), step) for where, table in samples.items()]
+    return Warmup(names, runs, growths(samples), contests, members, final, step)

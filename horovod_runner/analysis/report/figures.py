@@ -16,10 +16,10 @@ from horovod_runner.analysis.load.groups import Group
 from horovod_runner.analysis.plots import look as plots
 from horovod_runner.analysis.plots import panels
 from horovod_runner.analysis.plots import times as time_plots
-from horovod_runner.analysis.questions import Answer
 from horovod_runner.analysis.questions.scaling.study import Scaling, studies
 from horovod_runner.analysis.questions.strategies import Comparison
 from horovod_runner.analysis.report import words
+from horovod_runner.analysis.report.answers import Answer
 from horovod_runner.config.frameworks import FRAMEWORKS
 from horovod_runner.results.store import full_disk_named, write_bytes
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from horovod_runner.analysis.load.groups import Cell, Group, all_runs
 from horovod_runner.analysis.load.runs import Run
-from horovod_runner.analysis.questions import Answer
 from horovod_runner.analysis.questions.scaling.causes import slow_worker
 from horovod_runner.analysis.questions.scaling.study import Scaling, studies
 from horovod_runner.analysis.questions.strategies import Comparison, told
 from horovod_runner.analysis.report import text_tables, words
+from horovod_runner.analysis.report.answers import Answer
 from horovod_runner.analysis.report.figures import Picture
 from horovod_runner.config.frameworks import FRAMEWORKS
 from horovod_runner.statistics.interval import Interval, ratio

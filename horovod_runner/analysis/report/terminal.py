@@ -13,11 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from horovod_runner.analysis.load.groups import Cell, Group, all_runs
-from horovod_runner.analysis.questions import Answer
 from horovod_runner.analysis.questions.scaling.causes import slow_worker
 from horovod_runner.analysis.questions.scaling.study import studies
 from horovod_runner.analysis.questions.strategies import Comparison, comparisons, told
 from horovod_runner.analysis.report import text_tables, words
+from horovod_runner.analysis.report.answers import Answer
 
 WIDE = 132  # columns of a terminal in which every figure has a column of its own
 PAIRED = (  # in a narrower one, the second stands below the first

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,12 +187,6 @@ def with_entries(interval: Interval) -> str:
     return f"{interval.mean:.4g} [{interval.ci95_low:.4g}, {interval.ci95_high:.4g}]"
 
 
-def short_settings(chosen: Mapping[str, Any]) -> str:
-    """Return settings by the last words of their names, as figures and tables have room for."""
-    named = (f"{key.rsplit('.', 1)[-1].replace('_', ' ')} {entry(value)}" for key, value in chosen.items())
-    return ", ".join(part.removeprefix("arm ").replace("global batch", "batch") for part in named)
-
-
 def framework(name: str) -> str:
     """Return a framework's name as people write it."""
     return title(name)
@@ -209,7 +203,7 @@ def rule(name: str) -> str:
 
 def file_part(text: str) -> str:
     """Return a text as a part of a file's name."""
-    return re.sub(r"[^A-Za-z0-9._]+", "_", text)
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text)
 
 
 def job(workload: str) -> str:
@@ -246,3 +240,16 @@ def _shortened(path: str) -> str:
     if "/.venv/" in path:
         return f".venv/{path.split('/.venv/', 1)[1]}"
     return f"…/{Path(path).name}"
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    function.__name__: function
+    for function in (amount, bounds, count, entry, framework, job, rule, signed, with_bounds, with_entries)
+} | {
+    "g": "{:g}".format,
+    "grouped": "{:,}".format,
+    "spaced": lambda name: name.replace("_", " "),
+}
+"""What templates call as filters."""
+TESTS = {"nan": math.isnan, "infinite": math.isinf}
+"""What templates ask of numbers."""

@@ -14,11 +14,11 @@ from horovod_runner.analysis.load import tables
 from horovod_runner.analysis.load.groups import Group, all_runs, cell_rows, groups
 from horovod_runner.analysis.load.pack import is_packed
 from horovod_runner.analysis.load.runs import unfinished
-from horovod_runner.analysis.questions import Answer, answers, over_studies
 from horovod_runner.analysis.questions.scaling.study import studies
 from horovod_runner.analysis.questions.strategies import Comparison, comparisons
 from horovod_runner.analysis.questions.strategies import rows as strategy_rows
 from horovod_runner.analysis.report import terminal, words
+from horovod_runner.analysis.report.answers import Answer, answers, over_studies
 from horovod_runner.parity.rows import find_table
 from horovod_runner.results.store import full_disk_named, write_text
 

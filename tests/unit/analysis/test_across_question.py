@@ -10,6 +10,7 @@ import pytest
 
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import across
+from horovod_runner.analysis.report.answers import answered
 from horovod_runner.results.store import ASKED, write_json
 from tests.simulated import crossed
 
@@ -36,7 +37,7 @@ def test_each_study_is_held_to_the_margin_that_it_stated(tmp_path: Path) -> None
         study(tmp_path / "large", 0.05, {"val_metric": 0.02}),
         study(tmp_path / "silent", 0.05, {}),
     ]
-    (answer,) = across.answers(studies)
+    (answer,) = answered(across, studies)
     rows = {row["study"]: row for row in answer.rows}
     assert {name: row["verdict"] for name, row in rows.items()} == {
         "equal": "equivalent within the margin",
@@ -54,14 +55,14 @@ def test_each_study_is_held_to_the_margin_that_it_stated(tmp_path: Path) -> None
 
 def test_a_margin_that_came_late_is_not_said_to_come_first(tmp_path: Path) -> None:
     late = study(tmp_path / "late", 0.0, {"val_metric": 0.02}, "2026-06-01T00:00:00+00:00")
-    (answer,) = across.answers([study(tmp_path / "early", 0.0, {"val_metric": 0.02}), late])
+    (answer,) = answered(across, [study(tmp_path / "early", 0.0, {"val_metric": 0.02}), late])
     assert answer.sentences[-1].startswith("Of 2 margins that the studies stated, 2 hold")
     assert answer.sentences[-1].endswith("That 1 of them came before the first run is not on record.")
 
 
 def test_a_margin_that_cannot_be_tested_is_not_passed_over(tmp_path: Path) -> None:
     margins = {"val_metric": 0.02, "steps_to_target": 5.0}
-    (answer,) = across.answers([study(tmp_path / "one", 0.0, margins), study(tmp_path / "two", 0.0, {})])
+    (answer,) = answered(across, [study(tmp_path / "one", 0.0, margins), study(tmp_path / "two", 0.0, {})])
     assert (
         "one: the margin of ±5 in steps to target cannot be tested: no cell has it for all seeds." in answer.sentences
     )
@@ -70,11 +71,11 @@ def test_a_margin_that_cannot_be_tested_is_not_passed_over(tmp_path: Path) -> No
 
 def test_a_margin_of_a_figure_brings_its_line(tmp_path: Path) -> None:
     studies = [study(tmp_path / "one", 0.0, {"val_metric": 0.02, "val_loss": 0.5}), study(tmp_path / "two", 0.0, {})]
-    (answer,) = across.answers(studies)
+    (answer,) = answered(across, studies)
     assert [row["figure"] for row in answer.rows] == ["final metric", "last validation loss", "final metric"]
 
 
 def test_one_study_or_one_framework_alone_ask_nothing(tmp_path: Path) -> None:
     one, two = (study(tmp_path / name, 0.0, {}) for name in ("one", "two"))
-    assert across.answers([one]) == []
-    assert across.answers([one, [run for run in two if run.result.framework == "torch"]]) == []
+    assert answered(across, [one]) == []
+    assert answered(across, [one, [run for run in two if run.result.framework == "torch"]]) == []

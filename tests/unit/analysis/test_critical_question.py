@@ -14,6 +14,7 @@ import pytest
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.load.tables import read
 from horovod_runner.analysis.questions import critical
+from horovod_runner.analysis.report.answers import answered
 from horovod_runner.config.schema import decode
 from horovod_runner.results.record import StepRecord
 from horovod_runner.results.store import Store, write_json
@@ -65,7 +66,7 @@ def study(root: Path, noise: Callable[[int], float]) -> list[Run]:
 
 
 def test_noise_until_the_target_stands_beside_the_bend_of_the_curve(tmp_path: Path) -> None:
-    (answer,) = critical.answers([study(tmp_path, lambda seed: 128.0 + seed - 2)])
+    (answer,) = answered(critical, [study(tmp_path, lambda seed: 128.0 + seed - 2)])
     (row,) = answer.rows
     assert (row["framework"], row["global_batch"], row["seeds"]) == ("torch", 16, 5)
     assert row["b_simple"] == pytest.approx(128, rel=0.02), "what comes after the target does not count"
@@ -82,12 +83,12 @@ def test_steps_that_are_not_on_record_do_not_move_the_target(tmp_path: Path) -> 
         for batch in (8, 32, 128):
             trial(tmp_path, batch, seed, S_MIN * (1 + B_CRIT / batch))
         noisy(tmp_path, seed, 50.0, every=5, record_every=5)
-    (answer,) = critical.answers([read(tmp_path)])
+    (answer,) = answered(critical, [read(tmp_path)])
     assert answer.rows[0]["b_simple"] == pytest.approx(50, rel=0.05) and answer.rows[0]["seeds"] == 3
 
 
 def test_equal_scales_are_not_told_apart(tmp_path: Path) -> None:
-    (answer,) = critical.answers([study(tmp_path, lambda seed: B_CRIT + 8 * (seed - 2))])
+    (answer,) = answered(critical, [study(tmp_path, lambda seed: B_CRIT + 8 * (seed - 2))])
     assert "not told apart" in answer.sentences[0]
 
 
@@ -101,10 +102,10 @@ def test_only_what_belongs_together_is_compared(tmp_path: Path) -> None:
         noisy(tmp_path, seed, 50.0, target={"metric": 0.8})
         noisy(tmp_path, seed, 50.0, reached=None)
     runs = read(tmp_path)
-    assert critical.answers([runs]) == []
-    assert critical.answers([[run for run in runs if run.config.noise_scale]]) == []
+    assert answered(critical, [runs]) == []
+    assert answered(critical, [[run for run in runs if run.config.noise_scale]]) == []
     other_machine = [replace(run, provenance={"machine": {"id": run.result.framework}}) for run in runs]
-    assert critical.answers([other_machine]) == []
+    assert answered(critical, [other_machine]) == []
 
 
 def test_the_way_to_the_target_is_averaged_before_it_is_divided(tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_the_way_to_the_target_is_averaged_before_it_is_divided(tmp_path: Path) 
     for batch in (8, 32, 128):
         trial(tmp_path, batch, 0, S_MIN * (1 + B_CRIT / batch))
     noisy(tmp_path, 0, 50.0)
-    (answer,) = critical.answers([read(tmp_path)])
+    (answer,) = answered(critical, [read(tmp_path)])
     (row,) = answer.rows
     traces = np.array([50.0 * (1 + 0.05 * np.random.default_rng(0).normal(size=STEPS)[n]) for n in range(REACHED)])
     whole = of_steps(traces, np.ones(REACHED))

@@ -11,6 +11,7 @@ import pytest
 
 from horovod_runner.analysis.load.tables import read
 from horovod_runner.analysis.questions import noise
+from horovod_runner.analysis.report.answers import answered
 from horovod_runner.config.schema import decode
 from horovod_runner.results.record import StepRecord
 from horovod_runner.results.store import Store, write_json
@@ -55,7 +56,7 @@ def test_the_table_has_what_was_put_in(tmp_path: Path) -> None:
     for seed in range(5):
         add(tmp_path, doubling, seed)
         add(tmp_path, steady, seed, virtual_workers=8)
-    (answer,) = noise.answers(read(tmp_path))
+    (answer,) = answered(noise, read(tmp_path))
     small, large = answer.rows
     assert (small["framework"], small["global_batch"], small["shard_batch"], small["seeds"]) == ("torch", 16, 4, 5)
     assert small["simple"] == pytest.approx(181 / 3, rel=5e-3) and large["simple"] == pytest.approx(25, rel=5e-3)
@@ -69,7 +70,7 @@ def test_growth_is_claimed_where_its_interval_is_clear_of_one(tmp_path: Path) ->
     for seed in range(5):
         add(tmp_path, doubling, seed)
         add(tmp_path, lambda step, seed=seed: 25 + (seed - 2) * step / STEPS, seed, virtual_workers=8)  # type: ignore[misc]
-    (answer,) = noise.answers(read(tmp_path))
+    (answer,) = answered(noise, read(tmp_path))
     assert "5 seeds" in answer.sentences[0] and answer.sentences[0].endswith("it grows.")
     assert "does not change beyond the scatter of seeds" in answer.sentences[1]
     assert "order of magnitude" in answer.sentences[-1]
@@ -79,7 +80,7 @@ def test_a_diverged_run_is_counted_and_not_averaged(tmp_path: Path) -> None:
     for seed in range(3):
         add(tmp_path, steady, seed)
     add(tmp_path, doubling, 3, status="diverged")
-    (answer,) = noise.answers(read(tmp_path))
+    (answer,) = answered(noise, read(tmp_path))
     assert answer.rows[0]["diverged"] == 1 and answer.rows[0]["seeds"] == 3
     assert answer.rows[0]["simple"] == pytest.approx(25, rel=5e-3)
     assert "1 diverged" in answer.sentences[0]
@@ -88,14 +89,14 @@ def test_a_diverged_run_is_counted_and_not_averaged(tmp_path: Path) -> None:
 def test_two_seeds_claim_nothing(tmp_path: Path) -> None:
     for seed in range(2):
         add(tmp_path, doubling, seed)
-    (answer,) = noise.answers(read(tmp_path))
+    (answer,) = answered(noise, read(tmp_path))
     assert "[–]" in answer.sentences[0] and "too few seeds" in answer.sentences[0]
 
 
 def test_whatever_else_a_study_varies_makes_arms(tmp_path: Path) -> None:
     for momentum, scale in ((0.0, steady), (0.9, doubling)):
         add(tmp_path, scale, optimizer={"name": "sgd", "momentum": momentum})
-    (answer,) = noise.answers(read(tmp_path))
+    (answer,) = answered(noise, read(tmp_path))
     assert [row["optimizer.momentum"] for row in answer.rows] == [0.0, 0.9]
     assert [round(row["simple"]) for row in answer.rows] == [25, 60]
 
@@ -105,7 +106,7 @@ def test_the_figure_has_a_curve_for_each_arm(tmp_path: Path) -> None:
     for framework in ("torch", "tensorflow"):
         for seed in range(3):
             add(tmp_path, doubling, seed, framework=framework)
-    (answer,) = noise.answers(read(tmp_path))
+    (answer,) = answered(noise, read(tmp_path))
     assert answer.draw is not None
     (axes,) = answer.draw().axes
     curves = [line for line in axes.lines if len(line.get_xdata()) == noise.WINDOWS]
@@ -119,4 +120,4 @@ def test_the_figure_has_a_curve_for_each_arm(tmp_path: Path) -> None:
 
 def test_runs_that_measure_no_noise_are_not_asked(tmp_path: Path) -> None:
     add(tmp_path, steady, noise_scale=False)
-    assert noise.answers(read(tmp_path)) == []
+    assert answered(noise, read(tmp_path)) == []

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from horovod_runner.analysis import questions
 from horovod_runner.analysis.load.runs import Run
-from horovod_runner.analysis.questions import Answer, ablation, cells, converges, frameworks, rules
+from horovod_runner.analysis.questions import ablation, cells, converges, frameworks, rules
+from horovod_runner.analysis.report.answers import Answer, answered
 from horovod_runner.analysis.report.write import write_report
 from horovod_runner.config.schema import OptimizerConfig, ScheduleConfig
 from horovod_runner.results.store import ASKED, write_json
@@ -62,7 +63,7 @@ def stated(tmp_path: Path, when: str = "2026-01-01T00:00:00+00:00") -> Path:
 
 
 def test_a_difference_between_frameworks_is_found_through_the_seeds_scatter() -> None:
-    answer = only(frameworks.answers(framework_runs(gap=0.01, noise=0.001)))
+    answer = only(answered(frameworks, framework_runs(gap=0.01, noise=0.001)))
     assert len(answer.rows) == 3
     assert all(row["val_metric_difference"] == pytest.approx(0.01, abs=0.003) for row in answer.rows)
     assert "+0.01" in answer.sentences[0] and ": a difference." in answer.sentences[0]
@@ -70,12 +71,12 @@ def test_a_difference_between_frameworks_is_found_through_the_seeds_scatter() ->
 
 
 def test_without_a_margin_nothing_is_said_to_be_equivalent() -> None:
-    told = " ".join(only(frameworks.answers(framework_runs(gap=0.0, noise=0.001))).sentences)
+    told = " ".join(only(answered(frameworks, framework_runs(gap=0.0, noise=0.001))).sentences)
     assert "No margin was stated" in told and "equivalent within" not in told
 
 
 def test_equivalence_is_shown_at_a_margin_stated_before(tmp_path: Path) -> None:
-    answer = only(frameworks.answers(moved(framework_runs(0.0, 0.004), stated(tmp_path))))
+    answer = only(answered(frameworks, moved(framework_runs(0.0, 0.004), stated(tmp_path))))
     told = " ".join(answer.sentences)
     assert "final top1 accuracy: equivalent within the stated margin of ±0.02" in told
     assert "before the first of these runs began" in told
@@ -84,13 +85,13 @@ def test_equivalence_is_shown_at_a_margin_stated_before(tmp_path: Path) -> None:
 
 def test_equivalence_is_not_shown_where_frameworks_differ_or_scatter(tmp_path: Path) -> None:
     for gap, noise in ((0.03, 0.004), (0.0, 0.2)):
-        told = " ".join(only(frameworks.answers(moved(framework_runs(gap, noise), stated(tmp_path)))).sentences)
+        told = " ".join(only(answered(frameworks, moved(framework_runs(gap, noise), stated(tmp_path)))).sentences)
         assert "final top1 accuracy: equivalence is not shown at the stated margin of ±0.02" in told
 
 
 def test_a_margin_stated_afterwards_is_told_as_such(tmp_path: Path) -> None:
     folder = stated(tmp_path, "2026-06-01T00:00:00+00:00")
-    assert "is not on record" in " ".join(only(frameworks.answers(moved(framework_runs(0, 0.004), folder))).sentences)
+    assert "is not on record" in " ".join(only(answered(frameworks, moved(framework_runs(0, 0.004), folder))).sentences)
 
 
 def to_target(runs: list[Run], missed: set[tuple[int, int]]) -> list[Run]:
@@ -110,7 +111,7 @@ def test_a_cell_that_misses_its_target_does_not_take_a_seed_from_the_others(tmp_
     margins = {"schema": 1, "stated": "2026-01-01T00:00:00+00:00", "margins": {"steps_to_target": 5}}
     write_json(folder / ASKED, margins)
     runs = moved(framework_runs(0.0, 0.004), folder)
-    answer = only(frameworks.answers(to_target(runs, {(64, 0), (64, 1)})))
+    answer = only(answered(frameworks, to_target(runs, {(64, 0), (64, 1)})))
     told = next(sentence for sentence in answer.sentences if "steps to target" in sentence)
     assert (
         "over 2 cells (1 left out, in which a seed lacks it) of equal settings and 5 seeds, paired by seed: +3" in told
@@ -118,12 +119,12 @@ def test_a_cell_that_misses_its_target_does_not_take_a_seed_from_the_others(tmp_
     assert "steps to target: equivalent within the stated margin of ±5" in " ".join(answer.sentences)
 
     nowhere = to_target(runs, {(batch, 2) for batch in (16, 32, 64)})
-    told = " ".join(only(frameworks.answers(nowhere)).sentences)
+    told = " ".join(only(answered(frameworks, nowhere)).sentences)
     assert "The stated margin of ±5 in steps to target cannot be tested: no cell has it for all seeds." in told
 
 
 def test_two_seeds_are_too_few_to_compare_frameworks() -> None:
-    assert frameworks.answers([run for run in framework_runs(0, 0.1) if run.result.seed < 2]) == []
+    assert answered(frameworks, [run for run in framework_runs(0, 0.1) if run.result.seed < 2]) == []
 
 
 # Arms
@@ -151,7 +152,7 @@ def armed(noise: float = 0.002) -> list[Run]:
 
 
 def test_arms_are_set_against_the_base_paired_by_seed() -> None:
-    answer = only(ablation.answers(armed()))
+    answer = only(answered(ablation, armed()))
     verdicts = {(row["framework"], row["arm"]): row["verdict"] for row in answer.rows}
     for who in ("tensorflow", "torch", "both"):
         assert verdicts[who, "base"] == "base" and verdicts[who, "LARS"] == "better"
@@ -164,20 +165,20 @@ def test_arms_are_set_against_the_base_paired_by_seed() -> None:
 def test_arms_without_effect_are_a_null_result() -> None:
     draw = noisy(2, 0.01)
     runs = crossed({}, {"arm": ["base", "b", "c"], **BOTH, **SEEDS}, lambda point: 0.8 + draw())
-    told = only(ablation.answers(runs)).sentences
+    told = only(answered(ablation, runs)).sentences
     assert sum("no arm is shown to change anything" in sentence for sentence in told) == 3
 
 
 def test_the_base_is_the_files_first_arm(tmp_path: Path) -> None:
     write_json(tmp_path / ASKED, {"arms": {"worse": {}, "LARS": {}, "base": {}, "sqrt": {}, "late": {}}})
-    answer = only(ablation.answers(moved(armed(), tmp_path)))
+    answer = only(answered(ablation, moved(armed(), tmp_path)))
     assert [row["arm"] for row in answer.rows[:3]] == ["worse", "LARS", "base"]
     assert {row["arm"] for row in answer.rows if row["verdict"] == "base"} == {"worse"}
 
 
 def test_arms_at_other_batches_are_not_mixed() -> None:
     runs = crossed({}, {"arm": ["base", "b"], "local_batch": [16, 32], **SEEDS}, lambda point: 0.8)
-    assert sorted(answer.name for answer in ablation.answers(runs)) == [
+    assert sorted(answer.name for answer in answered(ablation, runs)) == [
         "ablation-global_batch_16",
         "ablation-global_batch_32",
     ]
@@ -194,7 +195,7 @@ def test_a_rule_that_helps_at_the_large_batch_alone_is_told_so() -> None:
         return 0.8 + 0.01 * point["seed"] + helped + draw()
 
     axes = {"schedule.scaling": ["none", "linear_samples"], "local_batch": [256, 512], **BOTH, **SEEDS}
-    answer = only(rules.answers(crossed({}, axes, truth)))
+    answer = only(answered(rules, crossed({}, axes, truth)))
     verdicts = {(row["batch"], row["framework"]): row["verdict"] for row in answer.rows}
     assert verdicts[512, "both"] == "better" and verdicts[256, "both"] == "no difference is shown"
 
@@ -209,7 +210,7 @@ def test_a_rule_that_needs_warmup_is_judged_with_it() -> None:
         return (0.3 if point["schedule.warmup_epochs"] == 0 else 0.85) + draw()
 
     axes = {"schedule.scaling": ["none", "linear_samples"], "schedule.warmup_epochs": [0.0, 5.0], "local_batch": [512]}
-    answer = only(rules.answers(crossed({}, axes | BOTH | SEEDS, truth)))
+    answer = only(answered(rules, crossed({}, axes | BOTH | SEEDS, truth)))
     assert {row["verdict"] for row in answer.rows} == {"worse"}
     assert {row["verdict_at_best"] for row in answer.rows} == {"better"}
     for row in answer.rows:
@@ -239,7 +240,7 @@ def scaling_runs() -> list[Run]:
 
 
 def test_weak_scaling_that_fails_is_told_with_the_share_that_converges() -> None:
-    answer = only(converges.answers(scaling_runs()))
+    answer = only(answered(converges, scaling_runs()))
     shares, differences = answer.sentences[0], " ".join(answer.sentences)
     assert "weak, warmup 0 3 of 5 [" in shares and "strong, warmup 2 5 of 5 [" in shares
     assert "PyTorch on 8 workers, final metric, weak, warmup 2 less strong, warmup 2: -0.18" in differences
@@ -259,14 +260,14 @@ def test_steps_to_the_target_are_those_of_the_seeds_that_reach_it() -> None:
         lost = result.scaling == "weak" and converges.all_workers(run) == 8 and result.seed < 4
         reached = {"target": 0.6, "steps_to_target": None if lost or not run.completed else 100 + result.seed}
         runs.append(replace(run, result=result.model_copy(update=reached)))
-    answer = only(converges.answers(runs))
+    answer = only(answered(converges, runs))
     told = " ".join(answer.sentences)
     assert "PyTorch, steps to target on 8 workers, over the seeds that reach it: strong, warmup 0 102 [100" in told
     assert "weak, warmup 0 104 [–] (1 of 5 seeds)" in told
     row = next(row for row in answer.rows if (row["scaling"], row["workers"]) == ("weak", 8))
     assert (row["steps_to_target"], row["steps_to_target_ci95_low"], row["seeds_to_target"]) == (104, None, 1)
     assert answer.draw is not None and len(answer.draw().axes) == 2 * 4
-    without = only(converges.answers(scaling_runs()))
+    without = only(answered(converges, scaling_runs()))
     assert without.draw is not None and len(without.draw().axes) == 2 * 3
     assert "steps to target" not in " ".join(without.sentences)
 

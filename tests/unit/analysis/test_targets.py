@@ -15,6 +15,7 @@ from scipy.optimize import curve_fit
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.load.tables import epoch_table
 from horovod_runner.analysis.questions import targets
+from horovod_runner.analysis.report.answers import answered
 from horovod_runner.config.schema import decode
 from horovod_runner.errors import UserError
 from horovod_runner.results.record import Metric
@@ -152,7 +153,7 @@ def test_a_plateau_is_found_where_steps_stop_falling() -> None:
 
 def test_a_study_is_answered_for_both_frameworks_and_momenta() -> None:
     runs = study(("tensorflow", "torch"), (0.0, 0.9))
-    batches, fits = targets.answers(runs)
+    batches, fits = answered(targets, runs)
     assert batches.name == "targets" and fits.name == "targets-fit"
     assert len(batches.rows) == 4 * len(BATCHES) and len(fits.rows) == 4
     for row in batches.rows:
@@ -177,7 +178,7 @@ def test_momentum_that_changes_nothing_is_said_to_change_nothing() -> None:
         steps = (run.result.steps_to_target or math.inf) * math.exp(0.06 * generator.normal())
         without.append(made("torch", batch, rate, run.result.seed, steps, optimizer={"momentum": 0.0}))
     (sentence,) = [
-        s for s in targets.answers(with_momentum + without)[1].sentences if "momentum 0.9 " in s and "ratio" in s
+        s for s in answered(targets, with_momentum + without)[1].sentences if "momentum 0.9 " in s and "ratio" in s
     ]
     assert "is not shown to extend or shorten" in sentence
 
@@ -189,7 +190,7 @@ def test_the_edge_of_the_grid_is_noticed() -> None:
         for run in study()
         if (run.config.optimizer.learning_rate or 0) < 1.01 * best(run.result.global_batch, 4 * B_CRIT)
     ]
-    answer = targets.answers(low)[0]
+    answer = answered(targets, low)[0]
     assert {row["at_edge"] for row in answer.rows} == {"highest"}
     assert "a wider grid may find fewer steps" in answer.sentences[0]
 
@@ -204,13 +205,13 @@ def test_misses_and_divergence_count_as_such_and_are_said() -> None:
             status = "completed" if batch == 8 else "diverged"
             run = made("torch", batch, rate, seed, math.inf, status=status)
         runs.append(run)
-    batches, fits = targets.answers(runs)
+    batches, fits = answered(targets, runs)
     rows = {row["global_batch"]: row for row in batches.rows}
     assert rows[8]["steps_to_target"] is None and rows[8]["reached"] == 0 and rows[8]["budget_steps"] == BUDGET
     assert not math.isclose(rows[16]["best_rate"], best(16, 4 * B_CRIT)) and rows[16]["reached"] == 5
     assert any("at batch 8 no rate took most of the 5 seeds" in sentence for sentence in batches.sentences)
     assert fits.rows[0]["b_crit"] is not None
-    whole = targets.answers([made("torch", b, 0.1, s, math.inf) for b in (4, 8, 16) for s in range(3)])
+    whole = answered(targets, [made("torch", b, 0.1, s, math.inf) for b in (4, 8, 16) for s in range(3)])
     assert "nothing is fitted" in whole[1].sentences[0] and whole[1].rows[0]["b_crit"] is None
     assert whole[0].draw is not None
     whole[0].draw()
@@ -219,7 +220,7 @@ def test_misses_and_divergence_count_as_such_and_are_said() -> None:
 def test_a_missing_seed_leaves_its_rate_out_and_is_said() -> None:
     runs = study(batches=(4, 8, 16, 32))
     gone = next(run for run in runs if run.result.global_batch == 16 and run.result.seed == 2)
-    answer = targets.answers([run for run in runs if run is not gone])[0]
+    answer = answered(targets, [run for run in runs if run is not gone])[0]
     assert next(row["rates"] for row in answer.rows if row["global_batch"] == 16) == 4
     assert any("left out are 1 rate " in sentence for sentence in answer.sentences)
 
@@ -228,7 +229,7 @@ def test_scaled_rates_are_compared_as_what_they_come_to() -> None:
     """A base rate of 0.1 under the linear rule, at four times the reference batch, is a peak of 0.4."""
     schedule = {"scaling": "linear_samples", "reference_batch": 16}
     runs = [made("torch", b, 0.1, s, 100, schedule=schedule) for b in (16, 64) for s in range(3)]
-    assert [row["best_rate"] for row in targets.answers(runs)[0].rows] == [0.1, 0.4]
+    assert [row["best_rate"] for row in answered(targets, runs)[0].rows] == [0.1, 0.4]
 
 
 def test_time_to_target_is_steps_times_batch_over_measured_throughput() -> None:
@@ -240,12 +241,12 @@ def test_time_to_target_is_steps_times_batch_over_measured_throughput() -> None:
         for b, steps, rate in ((8, 800, 100.0), (32, 220, 200.0), (128, 160, 220.0))
         for s in range(3)
     ]
-    answer = targets.answers(runs)[0]
+    answer = answered(targets, runs)[0]
     rows = {row["global_batch"]: row["seconds_to_target"] for row in answer.rows}
     assert rows == pytest.approx({8: 800 * 8 / 100, 32: 220 * 32 / 200, 128: 160 * 128 / 220})
     assert any("is that of batch 32 of 3 timed" in sentence for sentence in answer.sentences)
     virtual = [made("torch", b, 0.1, s, 100, virtual_workers=2, **timed(b, 9.0)) for b in (8, 32) for s in range(3)]
-    assert all("seconds_to_target" not in row for row in targets.answers(virtual)[0].rows)
+    assert all("seconds_to_target" not in row for row in answered(targets, virtual)[0].rows)
 
 
 def test_silent_runs_lend_their_times_to_the_trials_that_they_repeat() -> None:
@@ -253,7 +254,7 @@ def test_silent_runs_lend_their_times_to_the_trials_that_they_repeat() -> None:
     speed = {"images_per_second": Interval(mean=200.0, ci95_low=None, ci95_high=None), "strategy": "none"}
     trials = study(seeds=3, batches=(8, 32, 128))
     silent = [made("torch", b, best(b, 4 * B_CRIT), s, 50, **speed) for b in (8, 32, 128) for s in range(3)]
-    plain, told = targets.answers(trials), targets.answers(trials + silent)
+    plain, told = answered(targets, trials), answered(targets, trials + silent)
     assert len(told) == len(plain) == 2
     assert [row["steps_to_target"] for row in told[0].rows] == [row["steps_to_target"] for row in plain[0].rows]
     for row in told[0].rows:
@@ -261,20 +262,20 @@ def test_silent_runs_lend_their_times_to_the_trials_that_they_repeat() -> None:
 
 
 def test_runs_without_a_target_or_with_one_batch_ask_nothing() -> None:
-    assert targets.answers(study(batches=(16,))) == []
-    assert targets.answers(study(batches=(8, 16), target={"metric": None})) == []
+    assert answered(targets, study(batches=(16,))) == []
+    assert answered(targets, study(batches=(8, 16), target={"metric": None})) == []
 
 
 def test_targets_are_answered_apart() -> None:
     both = study(batches=(8, 16)) + study(batches=(8, 16), target={"metric": 0.95})
-    names = [answer.name for answer in targets.answers(both)]
+    names = [answer.name for answer in answered(targets, both)]
     assert len(set(names)) == len(names) == 4
 
 
 def test_the_figure_has_a_panel_for_whatever_was_measured() -> None:
     speed = Interval(mean=100.0, ci95_low=None, ci95_high=None)
-    plain = targets.answers(study(seeds=3, batches=(8, 32, 128)))[0].draw
-    timed = targets.answers(study(seeds=3, batches=(8, 32, 128), images_per_second=speed))[0].draw
+    plain = answered(targets, study(seeds=3, batches=(8, 32, 128)))[0].draw
+    timed = answered(targets, study(seeds=3, batches=(8, 32, 128), images_per_second=speed))[0].draw
     assert plain is not None and timed is not None
     titles = [[axes.get_title(loc="left") for axes in figure.axes] for figure in (plain(), timed())]
     assert titles[0] == ["PyTorch: steps to target", "PyTorch: best learning rate"]

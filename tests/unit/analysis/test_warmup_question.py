@@ -10,6 +10,7 @@ import pytest
 
 from horovod_runner.analysis.questions import enough, warmup
 from horovod_runner.analysis.questions.cells import Final, resolution
+from horovod_runner.analysis.report.answers import answered
 from horovod_runner.statistics import seeds
 from tests.simulated import crossed, risen, simulated
 
@@ -108,7 +109,7 @@ def test_best_of_equal_warmups_is_their_mean() -> None:
 
 def test_each_framework_and_both_together_are_told_with_their_interval() -> None:
     generator = np.random.default_rng(1)
-    (answer,) = warmup.answers(crossed(LARGE, AXES, lambda point: planted(point, generator, 5.0, 0.002)))
+    (answer,) = answered(warmup, crossed(LARGE, AXES, lambda point: planted(point, generator, 5.0, 0.002)))
     for who in ("TensorFlow", "PyTorch", "All frameworks together"):
         (told,) = (sentence for sentence in answer.sentences if sentence.startswith(who))
         assert "5 at 1,000, 10 at 2,000, 20 at 4,000" in told and "grows with the batch" in told and "[" in told
@@ -122,7 +123,7 @@ def test_enough_is_told_by_framework_with_its_slope_and_drawn() -> None:
         short = max(0.0, 5.0 * point["local_batch"] / 1000 - point["schedule.warmup_epochs"])
         return 0.9 - 0.02 * short + 0.01 * point["seed"]
 
-    (answer,) = enough.answers(crossed(LARGE, AXES, truth))
+    (answer,) = answered(enough, crossed(LARGE, AXES, truth))
     assert "no more than one validation example" in answer.sentences[0]
     for who in ("TensorFlow", "PyTorch", "All frameworks together"):
         (told,) = (sentence for sentence in answer.sentences if sentence.startswith(who))
@@ -131,20 +132,20 @@ def test_enough_is_told_by_framework_with_its_slope_and_drawn() -> None:
     assert answer.draw is not None
     (panel,) = answer.draw().axes
     assert len(panel.containers) == 2 * len(BATCHES), "a curve a framework and batch"
-    assert enough.answers(crossed(LARGE, AXES | {"local_batch": [1000]}, truth)) == [], "one batch has no slope"
+    assert answered(enough, crossed(LARGE, AXES | {"local_batch": [1000]}, truth)) == [], "one batch has no slope"
 
 
 def test_no_effect_is_told_as_none() -> None:
     generator = np.random.default_rng(3)
     runs = crossed(LARGE, AXES, lambda point: float(0.9 + 0.01 * generator.normal()))
-    (answer,) = warmup.answers(runs)
+    (answer,) = answered(warmup, runs)
     told = " ".join(answer.sentences)
     assert told.count("the best warmup changes with the batch is not shown") == 3 and "grows with" not in told
     assert "null result" in told
 
 
 def test_equal_accuracies_are_not_told_apart() -> None:
-    (answer,) = warmup.answers(crossed(LARGE, AXES, lambda point: 0.9))
+    (answer,) = answered(warmup, crossed(LARGE, AXES, lambda point: 0.9))
     assert any("in 6 from any of the others: a null result" in sentence for sentence in answer.sentences)
 
 
@@ -152,14 +153,14 @@ def test_a_diverged_run_counts_as_the_worst_and_is_counted() -> None:
     def truth(point: dict[str, Any]) -> float | None:
         return None if point["schedule.warmup_epochs"] == 0 and point["local_batch"] == 4000 else 0.9
 
-    (answer,) = warmup.answers(crossed(LARGE, AXES, truth))
+    (answer,) = answered(warmup, crossed(LARGE, AXES, truth))
     gone = [row for row in answer.rows if row["diverged"]]
     assert [(row["diverged"], row["final_metric"], row["verdict"]) for row in gone] == [(5, 0.1, "worse")] * 2
     assert "10 runs of 120 diverged" in answer.sentences[-1]
 
 
 def test_it_is_asked_of_three_warmups_and_more() -> None:
-    assert warmup.answers(crossed(LARGE, AXES | {"schedule.warmup_epochs": [0.0, 5.0]}, lambda point: 0.9)) == []
+    assert answered(warmup, crossed(LARGE, AXES | {"schedule.warmup_epochs": [0.0, 5.0]}, lambda point: 0.9)) == []
 
 
 def test_final_metric_is_the_median_of_the_last_five_or_of_the_last_quarter() -> None:
