@@ -94,7 +94,7 @@ def assemble(
         images, targets = split.read_many(indices if len(indices) else np.array([0]))
         return _padded(images[: len(indices)], targets[: len(indices)], np.ones(len(indices), np.float32), size, ())
     examples, problems = _read(split, indices, rngs, skip)
-    if problems and len(problems) == len(indices):
+    if len(problems) == len(indices) > 1:
         raise DataError(
             f"not one image of a batch of {len(indices)} could be read, so nothing is left to skip: {problems[0]}"
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.data.dataset import Dataset, side
-from benchmarks.data.images import Box, Choose, centre, normalise, random_region, read_image, whole
+from benchmarks.data.images import centre, normalise, random_region, read_image, read_region, whole
 from benchmarks.data.listing import list_classes, list_pairs
 from benchmarks.data.masks import check_classes, count_classes, read_mask, resize_mask
 from benchmarks.errors import DataError
@@ -88,28 +88,14 @@ class MaskedImages:
         view, (image, mask) = self.view, self.pairs[index]
         random = rng is not None and view.augment
         flip = random and rng is not None and rng.random() < 0.5
-        seen = _Remembered(random_region(rng, SEGMENTATION_SCALE) if random and rng is not None else whole)
-        pixels = read_image(image, view.channels, view.image_size, seen, 1 if random else EVALUATION_DRAFT)
-        values = read_mask(mask, seen.size)
+        choose = random_region(rng, SEGMENTATION_SCALE) if random and rng is not None else whole
+        seen = read_region(image, view.channels, view.image_size, choose, 1 if random else EVALUATION_DRAFT)
+        values = read_mask(mask, seen.size, seen.turn)
         check_classes(mask, values, self.classes)
-        target = resize_mask(values, seen.box, view.image_size)
+        pixels, target = seen.pixels, resize_mask(values, seen.box, view.image_size)
         if flip:
             pixels, target = pixels[:, ::-1], target[:, ::-1]
         return normalise(pixels, view.channels), target
-
-
-class _Remembered:
-    """A choice of a region that is made once, for the image, and then read for the mask."""
-
-    size: tuple[int, int]
-    box: Box
-
-    def __init__(self, choose: Choose) -> None:
-        self._choose = choose
-
-    def __call__(self, width: int, height: int) -> Box:
-        self.size, self.box = (width, height), self._choose(width, height)
-        return self.box
 
 
 def open_image_folder(data: DataSettings, *, task: str, seed: int) -> Dataset:
@@ -133,7 +119,7 @@ def open_mask_folder(data: DataSettings, *, task: str, seed: int) -> Dataset:
     """
     root, views = _root(data), _views(data, 256)
     pairs = list_pairs(root)
-    classes = count_classes(root, pairs["train"] + pairs["val"])
+    classes = count_classes(root, pairs["train"] + pairs["val"], skip=data.broken == "skip")
     splits = {split: MaskedImages(pairs[split], classes, view) for split, view in views.items()}
     return _dataset(splits["train"], splits["val"], classes, views["val"])
 

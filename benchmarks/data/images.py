@@ -1,10 +1,12 @@
-"""Image files into arrays: decode, crop, resize, normalise; Pillow does its part outside the interpreter's lock."""
+"""Image files into arrays: decode, turn upright, crop, resize, normalise; Pillow does its part outside the lock."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-import struct
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,14 +14,14 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.data.dataset import BrokenExample
+from benchmarks.data.modes import plain
+from benchmarks.data.turns import Box, Turn, turn_of
 
-Box = tuple[float, float, float, float]
-"""left, upper, right, lower in pixels of the whole image."""
 Choose = Callable[[int, int], Box]
-"""(width, height) -> the region of an image that is wanted."""
+"""(width, height) -> the region of an upright image that is wanted."""
 
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
-"""What Pillow raises for files that are missing, cut short, or no images."""
+# Every decoding process would say for itself what Pillow thinks of tags and sizes; what matters is raised.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 STATISTICS: dict[int, tuple[tuple[float, ...], tuple[float, ...]]] = {
     3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -33,24 +35,58 @@ EVALUATION_SHARE = 224 / 256
 TRIES = 10
 
 
+@dataclass(frozen=True)
+class Region:
+    """The part of an image that was read: uint8 (size, size, channels), and where it lies in the upright image."""
+
+    pixels: np.ndarray
+    box: Box
+    size: tuple[int, int]
+    turn: Turn
+
+
 def read_image(path: Path, channels: int, size: int, choose: Choose, enlarged: int = 1) -> np.ndarray:
-    """Return the chosen region of an image, uint8 (size, size, channels), resized bilinearly with antialiasing.
+    """Return the pixels of `read_region`."""
+    return read_region(path, channels, size, choose, enlarged).pixels
+
+
+def read_region(path: Path, channels: int, size: int, choose: Choose, enlarged: int = 1) -> Region:
+    """Read the chosen region of an image, turned as its EXIF says, resized bilinearly with antialiasing.
 
     JPEG is decoded at 1/2, 1/4 or 1/8 where that still leaves `enlarged` times the pixels needed along each side.
     BrokenExample names a file that cannot be read.
     """
-    mode = MODES[channels]
+    with contextlib.ExitStack() as stack:
+        with decoding(path):
+            image = stack.enter_context(Image.open(path))
+            turn = turn_of(image)
+        upright = turn.size(image.size)
+        box = choose(*upright)
+        with decoding(path):
+            pixels = _decode(image, MODES[channels], turn.stored_box(box, upright), size, enlarged)
+    return Region(turn.upright(pixels.reshape(size, size, channels)), box, upright, turn)
+
+
+def _decode(image: Image.Image, mode: Literal["RGB", "L"], box: Box, size: int, enlarged: int) -> np.ndarray:
+    """Return a region of the stored image, uint8 (size, size) or (size, size, 3)."""
+    width, height = image.size
+    image.draft(mode, _draft_size(width, height, box, size * enlarged))
+    region = _scaled(box, image.size[0] / width, image.size[1] / height, image.size)
+    return np.asarray(plain(image, mode).resize((size, size), Image.Resampling.BILINEAR, box=region))
+
+
+@contextlib.contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """Turn what a decoder raises into BrokenExample: each format's library has exceptions of its own.
+
+    Nothing but Pillow may run inside, for a mistake of ours would look like a broken file.
+    """
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            box = choose(width, height)
-            image.draft(mode, _draft_size(width, height, box, size * enlarged))
-            region = _scaled(box, image.size[0] / width, image.size[1] / height, image.size)
-            plain = image if image.mode == mode else image.convert(mode)
-            pixels = np.asarray(plain.resize((size, size), Image.Resampling.BILINEAR, box=region))
-    except UNREADABLE as error:
+        yield
+    except (BrokenExample, MemoryError):
+        raise
+    except Exception as error:
         raise BrokenExample(_broken(path, error)) from None
-    return pixels.reshape(size, size, channels)
 
 
 def normalise(pixels: np.ndarray, channels: int) -> np.ndarray:
@@ -114,4 +150,10 @@ def _broken(path: Path, error: BaseException) -> str:
     """Name the file, what is wrong and the remedy; Pillow's own message repeats the path, ours does not."""
     reason = "it is no image that can be recognised" if "cannot identify" in str(error) else str(error)
     reason = error.strerror or reason if isinstance(error, OSError) else reason
-    return f"{path} cannot be read: {reason}; replace or remove the file, or set data.broken to skip"
+    reason = " ".join(reason.split()) or type(error).__name__
+    return f"{readable(path)} cannot be read: {reason}; replace or remove the file, or set data.broken to skip"
+
+
+def readable(path: Path | str) -> str:
+    """Return a path that can be printed anywhere: bytes of its name that are no UTF-8 are written out, as \\xe9."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

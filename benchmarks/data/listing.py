@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.data.images import readable
 from benchmarks.errors import DataError
 
 SPLITS = ("train", "val")
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png"))
+IMAGE_SUFFIXES = frozenset(
+    (
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".avif",
+        ".jp2",
+        ".ppm",
+        ".pgm",
+    )
+)
+DROPPINGS = frozenset(("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information"))
+"""Folders that archives, thumbnailers and systems leave behind, in lower case; hidden ones begin with a dot."""
 
 
 def list_classes(root: Path) -> tuple[list[str], dict[str, dict[str, list[str]]]]:
@@ -23,12 +44,13 @@ def list_classes(root: Path) -> tuple[list[str], dict[str, dict[str, list[str]]]
         split: {name: [] for name in _class_names(_folder(root, split, layout))} for split in SPLITS
     }
     _same_classes(root, found)
+    _require_several(root / "train", sorted(found["train"]))
     for split, classes in found.items():
         for name, files in classes.items():
             files.extend(_images_below(root / split, name))
             if not files:
                 raise DataError(
-                    f"{root / split / name} holds no JPEG or PNG image;"
+                    f"{root / split / name} holds no image that can be read;"
                     " add some, or remove the class from train/ and val/"
                 )
     return sorted(found["train"]), found
@@ -55,10 +77,27 @@ def _folder(parent: Path, name: str, layout: str) -> Path:
 
 
 def _class_names(split: Path) -> list[str]:
-    names = sorted(entry.name for entry in _entries(split) if entry.is_dir() and not entry.name.startswith("."))
+    names = sorted(entry.name for entry in _entries(split) if entry.is_dir() and not _left_alone(entry.name))
     if not names:
         raise DataError(f"data.path: {split} has no class folders; put images at {split.name}/<class>/")
+    if names == ["images", "masks"]:
+        raise DataError(f"data.path: {split} holds images/ and masks/, which are no classes; choose workload unet")
     return names
+
+
+def _require_several(split: Path, names: Sequence[str]) -> None:
+    if len(names) == 1:
+        raise DataError(
+            f"data.path: {split} has only one class, {names[0]!r}, and one leaves nothing to tell apart;"
+            f" {_one_class_remedy(split, names[0])}"
+        )
+
+
+def _one_class_remedy(split: Path, name: str) -> str:
+    inner = sorted(e.name for e in _entries(split / name) if e.is_dir() and not _left_alone(e.name))
+    if len(inner) > 1:
+        return f"if {inner[0]}, {inner[1]} below it are the classes, move their folders up into {split.name}/"
+    return f"add folders of other classes to {split.name}/"
 
 
 def _same_classes(root: Path, found: Mapping[str, Mapping[str, object]]) -> None:
@@ -74,32 +113,59 @@ def _same_classes(root: Path, found: Mapping[str, Mapping[str, object]]) -> None
 
 def _images_below(split: Path, name: str) -> list[str]:
     """Return the images of a class, sorted; hidden files and other kinds of files are left alone."""
-    paths = [
-        os.path.relpath(os.path.join(folder, file), split)
-        for folder, _, files in os.walk(split / name, onerror=_unreadable)
-        for file in files
-        if _is_image(file)
-    ]
+    paths: list[str] = []
+    _collect(os.fspath(split / name), name, frozenset(), paths)
     return sorted(paths)
+
+
+def _collect(folder: str, relative: str, above: frozenset[tuple[int, int]], paths: list[str]) -> None:
+    """Add the images below a folder; links are followed, but never into a folder that they lie in."""
+    status = os.stat(folder)
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    for entry in _entries(folder):
+        if _left_alone(entry.name):
+            continue
+        inner = f"{relative}/{entry.name}"
+        if entry.is_dir():
+            _collect(entry.path, inner, above | {here}, paths)
+        elif _is_image(entry.name):
+            paths.append(inner)
 
 
 def _split_pairs(split: Path, layout: str) -> list[tuple[Path, Path]]:
     images, masks = _folder(split, "images", layout), _folder(split, "masks", layout)
     names = sorted(entry.name for entry in _entries(images) if _is_image(entry.name))
     if not names:
-        raise DataError(f"{images} holds no JPEG or PNG image; {layout}")
-    known = {
-        Path(entry.name).stem: Path(entry.path) for entry in _entries(masks) if entry.name.lower().endswith(".png")
-    }
+        below = next((e.name for e in _entries(images) if e.is_dir() and not _left_alone(e.name)), None)
+        nested = f" but folders ({below}/); move the images up into images/, and the masks likewise" if below else ""
+        raise DataError(f"{images} holds no image{nested or '; ' + layout}")
+    others = sorted(entry.name for entry in _entries(masks) if not _left_alone(entry.name))
+    known = {_stem(name): masks / name for name in others if name.lower().endswith(".png")}
     for name in names:
-        if Path(name).stem not in known:
-            raise DataError(
-                f"{images / name} has no mask; add {masks / (Path(name).stem + '.png')}, or remove the image"
-            )
-    return [(images / name, known[Path(name).stem]) for name in names]
+        if _stem(name) not in known:
+            raise DataError(f"{readable(images / name)} has no mask; {_missing_mask(masks, name, others)}")
+    return [(images / name, known[_stem(name)]) for name in names]
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _stem(name: str) -> str:
+    """Return a name without its suffix; a Mac writes an umlaut as two characters, others as one."""
+    return unicodedata.normalize("NFC", Path(name).stem)
+
+
+def _missing_mask(masks: Path, image: str, others: Sequence[str]) -> str:
+    """Return the remedy: how to make the mask of what looks like it, or else to add one."""
+    wanted = Path(image).stem + ".png"
+    like = next((name for name in others if _stem(name).startswith(_stem(image))), None)
+    if like is None:
+        return f"add {readable(masks / wanted)}, or remove the image"
+    if like.lower().endswith(".png"):
+        return f"if {like} is its mask, rename it {wanted} (and the others likewise)"
+    return f"if {like} is its mask, convert it to PNG, one class number a pixel, and call it {wanted}"
+
+
+def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
     try:
         return list(os.scandir(folder))
     except OSError as error:
@@ -112,4 +178,8 @@ def _unreadable(error: OSError) -> None:
 
 
 def _is_image(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+    return not _left_alone(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def _left_alone(name: str) -> bool:
+    return name.startswith(".") or name.lower() in DROPPINGS

@@ -11,35 +11,42 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.data.dataset import BrokenExample
-from benchmarks.data.images import UNREADABLE, Box
+from benchmarks.data.images import decoding, readable
+from benchmarks.data.turns import Box, Turn, turn_of
 from benchmarks.errors import DataError
 
-INDEX_MODES = ("1", "L", "P", "I", "I;16")
+INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
 """Pillow's names for one integer a pixel; in a palette image (P) it is the index that counts, not the colour."""
 VOID = 255
 
 
-def read_mask(path: Path, expected: tuple[int, int]) -> np.ndarray:
-    """Return a mask's class indices, int32 (height, width).
+def read_mask(path: Path, expected: tuple[int, int], turn: Turn) -> np.ndarray:
+    """Return a mask's class indices, int32 (height, width), upright.
 
-    BrokenExample if it cannot be read, is a colour image, or is not `expected` (width, height) as its image is.
+    Masks are taken to be drawn on the upright image, which is `expected` (width, height); one that has the size of the
+    image as it is stored is turned as its image is. BrokenExample if it cannot be read, holds colours, was compressed
+    as JPEG, or has neither size.
     """
-    try:
-        with Image.open(path) as mask:
-            mode, size = mask.mode, mask.size
-            values = np.asarray(mask)
-    except UNREADABLE as error:
-        raise BrokenExample(f"{path} cannot be read: {error}; replace it or remove it with its image") from None
+    with decoding(path), Image.open(path) as mask:
+        mode, size, kind = mask.mode, mask.size, mask.format
+        values = np.asarray(mask)
+    named = readable(path)
+    if kind in ("JPEG", "MPO"):
+        raise BrokenExample(f"{named} is a JPEG file, which changes class numbers; make the mask anew, as PNG")
     if mode not in INDEX_MODES:
         raise BrokenExample(
-            f"{path} is a {mode} image, but a mask holds one class index a pixel; save it as 8-bit grey"
+            f"{named} is a {mode} image, but a mask holds one class index a pixel, and colours are none; save it as"
+            " 8-bit grey"
         )
-    if size != expected:
-        raise BrokenExample(
-            f"{path} is {size[0]} x {size[1]} pixels, but its image is {expected[0]} x {expected[1]};"
-            " save the mask in the size of its image"
-        )
-    return values.astype(np.int32)
+    if size == expected:
+        return values.astype(np.int32)
+    if turn.size(size) == expected:
+        return turn.upright(values).astype(np.int32)
+    turned = ", turned as its EXIF orientation says" if turn.swaps else ""
+    raise BrokenExample(
+        f"{named} is {size[0]} x {size[1]} pixels, but its image is {expected[0]} x {expected[1]}{turned};"
+        " save the mask in the size of its image"
+    )
 
 
 def resize_mask(values: np.ndarray, box: Box, size: int) -> np.ndarray:
@@ -58,43 +65,67 @@ def check_classes(path: Path, values: np.ndarray, classes: int) -> None:
         )
 
 
-def count_classes(root: Path, pairs: Sequence[tuple[Path, Path]]) -> int:
+def count_classes(root: Path, pairs: Sequence[tuple[Path, Path]], skip: bool = False) -> int:
     """Return the number of classes: the lines of root/classes.txt, or else one more than the largest value of any mask.
 
-    Without classes.txt every mask is read once, by threads. DataError names a mask that is unreadable, of another size
-    than its image, or holds 255 (void), or says that there is only background.
+    Without classes.txt every mask is read once, by threads; one that is broken counts for nothing where it is to be
+    skipped. DataError names a mask that is unreadable, of another size than its image, or holds what is no class
+    number, or says that there is only background, or that most of the numbers never occur.
     """
     names = root / "classes.txt"
     if names.is_file():
-        classes = sum(bool(line.strip()) for line in names.read_text(encoding="utf-8").splitlines())
+        classes = sum(bool(line.strip()) for line in _text(names).splitlines())
         remedy = f"name at least 2 classes in {names}, one a line"
     else:
-        classes = 1 + max(_largest_values(pairs))
+        occurring = sorted(set().union(*_values_of_all(pairs, skip)))
+        classes = 1 + max(occurring, default=-1)
         remedy = f"name the classes in {names}, one a line, if there are more, or mend the masks"
+        if classes > 2 * len(occurring) > 2:
+            told = ", ".join(map(str, occurring[:5])) + (", ..." if len(occurring) > 5 else "")
+            raise DataError(
+                f"{root}: the masks would have {classes} classes, of which only {len(occurring)} occur ({told});"
+                f" number the classes 0, 1, 2 and so on, or name all of them in {names}, one a line"
+            )
     if classes < 2:
         raise DataError(f"{root}: the masks have only {classes} class; {remedy}")
     return classes
 
 
-def _largest_values(pairs: Sequence[tuple[Path, Path]]) -> Iterator[int]:
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        yield from pool.map(_largest_value, pairs)
-
-
-def _largest_value(pair: tuple[Path, Path]) -> int:
-    image, mask = pair
+def _text(file: Path) -> str:
     try:
-        with Image.open(image) as header:
-            expected = header.size
-    except UNREADABLE:
-        return 0  # the image is what is broken: reading it says so, or skips it
-    largest = int(read_mask(mask, expected).max())
-    if largest == VOID:
-        raise DataError(f"{mask} holds the value {VOID}, which is no class; {_advice(VOID)}")
-    return largest
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(f"{readable(file)} is not UTF-8 text; save it as UTF-8") from None
+
+
+def _values_of_all(pairs: Sequence[tuple[Path, Path]], skip: bool) -> Iterator[set[int]]:
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        yield from pool.map(lambda pair: _values(pair[0], pair[1], skip), pairs)
+
+
+def _values(image: Path, mask: Path, skip: bool) -> set[int]:
+    """Return the class numbers that occur in a mask; none where it, or its image, cannot be read and is skipped."""
+    try:
+        with decoding(image), Image.open(image) as header:
+            turn = turn_of(header)
+            expected = turn.size(header.size)
+    except BrokenExample:
+        return set()  # the image is what is broken: reading it says so, or skips it
+    try:
+        found = {int(value) for value in np.unique(read_mask(mask, expected, turn))}
+    except BrokenExample:
+        if skip:
+            return set()
+        raise
+    wrong = next((value for value in sorted(found) if value < 0 or value >= VOID), None)
+    if wrong is not None:
+        raise DataError(f"{readable(mask)} holds the value {wrong}, which is no class number; {_advice(wrong)}")
+    return found
 
 
 def _advice(value: int) -> str:
     if value == VOID:
         return "give void pixels a class of their own, and save the foreground of a two-class mask as 1"
+    if value > VOID:
+        return "class numbers count from 0; save the mask with 8 bits a pixel, 0, 1, 2 and so on"
     return "mend the mask, or name every class in classes.txt"

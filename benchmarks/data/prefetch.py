@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -87,9 +88,20 @@ def _grain(items: Items, example_bytes: int, processes: int, local_workers: int)
     smallest = _smallest_shared(in_flight * items.local_batch * example_bytes)
     dataset = experimental.WithOptionsIterDataset(dataset, experimental.DatasetOptions(min_shm_size=smallest))
     if processes:
+        _hush_tracker()
         options = grain.MultiprocessingOptions(num_workers=processes, per_worker_buffer_size=1)
         dataset = dataset.mp_prefetch(options, worker_init_fn=_obey_parent)
     return iter(dataset)
+
+
+def _hush_tracker() -> None:
+    """Have Python's tracker of shared memory remove what a run that ends early leaves there without a remark.
+
+    It is a process of its own, started with the first array that is shared, and gets its filters when it is.
+    """
+    quiet = "ignore:resource_tracker:UserWarning"
+    if quiet not in sys.warnoptions:
+        sys.warnoptions.append(quiet)
 
 
 def _smallest_shared(needed_bytes: int) -> int:

@@ -37,3 +37,8 @@ class DataSettings(Protocol):
     def augment(self) -> bool:
         """Whether training crops and flips at random, in sources that can."""
         ...
+
+    @property
+    def broken(self) -> str:
+        """What an unreadable example does: "stop" the run, or be counted ("skip")."""
+        ...

@@ -179,7 +179,7 @@ def test_folders_that_are_missing_or_empty(images, tmp_path):
     refused(open_images, tmp_path / "nowhere", "nowhere does not exist", "name one that holds train/ and val/")
     refused(open_images, images / "train/a/notes.txt", "is not a folder")
     (images / "val/a/0.png").unlink()
-    refused(open_images, images, "val/a holds no JPEG or PNG image", "add some, or remove")
+    refused(open_images, images, "val/a holds no image", "add some, or remove")
     shutil.rmtree(images / "val/a")
     refused(open_images, images, "class 'a' is in .*train but not in .*val", "must hold the same classes")
     shutil.rmtree(images / "val")
@@ -204,15 +204,21 @@ def test_mask_folders_that_are_incomplete(masked):
     (masked / "val/images/0.jpg").unlink()
     save(masked / "train/masks/0.png", np.zeros((40, 48)))
     save(masked / "train/masks/1.png", np.zeros((40, 48)))
-    refused(open_masked, masked, "val/images holds no JPEG or PNG image")
+    refused(open_masked, masked, "val/images holds no image")
 
 
 @pytest.mark.parametrize(
     ("mask", "words"),
     [
         (np.zeros((40, 47)), "val/masks/0.png is 47 x 40 pixels, but its image is 48 x 40; save the mask in the size"),
-        (np.full((40, 48), 255), "val/masks/0.png holds the value 255, which is no class; give void pixels .* as 1"),
-        (np.zeros((40, 48, 3)), "val/masks/0.png is a RGB image, but a mask holds one class index a pixel; save it"),
+        (
+            np.full((40, 48), 255),
+            "val/masks/0.png holds the value 255, which is no class number; give void pixels .* as 1",
+        ),
+        (
+            np.zeros((40, 48, 3)),
+            "val/masks/0.png is a RGB image, but a mask holds one class index a pixel, and colours",
+        ),
     ],
     ids=["size", "void", "colour"],
 )
