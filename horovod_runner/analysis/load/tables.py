@@ -6,6 +6,7 @@ what somebody measures is not mixed with what the repository ships; `packed=True
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,11 @@ OF_WORKERS = ("worker_seconds", "ready_seconds")
 REAL = set(FIELDS) - {"step", "epoch", "batch", *OF_WORKERS}
 IDENTITY = ["experiment", "run_id", "status", "framework", "workload", "workers", "local_batch", "global_batch"]
 IDENTITY += ["scaling", "seed", "repeat"]
+
+
+def results(study: str = "") -> Path:
+    """Return the folder a notebook reads: what HOROVOD_RUNNER_RESULTS names, else the committed studies beside it."""
+    return Path(os.environ.get("HOROVOD_RUNNER_RESULTS", "../results")) / study
 
 
 def read(root: Path, packed: bool = False) -> list[Run]:
