@@ -208,7 +208,10 @@ def _keep_samples(ranks: Path, folder: Path) -> None:
 
 
 def _write(report: Report, folder: Path) -> Path:
-    from horovod_runner.analysis.plots.allreduce import draw
+    from horovod_runner.analysis.plots.drawing import own_settings
 
-    draw(report, folder)
+    with own_settings():
+        from horovod_runner.analysis.plots.allreduce import draw
+
+        draw(report, folder)
     return write_report(report, folder)

@@ -168,11 +168,14 @@ def _line(row: Row) -> str:
 
 
 def _write(table: Table, folder: Path, console: Console) -> None:
-    from horovod_runner.analysis.report.parity import draw
+    from horovod_runner.analysis.plots.drawing import own_settings
     from horovod_runner.results.store import full_disk_named
 
     with full_disk_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    draw(table, folder / "figures")
+    with own_settings():
+        from horovod_runner.analysis.report.parity import draw
+
+        draw(table, folder / "figures")
     for file in (table.write(folder), folder / "figures" / "parity.png"):
         console.print(str(file), highlight=False, soft_wrap=True)

@@ -14,6 +14,7 @@ from horovod_runner.analysis.load import tables
 from horovod_runner.analysis.load.groups import Group, all_runs, cell_rows, groups
 from horovod_runner.analysis.load.pack import is_packed
 from horovod_runner.analysis.load.runs import unfinished
+from horovod_runner.analysis.plots.drawing import own_settings
 from horovod_runner.analysis.questions.scaling.study import studies
 from horovod_runner.analysis.questions.strategies import Comparison, comparisons
 from horovod_runner.analysis.questions.strategies import rows as strategy_rows
@@ -44,13 +45,14 @@ def write_report(root: Path, out: Path | None = None, console: Console | None = 
     proven = find_table(root)
     chosen = [] if proven == root else groups(tables.read(root))
     answered = _told(chosen, console or terminal.console())
-    # Imported here, so that the tables need not wait for matplotlib.
-    from horovod_runner.analysis.report import page
-
     file = out or root / PAGE
-    together = list(_together(chosen, file.parent, console or terminal.console()))
-    studies = list(_studies(chosen, answered, root, file, out is not None))
-    write_text(file, page.render(studies, _proof(proven, out), together))
+    with own_settings():
+        # Imported here, so that the tables need not wait for matplotlib.
+        from horovod_runner.analysis.report import page
+
+        together = list(_together(chosen, file.parent, console or terminal.console()))
+        studies = list(_studies(chosen, answered, root, file, out is not None))
+        write_text(file, page.render(studies, _proof(proven, out), together))
     return file
 
 
