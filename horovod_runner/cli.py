@@ -178,7 +178,7 @@ def _add_allreduce(verbs: Any) -> None:
     length.add_argument("--iterations", type=int, help="of each size, in place of a time")
     verb.add_argument("--quick", action="store_true", help="few sizes, one model, a tenth of a second each")
     verb.add_argument("--no-yield", dest="yields", action="store_false", help="let Open MPI spin while it waits")
-    verb.add_argument("--machine", type=_path, help="a file about this machine: launcher, hosts, patience")
+    verb.add_argument("--machine", type=_path, help="a file about this machine: launcher, hosts, time limits")
     _add_results(verb)
     verb.set_defaults(verb=_allreduce)
 
@@ -215,7 +215,7 @@ def _add_results(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_machine(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--machine", type=_path, help="a file about this machine: launcher, hosts, patience, settings")
+    verb.add_argument("--machine", type=_path, help="a file about this machine: launcher, hosts, time limits, settings")
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

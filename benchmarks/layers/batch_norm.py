@@ -1,6 +1,6 @@
 """Whose statistics normalise, and how running statistics take them in: what both frameworks' layers agree on.
 
-A worker's step may have several parts (virtual workers, micro-batches), and a part several groups of examples (ghost
+A worker's step may have several micro-batches, and a micro-batch several groups of examples (ghost
 batch normalisation, Hoffer et al. 2017, algorithm 1). Each group is normalised by its own statistics, and the running
 ones take in the mean of all groups' statistics, as if each group had been a worker whose statistics were averaged with
 the others' afterwards: the update is linear.
@@ -18,11 +18,11 @@ LOCAL, SYNCHRONISED, GHOST = "local", "synchronised", "ghost"
 class Normalisation:
     """What a model's batch normalisations have in common during training.
 
-    `parts` forward passes make a step; each is normalised in groups of `group` examples (None: all of them), or over
-    all `workers` with `synchronised`.
+    A step has `micro_batches`, a forward pass each, which is normalised in groups of `group` examples (None: all of
+    them), or over all `workers` with `synchronised`.
     """
 
-    parts: int = 1
+    micro_batches: int = 1
     group: int | None = None
     synchronised: bool = False
     workers: int = 1
@@ -30,7 +30,7 @@ class Normalisation:
     @property
     def plain(self) -> bool:
         """Whether this is what every framework's own layer does: one group, this worker's."""
-        return self.parts == 1 and self.group is None and not self.synchronised
+        return self.micro_batches == 1 and self.group is None and not self.synchronised
 
 
 @lru_cache(maxsize=64)

@@ -62,8 +62,8 @@ def ddp(workload: str, workers: int, steps: int) -> Sample:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "0.json"
         argv = [*script("ddp_torch", out, steps, workload), "--channels-last"]
-        meeting = {"WORLD_SIZE": str(workers), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-        together([argv] * workers, [{**meeting, "RANK": str(rank)} for rank in range(workers)])
+        rendezvous = {"WORLD_SIZE": str(workers), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+        together([argv] * workers, [{**rendezvous, "RANK": str(rank)} for rank in range(workers)])
         return of_steps(_read(out), workers * WORKLOADS[workload].local_batch)
 
 
@@ -110,7 +110,7 @@ def together(argvs: Sequence[Sequence[str]], variables: Sequence[Mapping[str, st
         _wait(running)
         if any(process.returncode for process in running):
             said.seek(0)
-            raise Failed(_last_words(said.read().decode(errors="replace")))
+            raise Failed(_diagnosis(said.read().decode(errors="replace")))
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def _wait(running: Sequence[subprocess.Popen[bytes]]) -> None:
         time.sleep(0.05)
 
 
-def _last_words(said: str) -> str:
+def _diagnosis(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     errors = [line for line in lines if "Error: " in line]
     return [*errors[:1], *lines[-1:], "it said nothing"][0][:300]

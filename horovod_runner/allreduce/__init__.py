@@ -13,7 +13,7 @@ The strategies, in both frameworks:
   step they are zero.
 
 All but `none` and `lag1` are the same arithmetic. This room is neutral; the strategies themselves are in
-`frameworks/<framework>/horovod.py` and `mpi.py`, by what carries them, and `reducer.py` there is what a strategy looks
+`frameworks/<framework>/horovod.py` and `mpi.py`, by their transport, and `reducer.py` there is what a strategy looks
 like to the framework's backend. Nothing else but `frameworks/<framework>/collectives.py`, which reduces for the
 measurement of the collective alone, imports Horovod.
 """

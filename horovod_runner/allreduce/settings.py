@@ -1,4 +1,4 @@
-"""What both frameworks' reductions have in common: what carries them, and what that reads when it starts."""
+"""What both frameworks' reductions have in common: their transport, and what that reads when it starts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from horovod_runner.machine.world import World
 _WITHOUT_HOROVOD = {"none": None, "blocking": "mpi"}
 
 
-def carrier(config: RunConfig) -> str | None:
-    """Return what carries a run's gradients between workers: "horovod", "mpi" (mpi4py), or None for nothing.
+def transport(config: RunConfig) -> str | None:
+    """Return the transport of a run's gradients: "horovod", "mpi" (mpi4py), or None where nothing is reduced.
 
     One worker has nobody to reduce with. Horovod's coordination thread costs a core's time even when it is idle, so a
     baseline is honest only without it.
@@ -27,15 +27,15 @@ def carrier(config: RunConfig) -> str | None:
     return _WITHOUT_HOROVOD.get(config.strategy, "horovod")
 
 
-def join(config: RunConfig, world: World, meeting: Path) -> tuple[Group, Callable[..., Any] | None]:
+def join(config: RunConfig, world: World, rendezvous: Path) -> tuple[Group, Callable[..., Any] | None]:
     """Return the group of workers, and what makes the framework's reducer of the run's strategy.
 
-    None where nothing is reduced. A module of a framework and a carrier holds a `JoinedGroup` and a table `STRATEGIES`;
-    it is imported only if it is to run.
+    None where nothing is reduced. A module of a framework and a transport holds a `JoinedGroup` and a table
+    `STRATEGIES`; it is imported only if it is to run.
     """
-    by = carrier(config)
+    by = transport(config)
     if by is None:
-        return (FileGroup(world, meeting) if world.size > 1 else Solo()), None
+        return (FileGroup(world, rendezvous) if world.size > 1 else Solo()), None
     module = importlib.import_module(f"{FRAMEWORKS[config.framework].home}.{by}")
     group = module.JoinedGroup(config)
     if group.size != world.size:
@@ -84,7 +84,7 @@ def shard(size: int, rank: int, workers: int) -> slice:
     return slice(begin, begin + least + (rank < rest))
 
 
-def dealt(sizes: Mapping[str, int], rank: int, workers: int) -> list[str]:
+def partition(sizes: Mapping[str, int], rank: int, workers: int) -> list[str]:
     """Return this worker's share of arrays that all workers have: the largest first, each to who has least so far."""
     loads, own = [0] * workers, []
     for name in sorted(sizes, key=lambda name: (-sizes[name], name)):

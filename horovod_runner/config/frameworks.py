@@ -3,7 +3,7 @@
 It stands here, and not in frameworks/, because settings are checked against it, and config imports nothing from above:
 whoever plans, runs, proves or reports reads the same row, and no framework is imported by that. By convention of the
 name, horovod_runner/frameworks/<name>/backend.py trains, about.py beside it tells the doctor what is installed,
-<carrier>.py holds the reductions, and benchmarks/<job>/<name>_model.py builds a job's model.
+<transport>.py holds the reductions, and benchmarks/<job>/<name>_model.py builds a job's model.
 """
 
 from __future__ import annotations

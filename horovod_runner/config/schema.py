@@ -245,7 +245,7 @@ class RunConfig(Settings):
         return WORKLOADS[self.workload]
 
     @property
-    def parts(self) -> int:
+    def micro_batches(self) -> int:
         """Forward and backward passes of a worker's step: a micro-batch each."""
         return self.virtual_workers * self.accumulate
 

@@ -161,7 +161,7 @@ def _check_batch_norm(c: RunConfig) -> list[str]:
         ]
     if c.batch_norm != "synchronised":
         return []
-    if c.parts > 1:
+    if c.micro_batches > 1:
         return [
             "batch_norm: synchronised needs the whole global batch at once; set virtual_workers and accumulate to 1,"
             " or choose batch_norm: local"
@@ -213,7 +213,7 @@ def _check_noise_scale(c: RunConfig) -> list[str]:
         return []
     reasons = {
         "measure loading computes no gradient; choose training, or": c.measure == "loading",
-        "one gradient a step shows no noise; raise workers or virtual_workers, or": c.workers * c.parts == 1,
+        "one gradient a step shows no noise; raise workers or virtual_workers, or": c.workers * c.micro_batches == 1,
         "strategy none averages over no workers; choose fused or virtual_workers in place of workers, or": (
             c.workers > 1 and c.strategy == "none"
         ),

@@ -27,7 +27,7 @@ from horovod_runner.machine.world import World
 class Job:
     """All that a backend needs to build its model: the run, its architecture, the first weights, and who it is.
 
-    `meeting` is a folder that all workers see, for groups that do without Horovod.
+    `rendezvous` is a folder that all workers see, for groups that do without Horovod.
     """
 
     config: RunConfig
@@ -35,13 +35,13 @@ class Job:
     initial: Arrays
     world: World
     threads: int
-    meeting: Path
+    rendezvous: Path
 
 
 def normalisation(config: RunConfig) -> Normalisation:
     """Return whose statistics normalise during training."""
     synchronised = config.batch_norm == "synchronised"
-    return Normalisation(config.parts, config.ghost_batch, synchronised, config.workers)
+    return Normalisation(config.micro_batches, config.ghost_batch, synchronised, config.workers)
 
 
 class Backend(Protocol):
@@ -70,7 +70,7 @@ class Backend(Protocol):
         """Replace what is named; what is not named stays."""
         ...
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Finish what the last step left under way between workers; every worker must call it before state is read."""
         ...
 

@@ -18,7 +18,7 @@ from horovod_runner.frameworks.base import Job
 
 def create(job: Job) -> LoadingBackend:
     """Join the other workers; nothing is built."""
-    group, _ = join(job.config, job.world, job.meeting)
+    group, _ = join(job.config, job.world, job.rendezvous)
     return LoadingBackend(group)
 
 
@@ -48,7 +48,7 @@ class LoadingBackend(Member):
     def load_state(self, arrays: Arrays) -> None:
         """Nothing is trained."""
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Nothing is under way."""
 
     def ready_at(self) -> float | None:

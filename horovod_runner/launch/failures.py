@@ -1,4 +1,4 @@
-"""What a run that failed said last: the complaint of a worker that refused, or the words of the rank that failed first.
+"""Failure diagnosis: why a run failed, as its log tells. Either a worker refused to go on, or a rank failed first.
 
 Launchers tag every line with its rank when they are asked to; lines without a tag are the launcher's own, or those of a
 run that needs no launcher.

@@ -53,13 +53,13 @@ def launch(
     worker = [sys.executable, "-m", "horovod_runner.training.worker", str(folder.path)]
     argv = command(config, worker, Start(config.workers, machine, passed_on, tagged=log is not None))
     with started(argv, variables, log) as process:
-        patience = Patience(machine, folder)
+        watchdog = Watchdog(machine, folder)
         while True:
             try:
                 return Ended(process.wait(LOOK_SECONDS))
             except subprocess.TimeoutExpired:
                 interrupts.check()
-                why = patience.over()
+                why = watchdog.over()
             if why is not None:
                 return Ended(process.returncode or 1, given_up=why)
 
@@ -98,7 +98,7 @@ def conversing(argv: Sequence[str], variables: Mapping[str, str]) -> Iterator[su
         yield process
 
 
-class Patience:
+class Watchdog:
     """How long a run is waited for: as long as its files change, and not beyond the machine's limit."""
 
     def __init__(self, machine: Machine, folder: RunFolder, clock: Clock = time.monotonic) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import EXIT_DIVERGED, EXIT_USER_ERROR, UserError
-from horovod_runner.launch import failures as lastwords
+from horovod_runner.launch import failures
 from horovod_runner.launch.processes import Ended
 from horovod_runner.results.record import RunResult, Status
 from horovod_runner.results.store import RunFolder, Store
@@ -30,18 +30,18 @@ def begin(config: RunConfig, store: Store, at_once: int = 1) -> Begun:
     """Make the run's folder, and note what its ending is judged by."""
     folder = store.open_run(config)
     said_before = folder.log_file.stat().st_size if folder.log_file.exists() else 0
-    return Begun(config, folder, time.perf_counter(), said_before, lastwords.oom_kills(), at_once)
+    return Begun(config, folder, time.perf_counter(), said_before, failures.oom_kills(), at_once)
 
 
 def result_of(begun: Begun, ended: Ended) -> RunResult:
-    """Return the result of a run; of one that left none it is made and kept here, with its last words.
+    """Return the result of a run; of one that left none it is made and kept here, with the diagnosis of its failure.
 
     UserError when a worker refused to run.
     """
     folder = begun.folder
-    lines = lastwords.said(folder.log_file, begun.said_before)
+    lines = failures.said(folder.log_file, begun.said_before)
     if ended.code == EXIT_USER_ERROR and not ended.given_up:
-        raise UserError(lastwords.complaint(lines) or f"a worker refused to run; see {folder.log_file}")
+        raise UserError(failures.complaint(lines) or f"a worker refused to run; see {folder.log_file}")
     if not ended.given_up and ended.code in (0, EXIT_DIVERGED) and folder.done:
         return folder.read_result()
     result = _failure(begun, ended, lines)
@@ -49,15 +49,15 @@ def result_of(begun: Begun, ended: Ended) -> RunResult:
     return result
 
 
-def _failure(begun: Begun, ended: Ended, lines: list[lastwords.Line]) -> RunResult:
+def _failure(begun: Begun, ended: Ended, lines: list[failures.Line]) -> RunResult:
     status: Status = "timeout" if ended.given_up else "failed"
-    oom_kills = lastwords.oom_kills() - begun.oom_kills
+    oom_kills = failures.oom_kills() - begun.oom_kills
     return summarise(
         begun.config,
         status,
         steps=begun.folder.read_steps(),
         wall_seconds=time.perf_counter() - begun.clock,
         at_once=begun.at_once,
-        error=ended.given_up or lastwords.reason(ended.code, lines, oom_kills),
-        log_tail=lastwords.tail(lines),
+        error=ended.given_up or failures.reason(ended.code, lines, oom_kills),
+        log_tail=failures.tail(lines),
     )

@@ -15,7 +15,7 @@ from typing import IO, Self
 
 from horovod_runner.config.machine import Machine
 from horovod_runner.errors import EXIT_DIVERGED
-from horovod_runner.launch.processes import LOOK_SECONDS, Ended, Patience, conversing, environment
+from horovod_runner.launch.processes import LOOK_SECONDS, Ended, Watchdog, conversing, environment
 from horovod_runner.machine.process import LOGGED
 from horovod_runner.matrix.sharing import Needs
 from horovod_runner.results.store import RunFolder
@@ -41,7 +41,7 @@ class PoolWorker:
         self._at_once, self._machine = at_once, machine
         self._alive = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes]
-        self._patience: Patience
+        self._watchdog: Watchdog
 
     def give(self, run: Needs, folder: RunFolder) -> None:
         """Have a run done whose folder is there."""
@@ -50,7 +50,7 @@ class PoolWorker:
             self.end()
             self._start()
         self.state, self.last = State.RUNNING, run
-        self._patience = Patience(self._machine, folder)
+        self._watchdog = Watchdog(self._machine, folder)
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has just died: there will be no answer
             self._process.stdin.write(f"{folder.path}\n".encode())
@@ -88,7 +88,7 @@ class PoolWorker:
             return Ended(code_of(answer) if answer else self._process.wait())
         if self._process.poll() is not None:  # its children may keep the pipe open
             return Ended(self._process.returncode)
-        why = self._patience.over()
+        why = self._watchdog.over()
         return None if why is None else Ended(1, given_up=why)
 
     def end(self) -> None:

@@ -80,9 +80,9 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
-    def meetings(self) -> Path:
+    def rendezvous(self) -> Path:
         """Where workers meet that have no Horovod to meet through."""
-        return self.path / ".meetings"
+        return self.path / ".rendezvous"
 
     @property
     def done(self) -> bool:
@@ -179,9 +179,9 @@ def read_asked(experiment: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, patience: float = 0.0) -> Iterator[None]:
-    """Hold the run's lock; UserError when another process still has it after `patience` seconds."""
-    give_up = time.monotonic() + patience
+def exclusive(path: Path, wait_seconds: float = 0.0) -> Iterator[None]:
+    """Hold the run's lock; UserError when another process still has it after `wait_seconds`."""
+    give_up = time.monotonic() + wait_seconds
     while True:
         with claimed(path / ".lock") as mine:
             if mine:

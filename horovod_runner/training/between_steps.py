@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from horovod_runner.results.record import StepRecord
 from horovod_runner.training.join import Worker
-from horovod_runner.training.validation import Validation, settle, validate
+from horovod_runner.training.validation import Validation, synchronise_state, validate
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class BetweenSteps:
     def save(self, step: int) -> None:
         """Save the state that all workers share; none goes on before it is on the disk."""
         worker = self.worker
-        settle(worker.backend, worker.prepared.architecture, worker.world)
+        synchronise_state(worker.backend, worker.prepared.architecture, worker.world)
         state = worker.backend.state()
         if worker.leads:
             worker.checkpoints.save(step, state, worker.config)

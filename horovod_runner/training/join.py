@@ -68,8 +68,8 @@ def join(prepared: Prepared, folder: RunFolder, world: World, say: Say = silent,
     """
     config = prepared.config
     os.environ.update(timeline.timeline_environment(config, folder.timeline_file))
-    threads, meeting = threads_for(world, config.threads), folder.meetings / launch_token()
-    backend = load(Job(config, prepared.architecture, prepared.first_weights(), world, threads, meeting))
+    threads, rendezvous = threads_for(world, config.threads), folder.rendezvous / launch_token()
+    backend = load(Job(config, prepared.architecture, prepared.first_weights(), world, threads, rendezvous))
     require_same_settings(backend, config)
     return Worker(prepared, backend, folder, world, threads, say)
 

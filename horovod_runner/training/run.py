@@ -24,7 +24,7 @@ from horovod_runner.training.resume import resume
 from horovod_runner.training.timing import StepTimer
 
 MAX_LINES = 100_000
-LOCK_PATIENCE = 15.0  # seconds that the ranks of a runner that was killed may take to end
+LOCK_WAIT_SECONDS = 15.0  # seconds that the ranks of a runner that was killed may take to end
 
 
 def run(config: RunConfig, folder: RunFolder, world: World, say: Say, load: Load = load_backend) -> RunResult:
@@ -34,7 +34,7 @@ def run(config: RunConfig, folder: RunFolder, world: World, say: Say, load: Load
     """
     began = time.perf_counter()
     prepared = prepare(config)
-    lock = exclusive(folder.path, LOCK_PATIENCE) if world.rank == 0 else contextlib.nullcontext()
+    lock = exclusive(folder.path, LOCK_WAIT_SECONDS) if world.rank == 0 else contextlib.nullcontext()
     with lock:
         worker = join(prepared, folder, world, say, load)
         if worker.from_rank_0(folder.done):

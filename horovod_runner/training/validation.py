@@ -25,13 +25,13 @@ class Validation(NamedTuple):
 
 def validate(backend: Backend, prepared: Prepared, world: World) -> Validation:
     """Validate the model as it stands."""
-    settle(backend, prepared.architecture, world)
+    synchronise_state(backend, prepared.architecture, world)
     return _figures(backend, prepared.validation_batches(world), prepared.config, prepared.data.classes)
 
 
-def settle(backend: Backend, architecture: Architecture, world: World) -> None:
+def synchronise_state(backend: Backend, architecture: Architecture, world: World) -> None:
     """Bring all workers to one state: what a step left under way is finished, and running statistics are shared."""
-    backend.settle()
+    backend.flush()
     share_statistics(backend, architecture, world.size)
 
 

@@ -46,8 +46,8 @@ class Runs:
         self.ledger = ledger
         self._plain, self._place, self._minutes, self._console = plain, place, minutes, console
         self._before: Iterator[Round] = iter([row for row in ledger.rounds if row.whole])
-        patience = min(place.machine.silence_minutes, SILENCE_MINUTES)
-        self._machine = place.machine.model_copy(update={"silence_minutes": patience})
+        silence_minutes = min(place.machine.silence_minutes, SILENCE_MINUTES)
+        self._machine = place.machine.model_copy(update={"silence_minutes": silence_minutes})
         self._used = self._largest_repeat()
         self._counts: dict[str, int] = {}
         self.dropped: dict[Candidate, str] = {}

@@ -22,7 +22,7 @@ from horovod_runner.collectives.record import Report, WayResult, line, row, writ
 from horovod_runner.collectives.samples import Folder
 from horovod_runner.config.machine import Machine, load_machine
 from horovod_runner.errors import EXIT_USER_ERROR, SharedError, UserError
-from horovod_runner.launch import failures as lastwords
+from horovod_runner.launch import failures
 from horovod_runner.launch.launchers import Start, command
 from horovod_runner.launch.processes import Ended, environment, passed_to_hosts, started
 from horovod_runner.machine import hardware
@@ -125,8 +125,8 @@ def _measured(launch: Launch, folder: Folder) -> WayResult:
     folder.write_plan(launch.plan)
     ended = _run(launch, folder)
     # Without the rules around its pages, the launcher's own words are the last where no rank came to speak.
-    lines = [(rank, text) for rank, text in lastwords.said(folder.log_file, 0) if text.strip("- ")]
-    if ended.code == EXIT_USER_ERROR and not ended.given_up and (refusal := lastwords.complaint(lines)):
+    lines = [(rank, text) for rank, text in failures.said(folder.log_file, 0) if text.strip("- ")]
+    if ended.code == EXIT_USER_ERROR and not ended.given_up and (refusal := failures.complaint(lines)):
         raise UserError(refusal)
     cases = {case.key: case for case in launch.plan.cases}
     reduces = launch.way is not COPY
@@ -137,7 +137,7 @@ def _measured(launch: Launch, folder: Folder) -> WayResult:
         name=launch.way.name,
         status="failed" if failed else "measured",
         reason=_why(ended, lines, len(rows), launch.plan) if failed else None,
-        log_tail=tuple(lastwords.tail(lines)) if failed else (),
+        log_tail=tuple(failures.tail(lines)) if failed else (),
         launcher=origin.get("launcher"),
         threads=origin.get("threads"),
         environment=origin.get("environment"),
@@ -177,8 +177,8 @@ def _last_sign(folder: Folder) -> float:
     return max(file.stat().st_mtime for file in files if file.exists())
 
 
-def _why(ended: Ended, lines: Sequence[lastwords.Line], done: int, plan: Plan) -> str:
-    reason = ended.given_up or lastwords.reason(ended.code, lines)
+def _why(ended: Ended, lines: Sequence[failures.Line], done: int, plan: Plan) -> str:
+    reason = ended.given_up or failures.reason(ended.code, lines)
     where = f", in {table.case_words(plan.cases[done])}" if done < len(plan.cases) else ""
     return f"{reason}{where}"
 

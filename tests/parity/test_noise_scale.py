@@ -36,14 +36,16 @@ def gradient(side: Side, weights: Arrays, batch: Any) -> np.ndarray:
     return np.concatenate([state[name].ravel() for name in sorted(state) if name.startswith("momentum/")])
 
 
-@pytest.mark.parametrize("parts", [{"virtual_workers": 3}, {"accumulate": 2}, {"virtual_workers": 2, "accumulate": 2}])
-def test_norms_are_those_of_the_shards_gradients(parts: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "micro_batches", [{"virtual_workers": 3}, {"accumulate": 2}, {"virtual_workers": 2, "accumulate": 2}]
+)
+def test_norms_are_those_of_the_shards_gradients(micro_batches: dict[str, int]) -> None:
     """Both frameworks, two steps; by hand: each shard alone, in a run of one worker that measures nothing."""
     recorded = []
     for framework in FRAMEWORKS:
-        side = Side(framework, job(framework, **parts))
+        side = Side(framework, job(framework, **micro_batches))
         still = {**PROMPT, "weight_decay": 0.0, "clip_norm": None}
-        count = side.config.parts
+        count = side.config.micro_batches
         alone = Side(framework, job(framework, global_batch=12 // count, noise_scale=False, optimizer=still))
         names = [array.name for array in side.architecture.arrays]
         for batch in side.batches(2):
@@ -60,7 +62,7 @@ def test_norms_are_those_of_the_shards_gradients(parts: dict[str, int]) -> None:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_measuring_changes_no_bit_of_training(framework: str, precision: str) -> None:
-    """Three parts, whose norms are taken before they are added up."""
+    """Three micro-batches, whose norms are taken before they are added up."""
     changes = {"virtual_workers": 3, "precision": precision, "optimizer": {"name": "sgd", "learning_rate": 0.05}}
     runs = [Side(framework, job(framework, noise_scale=on, **changes)).train(3) for on in (True, False)]
     assert runs[0].losses == runs[1].losses

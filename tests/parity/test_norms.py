@@ -36,14 +36,14 @@ def _arrays(dtype: str) -> dict[str, np.ndarray]:
 
 
 def _torch(how: Normalisation, arrays: dict[str, np.ndarray], passes: int = 1, mean: Any = lambda v, name: v) -> Layer:
-    """Return y, the gradients of x, weight and bias, and the running statistics after so many parts."""
-    part = torch_batch_norm.Part()
-    make = torch_batch_norm.factory(how, part, mean) or torch.nn.BatchNorm2d
+    """Return y, the gradients of x, weight and bias, and the running statistics after so many micro-batches."""
+    current = torch_batch_norm.CurrentMicroBatch()
+    make = torch_batch_norm.factory(how, current, mean) or torch.nn.BatchNorm2d
     layer = make(6, eps=EPSILON, momentum=1 - KEPT).to(torch.from_numpy(arrays["x"]).dtype).train()
     layer.weight.data, layer.bias.data = (torch.from_numpy(arrays[name]) for name in ("weight", "bias"))
     x = torch.from_numpy(arrays["x"]).permute(0, 3, 1, 2).requires_grad_()
     made = []
-    for part.number, piece in enumerate(x.chunk(passes)):
+    for current.number, piece in enumerate(x.chunk(passes)):
         made.append(layer(piece))
     y = torch.cat(made)
     y.backward(torch.from_numpy(arrays["dy"]).permute(0, 3, 1, 2))
@@ -54,8 +54,8 @@ def _torch(how: Normalisation, arrays: dict[str, np.ndarray], passes: int = 1, m
 def _tensorflow(
     how: Normalisation, arrays: dict[str, np.ndarray], passes: int = 1, mean: Any = lambda v, n: v
 ) -> Layer:
-    part = tf.Variable(0)
-    make = tensorflow_other_norms.factory(how, part, mean) or tensorflow_other_norms.BatchNorm
+    current = tf.Variable(0)
+    make = tensorflow_other_norms.factory(how, current, mean) or tensorflow_other_norms.BatchNorm
     layer = make(epsilon=EPSILON, momentum=KEPT, name="norm", dtype=arrays["x"].dtype.name)
     layer.build(arrays["x"].shape)
     layer.weight.assign(arrays["weight"])
@@ -67,7 +67,7 @@ def _tensorflow(
             tape.watch(x)
             made = []
             for number, piece in enumerate(tf.split(x, passes)):
-                part.assign(number)
+                current.assign(number)
                 made.append(layer(piece, training=True))
             y = tf.concat(made, axis=0)
             loss = tf.reduce_sum(y * arrays["dy"])
@@ -141,11 +141,17 @@ def _pieces(arrays: dict[str, np.ndarray], count: int) -> list[tuple[np.ndarray,
 
 
 @frameworks
-@pytest.mark.parametrize(("parts", "group"), [(4, None), (2, 2), (1, 2)])
-def test_parts_and_groups_of_the_same_examples_are_the_same(layer: Any, parts: int, group: int | None) -> None:
+@pytest.mark.parametrize(("micro_batches", "group"), [(4, None), (2, 2), (1, 2)])
+def test_micro_batches_and_groups_of_the_same_examples_are_the_same(
+    layer: Any, micro_batches: int, group: int | None
+) -> None:
     """Four workers of two examples, as virtual workers, as ghost groups, and as two of each."""
     arrays = _arrays("float64")
-    _close(layer(Normalisation(parts=parts, group=group), arrays, parts), _torch(Normalisation(group=2), arrays), 1e-13)
+    _close(
+        layer(Normalisation(micro_batches=micro_batches, group=group), arrays, micro_batches),
+        _torch(Normalisation(group=2), arrays),
+        1e-13,
+    )
 
 
 @given(st.floats(0.001, 0.999), st.integers(1, 40), st.randoms(use_true_random=False))

@@ -42,7 +42,7 @@ def difference(first: Trajectory, second: Trajectory) -> float:
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_all_strategies_are_one_trajectory(framework: str, tmp_path: Path) -> None:
-    """With synchronised layers, which meet amid a step by whatever carries the gradients."""
+    """With synchronised layers, which meet amid a step by the transport of the gradients."""
 
     def run(strategy: str) -> dict[str, Any]:
         return job(framework, strategy, batch_norm="synchronised")

@@ -15,31 +15,31 @@ from benchmarks.layers.tensorflow.layers import NormFactory
 MeanOverWorkers = Callable[[tf.Tensor, str], tf.Tensor]
 
 
-def factory(how: Normalisation, part: tf.Variable, mean_over_workers: MeanOverWorkers) -> NormFactory | None:
+def factory(how: Normalisation, current: tf.Variable, mean_over_workers: MeanOverWorkers) -> NormFactory | None:
     """Return what builders take as `batch_norm`; None where the plain layer does the job.
 
-    `part` is the number of the part of the step that runs, an integer scalar; the backend counts.
+    `current` is the number of the micro-batch of the step that runs, an integer scalar; the backend counts.
     """
     if how.plain:
         return None
     if not how.synchronised:
-        return partial(GroupedBatchNorm, how=how, part=part)
+        return partial(GroupedBatchNorm, how=how, current=current)
     return partial(SynchronisedBatchNorm, workers=how.workers, mean_over_workers=mean_over_workers)
 
 
 class GroupedBatchNorm(BatchNorm):
     """Normalise each group of examples by its own statistics; the running ones take in the mean over all groups."""
 
-    def __init__(self, *, how: Normalisation, part: tf.Variable, **options: Any) -> None:
+    def __init__(self, *, how: Normalisation, current: tf.Variable, **options: Any) -> None:
         super().__init__(**options)
-        self._how, self._part = how, part
+        self._how, self._current = how, current
 
     def train(self, x: tf.Tensor) -> tf.Tensor:
         """Return x normalised group by group; its batch must be known when the graph is traced."""
         groups = x.shape[0] // (self._how.group or x.shape[0])
-        table = tf.constant(shares(self.new_share, self._how.parts), self.running_mean.dtype)
+        table = tf.constant(shares(self.new_share, self._how.micro_batches), self.running_mean.dtype)
         y, mean, unbiased_variance = self.normalise_batch(x) if groups == 1 else self._normalise_groups(x, groups)
-        self.take_in(mean, unbiased_variance, table[self._part])
+        self.take_in(mean, unbiased_variance, table[self._current])
         return y
 
     def _normalise_groups(self, x: tf.Tensor, groups: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

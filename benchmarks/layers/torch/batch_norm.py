@@ -17,18 +17,18 @@ from benchmarks.layers.torch.layers import NormFactory
 MeanOverWorkers = Callable[[torch.Tensor, str], torch.Tensor]
 
 
-class Part:
-    """Which part of the step runs; the backend counts, and all layers of its model look here."""
+class CurrentMicroBatch:
+    """Which micro-batch of the step runs; the backend counts, and all layers of its model look here."""
 
     number = 0
 
 
-def factory(how: Normalisation, part: Part, mean_over_workers: MeanOverWorkers) -> NormFactory | None:
+def factory(how: Normalisation, current: CurrentMicroBatch, mean_over_workers: MeanOverWorkers) -> NormFactory | None:
     """Return what builders take as `batch_norm`; None where PyTorch's own layer does the job, the fastest there is."""
     if how.plain:
         return None
     if not how.synchronised:
-        return partial(GroupedBatchNorm, how=how, part=part)
+        return partial(GroupedBatchNorm, how=how, current=current)
     numbers = count()
     return lambda channels, **options: SynchronisedBatchNorm(
         channels, name=f"norm.{next(numbers)}", workers=how.workers, mean_over_workers=mean_over_workers, **options
@@ -38,16 +38,16 @@ def factory(how: Normalisation, part: Part, mean_over_workers: MeanOverWorkers) 
 class GroupedBatchNorm(nn.BatchNorm2d):
     """Normalise each group of examples by its own statistics; the running ones take in the mean over all groups."""
 
-    def __init__(self, channels: int, *, how: Normalisation, part: Part, **options: Any) -> None:
+    def __init__(self, channels: int, *, how: Normalisation, current: CurrentMicroBatch, **options: Any) -> None:
         super().__init__(channels, **options)
-        self._how, self._part = how, part
+        self._how, self._current = how, current
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (batch, channels, height, width) to the same shape."""
         if not self.training:
             return super().forward(x)
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-        share = shares(self.momentum, self._how.parts)[self._part.number]
+        share = shares(self.momentum, self._how.micro_batches)[self._current.number]
         groups = len(x) // (self._how.group or len(x))
         if groups == 1:
             return functional.batch_norm(

@@ -58,7 +58,7 @@ def labelled(names: Sequence[str], label: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def short_settings(chosen: Mapping[str, Any]) -> str:
-    """Return settings by the last words of their names, as figures and tables have room for."""
+    """Return settings by the ends of their names, as figures and tables have room for."""
     named = (f"{key.rsplit('.', 1)[-1].replace('_', ' ')} {_plain(value)}" for key, value in chosen.items())
     return ", ".join(part.removeprefix("arm ").replace("global batch", "batch") for part in named)
 

@@ -20,7 +20,7 @@ from benchmarks.layers.tensorflow import layers as tensorflow_layers
 from benchmarks.layers.tensorflow import other_norms as tensorflow_other_norms
 from benchmarks.objectives.tensorflow import loss as objective
 from horovod_runner.allreduce.groups import Group, Member
-from horovod_runner.allreduce.settings import carrier, dealt, join
+from horovod_runner.allreduce.settings import join, partition, transport
 from horovod_runner.frameworks.base import Job, normalisation
 from horovod_runner.frameworks.tensorflow.graphs import graph
 from horovod_runner.frameworks.tensorflow.noise import squared
@@ -37,9 +37,9 @@ def create(job: Job) -> TensorFlowBackend:
     tf.config.threading.set_intra_op_parallelism_threads(job.threads)
     # Horovod's operations wait for other workers, and with one thread they would block the only one that computes.
     # Without Horovod a second one would compute, and a worker of one thread would take two cores.
-    tf.config.threading.set_inter_op_parallelism_threads(2 if carrier(job.config) == "horovod" else 1)
+    tf.config.threading.set_inter_op_parallelism_threads(2 if transport(job.config) == "horovod" else 1)
     _claim_gpu(job.world.local_rank)
-    group, strategy = join(job.config, job.world, job.meeting)
+    group, strategy = join(job.config, job.world, job.rendezvous)
     return TensorFlowBackend(job, group, strategy)
 
 
@@ -57,8 +57,8 @@ class TensorFlowBackend(Member):
     def __init__(self, job: Job, group: Group, strategy: Callable[..., Reducer] | None) -> None:
         super().__init__(group)
         self._loss = objective(job.config.job.task, job.config.loss)
-        self._parts = job.config.parts
-        self._part = tf.Variable(0, trainable=False, name="part")
+        self._micro_batches = job.config.micro_batches
+        self._current = tf.Variable(0, trainable=False, name="micro_batch")
         self._model = self._build(job)
         self._kinds = {array.name: array.kind for array in job.architecture.arrays}
         self._names = [array.name for array in job.architecture.trainable]
@@ -75,13 +75,13 @@ class TensorFlowBackend(Member):
         self._optimizer = self._optimize(job)
         self.load_state(job.initial)
         self._train, self._begin = graph(self._train_graph), graph(self._reducer.begin)
-        self._add_part, self._finish = graph(self._part_graph), graph(self._finish_graph)
-        self._sums = self._zeros() if self._parts > 1 else []
+        self._add_micro_batch, self._finish = graph(self._micro_batch_graph), graph(self._finish_graph)
+        self._sums = self._zeros() if self._micro_batches > 1 else []
         self._predict = graph(lambda images, training: self._model(images, training=training))
 
     def _build(self, job: Job) -> keras.Model:
         builder = importlib.import_module(job.config.job.builder("tensorflow"))
-        norm = tensorflow_other_norms.factory(normalisation(job.config), self._part, self._group.mean_in_step)
+        norm = tensorflow_other_norms.factory(normalisation(job.config), self._current, self._group.mean_in_step)
         policy = _POLICIES[job.config.precision]
         model: keras.Model = builder.build(job.architecture, dtype_policy=policy, batch_norm=norm)
         self._dtype = tf.as_dtype(model.inputs[0].dtype) if job.config.precision == "float64" else tf.float32
@@ -99,20 +99,22 @@ class TensorFlowBackend(Member):
         loss, gradients = self._differentiate(images, targets, weights)
         return loss, self._squared(gradients), *self._update(gradients, learning_rate)
 
-    def _part_graph(self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Add one part's gradients to the step's; return its loss and their squared norm."""
+    def _micro_batch_graph(
+        self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Add one micro-batch's gradients to the step's; return its loss and their squared norm."""
         loss, gradients = self._differentiate(images, targets, weights)
         for total, gradient in zip(self._sums, gradients, strict=True):
             total.assign_add(gradient)
-        self._part.assign_add(1)
+        self._current.assign_add(1)
         return loss, self._squared(gradients)
 
     def _finish_graph(self, learning_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Update by the mean over parts, and clear it for the next step."""
-        updated = self._update([total / self._parts for total in self._sums], learning_rate)
+        """Update by the mean over micro-batches, and clear it for the next step."""
+        updated = self._update([total / self._micro_batches for total in self._sums], learning_rate)
         for total in self._sums:
             total.assign(tf.zeros_like(total))
-        self._part.assign(0)
+        self._current.assign(0)
         return updated
 
     def _differentiate(
@@ -142,7 +144,7 @@ class TensorFlowBackend(Member):
     def _share_of_norms(self, world: World) -> frozenset[str]:
         """Return whose reduced gradients this worker takes the norm of: its shards, or its share of all workers'."""
         sizes = {name: int(np.prod(variable.shape)) for name, variable in self._trainable.items()}
-        return frozenset(sizes if self._reducer.sharded else dealt(sizes, world.rank, world.size))
+        return frozenset(sizes if self._reducer.sharded else partition(sizes, world.rank, world.size))
 
     def _zeros(self) -> list[tf.Variable]:
         trainable = (self._trainable[name] for name in self._names)
@@ -151,15 +153,15 @@ class TensorFlowBackend(Member):
     def step(self, batch: Batch, learning_rate: float) -> float:
         """Train on one batch; return its mean loss before the update."""
         rate = tf.constant(learning_rate, tf.float64)
-        if self._parts == 1:
+        if self._micro_batches == 1:
             *told, ready_at, average = self._train(*self._tensors(batch), rate)
-            parts = [told]
+            figures = [told]
         else:
             self._begin()
-            parts = [self._add_part(*self._tensors(part)) for part in batch.split(self._parts)]
+            figures = [self._add_micro_batch(*self._tensors(one)) for one in batch.split(self._micro_batches)]
             ready_at, average = self._finish(rate)
         mean, shards = (
-            sum(float(figure) for figure in of_parts) / self._parts for of_parts in zip(*parts, strict=True)
+            sum(float(figure) for figure in each) / self._micro_batches for each in zip(*figures, strict=True)
         )
         self._squared_norms = (shards, float(average)) if self._measures_noise else None
         self._ready_at = time.perf_counter() - (time.time() - float(ready_at)) if self._reduces else None
@@ -183,7 +185,7 @@ class TensorFlowBackend(Member):
         variables = self._variables()
         return {
             name: np.array(
-                tensorflow_layers.to_canonical(self._kind(name), self._reducer.whole(name, variables[name])), order="C"
+                tensorflow_layers.to_canonical(self._kind(name), self._reducer.gather(name, variables[name])), order="C"
             )
             for name in names
         }
@@ -193,7 +195,7 @@ class TensorFlowBackend(Member):
         variables = self._variables()
         for name, array in arrays.items():
             value = tensorflow_layers.from_canonical(self._kind(name), array)
-            self._reducer.place(name, variables[name], np.asarray(value, dtype=variables[name].dtype.as_numpy_dtype))
+            self._reducer.shard(name, variables[name], np.asarray(value, dtype=variables[name].dtype.as_numpy_dtype))
 
     def _kind(self, name: str) -> str:
         """Return the kind of an array; an optimizer's slot is laid out as its parameter is."""
@@ -202,9 +204,9 @@ class TensorFlowBackend(Member):
     def _variables(self) -> dict[str, tf.Variable]:
         return {**self._model_variables, **self._optimizer.variables(), **self._reducer.state()}
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Finish what the last step left under way between workers."""
-        self._reducer.settle()
+        self._reducer.flush()
 
     def ready_at(self) -> float | None:
         """Return when the last step's first gradient was there, by time.perf_counter."""

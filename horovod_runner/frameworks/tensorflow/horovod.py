@@ -106,7 +106,7 @@ class Lagged(AsTheyAppear):
             name: tf.Variable(tf.zeros_like(v), trainable=False, name=f"pending/{name}")
             for name, v in variables.items()
         }
-        self._settle = graph(self._reduce_pending)
+        self._flush = graph(self._reduce_pending)
 
     def reduce(self, gradients: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
         """Return all workers' gradients of the step before, and keep these."""
@@ -120,9 +120,9 @@ class Lagged(AsTheyAppear):
         for pending, gradient in zip(self._pending.values(), reduced, strict=True):
             pending.assign(gradient)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Reduce what is to be applied next; reduced once more, among equals, it stays what it is."""
-        self._settle()
+        self._flush()
 
     def state(self) -> dict[str, tf.Variable]:
         """Return the gradients to be applied next."""
@@ -141,13 +141,13 @@ class MultiStep(Reducer):
     def __init__(self, variables: Mapping[str, tf.Variable], group: JoinedGroup, how: AllreduceConfig) -> None:
         super().__init__(variables)
         self._operation = OPERATIONS[how.operation]
-        self._parts = {name: shard(int(np.prod(v.shape)), hvd.rank(), hvd.size()) for name, v in variables.items()}
+        self._slices = {name: shard(int(np.prod(v.shape)), hvd.rank(), hvd.size()) for name, v in variables.items()}
         self._shards = {
-            name: tf.Variable(self._part(name, v.numpy()), trainable=False, name=f"shard/{name}")
+            name: tf.Variable(self._own(name, v.numpy()), trainable=False, name=f"shard/{name}")
             for name, v in variables.items()
         }
         self.updated = self._shards
-        self._settle = graph(self.begin)
+        self._flush = graph(self.begin)
 
     def begin(self) -> None:
         """Gather the parameters, each before the layer that reads it."""
@@ -163,30 +163,30 @@ class MultiStep(Reducer):
         ]
         return [tf.ensure_shape(g, self._shards[n].shape) for n, g in zip(self.variables, scattered, strict=True)]
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Gather the parameters."""
-        self._settle()
+        self._flush()
 
-    def whole(self, name: str, variable: tf.Variable) -> np.ndarray:
+    def gather(self, name: str, variable: tf.Variable) -> np.ndarray:
         """Return a slot as all workers' shards of it together."""
         of = name.partition("/")[2]
         if of not in self._shards:
-            return super().whole(name, variable)
+            return super().gather(name, variable)
         gathered: np.ndarray = hvd.allgather(variable.read_value(), name=plain(f"whole.{name}")).numpy()
         return gathered.reshape(self.variables[of].shape)
 
-    def place(self, name: str, variable: tf.Variable, value: np.ndarray) -> None:
+    def shard(self, name: str, variable: tf.Variable, value: np.ndarray) -> None:
         """Keep this worker's shard of a slot, and of a parameter besides the whole."""
         of = name.partition("/")[2]
         if of in self._shards:
-            variable.assign(self._part(of, value))
+            variable.assign(self._own(of, value))
             return
         variable.assign(value)
         if name in self._shards:
-            self._shards[name].assign(self._part(name, value))
+            self._shards[name].assign(self._own(name, value))
 
-    def _part(self, name: str, value: np.ndarray) -> np.ndarray:
-        return value.reshape(-1)[self._parts[name]]
+    def _own(self, name: str, value: np.ndarray) -> np.ndarray:
+        return value.reshape(-1)[self._slices[name]]
 
 
 STRATEGIES = {

@@ -28,18 +28,18 @@ class Reducer:
         """Return the gradients of `updated`, from this worker's own of `variables`, in their order."""
         return gradients
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Finish all that is under way; every worker calls it."""
 
     def state(self) -> dict[str, tf.Variable]:
         """Return what else a later step depends on: `<slot>/<parameter>`."""
         return {}
 
-    def whole(self, name: str, variable: tf.Variable) -> np.ndarray:
+    def gather(self, name: str, variable: tf.Variable) -> np.ndarray:
         """Return an array of the state, of which this worker may hold a shard only; every worker calls it."""
         value: np.ndarray = variable.numpy()
         return value
 
-    def place(self, name: str, variable: tf.Variable, value: np.ndarray) -> None:
+    def shard(self, name: str, variable: tf.Variable, value: np.ndarray) -> None:
         """Assign a whole array to a variable of the state."""
         variable.assign(value)

@@ -28,7 +28,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch
 def create(job: Job) -> TorchBackend:
     """Place the threads, join the group of workers, and build the model; the device is this worker's own."""
     torch.set_num_threads(job.threads)
-    group, strategy = join(job.config, job.world, job.meeting)
+    group, strategy = join(job.config, job.world, job.rendezvous)
     device = torch.device("cuda", job.world.local_rank) if torch.cuda.is_available() else torch.device("cpu")
     return TorchBackend(job, group, strategy, device)
 
@@ -42,12 +42,12 @@ class TorchBackend(Member):
         self._dtype = _DTYPES[job.config.precision]
         self._mixed = job.config.precision == "bfloat16"
         self._loss = objective(job.config.job.task, job.config.loss)
-        self._parts = job.config.parts
-        self._part = torch_batch_norm.Part()
+        self._micro_batches = job.config.micro_batches
+        self._current = torch_batch_norm.CurrentMicroBatch()
         self._segments = job.config.job.task == "segmentation"
         self._model = self._build(job)
         self._parameters = dict(self._model.named_parameters())
-        self._norms = SquaredNorms(self._parameters.values(), self._parts) if job.config.noise_scale else None
+        self._norms = SquaredNorms(self._parameters.values(), self._micro_batches) if job.config.noise_scale else None
         self._squared_norms: tuple[float, float] | None = None
         self._reducer: Reducer = (
             Reducer(self._model) if strategy is None else strategy(self._model, group, job.config.allreduce)
@@ -59,7 +59,7 @@ class TorchBackend(Member):
 
     def _build(self, job: Job) -> torch.nn.Module:
         builder = importlib.import_module(job.config.job.builder("torch"))
-        norm = torch_batch_norm.factory(normalisation(job.config), self._part, self._group.mean_in_step)
+        norm = torch_batch_norm.factory(normalisation(job.config), self._current, self._group.mean_in_step)
         model: torch.nn.Module = builder.build(job.architecture, batch_norm=norm)
         # Batches come as NHWC: with this layout they enter as they are, and convolutions on CPUs run faster.
         model = model.to(self._device, self._dtype)
@@ -74,20 +74,22 @@ class TorchBackend(Member):
         self._model.train()
         for parameter in self._parameters.values():
             parameter.grad = None
-        losses = [self._accumulate(number, part) for number, part in enumerate(batch.split(self._parts))]
+        losses = [
+            self._accumulate(number, micro_batch) for number, micro_batch in enumerate(batch.split(self._micro_batches))
+        ]
         self._reducer.finish()
         self._squared_norms = None if self._norms is None else self._norms.taken()
         self._optimizer.step(learning_rate)
         self._reducer.publish()
         return sum(float(loss) for loss in losses)
 
-    def _accumulate(self, number: int, part: Batch) -> torch.Tensor:
-        """Add one part's gradient, divided by the number of parts; return its loss, divided alike."""
-        self._part.number = number
-        self._reducer.armed = number == self._parts - 1
-        targets = torch.from_numpy(part.targets).to(self._device).long()
-        weights = torch.from_numpy(part.weights).to(self._device, self._dtype)
-        loss = self._loss(self._forward(part), targets, weights) / self._parts
+    def _accumulate(self, number: int, micro_batch: Batch) -> torch.Tensor:
+        """Add one micro-batch's gradient, divided by the number of them; return its loss, divided alike."""
+        self._current.number = number
+        self._reducer.armed = number == self._micro_batches - 1
+        targets = torch.from_numpy(micro_batch.targets).to(self._device).long()
+        weights = torch.from_numpy(micro_batch.weights).to(self._device, self._dtype)
+        loss = self._loss(self._forward(micro_batch), targets, weights) / self._micro_batches
         loss.backward()
         return loss.detach()
 
@@ -114,7 +116,7 @@ class TorchBackend(Member):
     def state_of(self, names: Sequence[str]) -> Arrays:
         """Return copies of these arrays."""
         tensors = self._tensors()
-        whole = {name: self._reducer.whole(name, tensors[name]) for name in names}
+        whole = {name: self._reducer.gather(name, tensors[name]) for name in names}
         return {name: tensor.detach().cpu().numpy().copy(order="C") for name, tensor in whole.items()}
 
     @torch.no_grad()
@@ -122,15 +124,15 @@ class TorchBackend(Member):
         """Replace what is named; KeyError for a name that the model does not have."""
         tensors = self._tensors()
         for name, array in arrays.items():
-            self._reducer.place(name, tensors[name], torch.from_numpy(np.asarray(array, order="C")))
+            self._reducer.shard(name, tensors[name], torch.from_numpy(np.asarray(array, order="C")))
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         buffers = {name: b for name, b in self._model.named_buffers() if not name.endswith("num_batches_tracked")}
         return {**self._parameters, **buffers, **self._optimizer.state(), **self._reducer.state()}
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Finish what the last step left under way between workers."""
-        self._reducer.settle()
+        self._reducer.flush()
 
     def ready_at(self) -> float | None:
         """Return when the last step's first gradient was handed over, by time.perf_counter."""

@@ -138,14 +138,14 @@ class Lagged(AsTheyAppear):
 
     def finish(self) -> None:
         """Wait for the last step's gradients, and keep this step's for the next."""
-        self.settle()
+        self.flush()
         self._turn = 1 - self._turn
         self._travelling, self._started = self._started, []
         for name, parameter in self.parameters.items():
             assert parameter.grad is not None
             self._pending[name], parameter.grad = parameter.grad, self._pending[name]
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Wait until the gradients that are to be applied next have arrived."""
         for finish in self._travelling:
             finish()
@@ -197,11 +197,11 @@ class MultiStep(AsTheyAppear):
                 arrived = hvd.synchronize(self._arriving.pop(name))
                 memory_of(self.parameters[name].detach()).copy_(arrived)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Wait for all parameters."""
         self._before_layer(list(self._arriving))
 
-    def whole(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+    def gather(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         """Return a slot as all workers' shards of it together."""
         parameter = self.parameters.get(name.partition("/")[2])
         if parameter is None:
@@ -210,7 +210,7 @@ class MultiStep(AsTheyAppear):
         memory_of(gathered).copy_(hvd.allgather(tensor, name=f"whole.{name}"))
         return gathered
 
-    def place(self, name: str, tensor: torch.Tensor, value: torch.Tensor) -> None:
+    def shard(self, name: str, tensor: torch.Tensor, value: torch.Tensor) -> None:
         """Keep this worker's shard of a slot."""
         slot_of = name.partition("/")[2]
         if slot_of in self.parameters:

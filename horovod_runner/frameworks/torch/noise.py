@@ -6,24 +6,24 @@ from collections.abc import Iterable
 
 import torch
 
-from horovod_runner.allreduce.settings import dealt
+from horovod_runner.allreduce.settings import partition
 from horovod_runner.frameworks.torch.reducer import Reducer
 from horovod_runner.machine.world import World
 
 
 class SquaredNorms:
-    """Takes the norm of each part's gradients as autograd hands them over, before it adds them to those before it."""
+    """Takes the norm of each micro-batch's gradients as autograd hands them over, before it adds them up."""
 
-    def __init__(self, parameters: Iterable[torch.Tensor], parts: int) -> None:
-        self._parts = parts
+    def __init__(self, parameters: Iterable[torch.Tensor], micro_batches: int) -> None:
+        self._micro_batches = micro_batches
         self._rows: list[torch.Tensor] = []
         for parameter in parameters:
             parameter.register_hook(self._appeared)  # of a tensor: called with what this backward pass gives alone
 
     def take_share(self, reducer: Reducer, world: World) -> None:
-        """Settle which reduced gradients this worker takes: its shards, or its share of what all workers have."""
+        """Decide which reduced gradients this worker takes: its shards, or its share of what all workers have."""
         sizes = {name: tensor.numel() for name, tensor in reducer.updated.items()}
-        names = list(sizes) if reducer.sharded else dealt(sizes, world.rank, world.size)
+        names = list(sizes) if reducer.sharded else partition(sizes, world.rank, world.size)
         self._reduced = [reducer.updated[name] for name in names]
 
     def _appeared(self, gradient: torch.Tensor) -> None:
@@ -31,8 +31,8 @@ class SquaredNorms:
 
     def taken(self) -> tuple[float, float]:
         """Return the step's figures (backend.Backend.squared_norms); to be called between reduction and update."""
-        # A part's loss, and so its gradient, is divided by the number of parts.
-        shards = self._parts * _squared(self._rows)
+        # A micro-batch's loss, and so its gradient, is divided by the number of them.
+        shards = self._micro_batches * _squared(self._rows)
         self._rows.clear()
         return shards, _squared([_row_norms(tensor.grad) for tensor in self._reduced if tensor.grad is not None])
 

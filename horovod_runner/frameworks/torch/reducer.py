@@ -10,8 +10,8 @@ import torch
 class Reducer:
     """Makes this worker's gradients all workers'. This one leaves them as they are: for one worker, or silent ones.
 
-    A step is a backward pass for each of its parts, of which the last is `armed`; `finish()`, after which every tensor
-    of `updated` has its gradient; their update; and `publish()`. Names are canonical.
+    A step is a backward pass for each of its micro-batches, of which the last is `armed`; `finish()`, after which every
+    tensor of `updated` has its gradient; their update; and `publish()`. Names are canonical.
     """
 
     sharded = False  # whether `updated` are this worker's shards of the parameters
@@ -28,18 +28,18 @@ class Reducer:
     def publish(self) -> None:
         """Give other workers what this one has updated."""
 
-    def settle(self) -> None:
-        """Wait for all that is under way; every worker calls it."""
+    def flush(self) -> None:
+        """Wait for all that is in flight; every worker calls it."""
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return what else a later step depends on, to be copied into: `<slot>/<parameter>`."""
         return {}
 
-    def whole(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+    def gather(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         """Return a tensor of the state, of which this worker may hold a shard only; every worker calls it."""
         return tensor
 
-    def place(self, name: str, tensor: torch.Tensor, value: torch.Tensor) -> None:
+    def shard(self, name: str, tensor: torch.Tensor, value: torch.Tensor) -> None:
         """Copy a whole array into a tensor of the state."""
         tensor.copy_(value)
 

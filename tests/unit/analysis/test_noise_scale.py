@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from horovod_runner.allreduce.settings import dealt
+from horovod_runner.allreduce.settings import partition
 from horovod_runner.analysis.load.pack import pack
 from horovod_runner.analysis.load.tables import read, step_table
 from horovod_runner.config.schema import decode
@@ -204,9 +204,9 @@ def test_wherever_there_are_shards_it_can_be_measured(changes: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 7])
-def test_every_array_is_dealt_once_and_about_equally(workers: int) -> None:
+def test_every_array_is_partitioned_once_and_about_equally(workers: int) -> None:
     sizes = {f"array{i}": (i % 5 + 1) ** 3 for i in range(40)}
-    shares = [dealt(sizes, rank, workers) for rank in range(workers)]
+    shares = [partition(sizes, rank, workers) for rank in range(workers)]
     assert sorted(name for share in shares for name in share) == sorted(sizes)
     loads = [sum(sizes[name] for name in share) for share in shares]
     assert max(loads) - min(loads) <= max(sizes.values())

@@ -113,7 +113,7 @@ def test_mistakes_in_settings_are_named(text: str, said: str, tmp_path: Path) ->
     assert said in str(mistake.value) and str(file) in str(mistake.value) and "\n" not in str(mistake.value)
 
 
-BY_HAND = "# ours\nlauncher: horovodrun\nsilence_minutes: 2   # patience\n"
+BY_HAND = "# ours\nlauncher: horovodrun\nsilence_minutes: 2   # for a slow disk\n"
 
 
 def test_the_rest_of_a_machine_file_stays_as_it_is(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from horovod_runner.config.machine import Machine, load_machine
 from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.errors import UserError
 from horovod_runner.launch.launchers import Start, command, find
-from horovod_runner.launch.processes import Patience
+from horovod_runner.launch.processes import Watchdog
 from horovod_runner.results.store import RunFolder, Store
 
 WORKER = ["python", "-m", "worker"]
@@ -124,16 +124,16 @@ def test_a_missing_machine_file_is_named(tmp_path: Path) -> None:
 
 
 class Watched:
-    """A run's folder, a clock that is moved by hand, and the patience that watches both."""
+    """A run's folder, a clock that is moved by hand, and the watchdog that watches both."""
 
     def __init__(self, root: Path, **limits: float) -> None:
         self.now = 0.0
         self.folder: RunFolder = Store(root).open_run(config(1))
-        self.patience = Patience(Machine(**limits), self.folder, lambda: self.now)
+        self.watchdog = Watchdog(Machine(**limits), self.folder, lambda: self.now)
 
     def over_at(self, minute: float) -> str | None:
         self.now = 60 * minute
-        return self.patience.over()
+        return self.watchdog.over()
 
 
 def test_a_silent_run_is_given_up_after_its_time(tmp_path: Path) -> None:

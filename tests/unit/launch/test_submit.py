@@ -318,8 +318,8 @@ def slow_runner(folder: Path) -> Path:
     """Return the stand-ins with one more: a runner that saves its state when it is told to end, and fails then."""
     runner = folder / "stand-ins" / "horovod-runner"
     runner.parent.mkdir(exist_ok=True)
-    last_words = "sleep 0.2; echo a checkpoint is saved; exit 1"
-    runner.write_text(f"#!/bin/bash\ntrap '{last_words}' TERM\ntouch started\nwhile :; do sleep 0.02; done\n")
+    ending = "sleep 0.2; echo a checkpoint is saved; exit 1"
+    runner.write_text(f"#!/bin/bash\ntrap '{ending}' TERM\ntouch started\nwhile :; do sleep 0.02; done\n")
     runner.chmod(0o755)
     return runner.parent
 

@@ -1,4 +1,4 @@
-"""Why a run failed, in one line and with the right rank's last words."""
+"""Why a run failed, in one line and quoting the right rank."""
 
 from __future__ import annotations
 
