@@ -1,4 +1,4 @@
-"""What is said about settings that are wrong: one sentence a mistake, its key first, its remedy last."""
+"""Diagnostics of settings that are wrong: a sentence each, its key first, its remedy last."""
 
 from __future__ import annotations
 

@@ -14,21 +14,21 @@ Origins = Mapping[Place, int | str]
 """The line of each place of a file, or the option that was put in its stead."""
 
 
-class Mistakes:
-    """Mistakes of one file, each said once, in the order of its lines."""
+class Diagnostics:
+    """What is wrong with one file, each said once, in the order of its lines."""
 
     def __init__(self, file: Path, origins: Origins) -> None:
         self._file, self._origins = file, origins
         self._said: dict[str, float] = {}
 
     def add(self, place: Place, sentence: str) -> None:
-        """Keep a mistake: the key first, what is wrong, then the remedy. An unknown place is its surroundings'."""
+        """Keep a diagnostic: the key first, what is wrong, then the remedy. An unknown place is its surroundings'."""
         while place and place not in self._origins:
             place = place[:-1]
         self.add_at(self._origins.get(place), sentence)
 
     def add_at(self, origin: int | str | None, sentence: str) -> None:
-        """Keep a mistake of this line or option; None: of the whole file."""
+        """Keep a diagnostic of this line or option; None: of the whole file."""
         where = f"{self._file}:{origin}" if isinstance(origin, int) else str(self._file)
         option = f"{origin}: " if isinstance(origin, str) else ""
         self._said.setdefault(_printable(f"{where}: {option}{sentence}"), origin if isinstance(origin, int) else 0)

@@ -1,6 +1,6 @@
 """An experiment file: one question, and the list of the runs that answer it.
 
-Everything is validated before anything starts, and all mistakes are said at once, each with its line.
+Everything is validated before anything starts, and all diagnostics are said at once, each with its line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from horovod_runner.config.schema import RunConfig
 from horovod_runner.config.yaml_files import Document, Unreadable, read_document
 from horovod_runner.errors import UserError
 from horovod_runner.matrix.design import ARM, Exclusion, Experiment, Point, Smoke, overlap
-from horovod_runner.matrix.diagnostics import Mistakes
+from horovod_runner.matrix.diagnostics import Diagnostics
 
 MOST_RUNS = 100_000
 LONGEST_ARM = 60  # characters of its name: it stands in tables and figures
@@ -26,29 +26,29 @@ MOST_SHOWN = 8  # values of an axis in one sentence
 
 
 def load_experiment(file: Path) -> Experiment:
-    """Read an experiment file; UserError names every mistake with its line, key and remedy."""
+    """Read an experiment file; UserError names everything that is wrong, with its line, key and remedy."""
     document = _read(file)
-    mistakes = Mistakes(file, document.lines)
+    diagnostics = Diagnostics(file, document.lines)
     if not isinstance(document.data, dict):
-        mistakes.add((), "it is no experiment; it needs the keys description, base and axes")
-        mistakes.stop()
+        diagnostics.add((), "it is no experiment; it needs the keys description, base and axes")
+        diagnostics.stop()
     for place, line in document.twice:
-        mistakes.add_at(line, f"{'.'.join(map(str, place))}: stands twice in its group; remove one")
-    experiment = _decoded(document, mistakes)
+        diagnostics.add_at(line, f"{'.'.join(map(str, place))}: stands twice in its group; remove one")
+    experiment = _decoded(document, diagnostics)
     if experiment is not None:
-        _check_names(experiment, mistakes)
-        if mistakes:
-            _valid_runs(experiment, file, mistakes)
-    mistakes.stop()
+        _check_names(experiment, diagnostics)
+        if diagnostics:
+            _valid_runs(experiment, file, diagnostics)
+    diagnostics.stop()
     assert experiment is not None, "what is not decoded is a mistake"
     return experiment
 
 
 def runs(experiment: Experiment, file: Path, settings: Sequence[JobSettings] = ()) -> list[RunConfig]:
-    """Return the validated runs, with a machine's settings as their defaults; UserError lists every mistake once."""
-    mistakes = Mistakes(file, experiment.origins)
-    configs = _valid_runs(experiment, file, mistakes, settings)
-    mistakes.stop()
+    """Return the validated runs, with a machine's settings as their defaults; UserError lists what is wrong."""
+    diagnostics = Diagnostics(file, experiment.origins)
+    configs = _valid_runs(experiment, file, diagnostics, settings)
+    diagnostics.stop()
     if not configs:
         raise UserError(f"{file}: exclude: every run is excluded; remove an exclusion, or add a value to an axis")
     return configs
@@ -67,14 +67,14 @@ def _read(file: Path) -> Document:
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(f"{file}:{line}: it is not UTF-8 text; save it as such") from None
     except Unreadable as error:
-        mistakes = Mistakes(file, {})
-        mistakes.add_at(error.line, f"{error.what}; mend it")
-        mistakes.stop()
+        diagnostics = Diagnostics(file, {})
+        diagnostics.add_at(error.line, f"{error.what}; mend it")
+        diagnostics.stop()
         raise
 
 
-def _decoded(document: Document, mistakes: Mistakes) -> Experiment | None:
-    """Return the experiment with every key's mistake added; None where nothing can be said about its runs.
+def _decoded(document: Document, diagnostics: Diagnostics) -> Experiment | None:
+    """Return the experiment with what is wrong with each key added; None where nothing can be said about its runs.
 
     What runs are not made of is left out after its complaint, so that theirs are said at the same time.
     """
@@ -83,7 +83,7 @@ def _decoded(document: Document, mistakes: Mistakes) -> Experiment | None:
         experiment = Experiment.model_validate(plain)
     except ValidationError as error:
         for item in error.errors():
-            mistakes.add(item["loc"], _sentence(item))
+            diagnostics.add(item["loc"], _sentence(item))
         wrong = {item["loc"][0] for item in error.errors()}
         if wrong & {"base", "axes", "arms", "exclude"}:
             return None
@@ -102,14 +102,14 @@ def _sentence(item: Any) -> str:
     return unknown_key(key, part.model_fields, "key of an experiment")
 
 
-def _check_names(experiment: Experiment, mistakes: Mistakes) -> None:
+def _check_names(experiment: Experiment, diagnostics: Diagnostics) -> None:
     """Add the axes and exclusions that mean nothing, values that stand twice, and settings that belong elsewhere."""
-    _check_exclusions(experiment, mistakes)
-    _check_arms(experiment, mistakes)
+    _check_exclusions(experiment, diagnostics)
+    _check_arms(experiment, diagnostics)
     for path in experiment.smoke.axes:
         if path not in experiment.axes:
             sentence = f"smoke.axes.{path}: is no axis of the file; give its value in smoke.base, or add it to axes"
-            mistakes.add(("smoke", "axes", path), sentence)
+            diagnostics.add(("smoke", "axes", path), sentence)
     groups: dict[tuple[str, ...], Mapping[str, Any]] = {
         ("base",): experiment.base,
         ("smoke", "base"): experiment.smoke.base,
@@ -119,9 +119,9 @@ def _check_names(experiment: Experiment, mistakes: Mistakes) -> None:
     for group, settings in groups.items():
         for name in settings:
             if name in _ELSEWHERE[group[-1]]:
-                mistakes.add((*group, name), f"{'.'.join((*group, name))}: {_ELSEWHERE[group[-1]][name]}")
+                diagnostics.add((*group, name), f"{'.'.join((*group, name))}: {_ELSEWHERE[group[-1]][name]}")
             elif group[-1] == "axes":
-                _check_values((*group, name), settings[name], mistakes)
+                _check_values((*group, name), settings[name], diagnostics)
 
 
 _FILE_NAME = {"experiment": "is the file's name; rename the file", "repeat": "is counted; write repeats beside base"}
@@ -136,28 +136,28 @@ _ELSEWHERE = {
 }
 
 
-def _check_arms(experiment: Experiment, mistakes: Mistakes) -> None:
+def _check_arms(experiment: Experiment, diagnostics: Diagnostics) -> None:
     """Add the settings of arms that mean nothing or are given twice, and the smoke variant's arms that are none."""
     if len(experiment.arms) == 1:
-        mistakes.add(("arms",), "arms: there is only one, and nothing to compare it with; add another, or remove it")
+        diagnostics.add(("arms",), "arms: there is only one, and nothing to compare it with; add another, or remove it")
     for name, arm in experiment.arms.items():
         if not name.strip() or not name.isprintable() or len(name) > LONGEST_ARM:
             what = f"an arm's name is one line of 1 to {LONGEST_ARM} characters; rename it"
-            mistakes.add(("arms", name), f"arms.{shown(name)}: {what}")
+            diagnostics.add(("arms", name), f"arms.{shown(name)}: {what}")
         for path in arm:
             key, place = f"arms.{name}.{path}", ("arms", name, path)
             axis = next((axis for axis in experiment.axes if overlap(axis, path)), None)
             if path in _ELSEWHERE["arms"]:
-                mistakes.add(place, f"{key}: {_ELSEWHERE['arms'][path]}")
+                diagnostics.add(place, f"{key}: {_ELSEWHERE['arms'][path]}")
             elif axis is not None:
-                mistakes.add(place, f"{key}: axes.{axis} gives it as well; keep one of the two")
+                diagnostics.add(place, f"{key}: axes.{axis} gives it as well; keep one of the two")
     for index, name in enumerate(experiment.smoke.arms or ()):
         if name not in experiment.arms:
             sentence = f"smoke.arms: {shown(name)} is no arm; choose of {', '.join(experiment.arms) or 'none'}"
-            mistakes.add(("smoke", "arms", index), sentence)
+            diagnostics.add(("smoke", "arms", index), sentence)
 
 
-def _check_exclusions(experiment: Experiment, mistakes: Mistakes) -> None:
+def _check_exclusions(experiment: Experiment, diagnostics: Diagnostics) -> None:
     axes = experiment.factors
     for index, exclusion in enumerate(experiment.exclude):
         named = [("when", *item) for item in exclusion.when.items()]
@@ -165,47 +165,51 @@ def _check_exclusions(experiment: Experiment, mistakes: Mistakes) -> None:
         for part, path, value in named:
             key, place = f"exclude.{index}.{part}.{path}", ("exclude", index, part, path)
             if path not in axes:
-                mistakes.add(place, f"{key}: is no axis; the axes are {', '.join(axes) or 'none'}")
+                diagnostics.add(place, f"{key}: is no axis; the axes are {', '.join(axes) or 'none'}")
             elif value not in axes[path]:
                 known = list(map(shown, axes[path]))
                 more = f" and {len(known) - MOST_SHOWN} others" if len(known) > MOST_SHOWN else ""
                 choice = f"choose one of {', '.join(known[:MOST_SHOWN])}{more}"
-                mistakes.add(place, f"{key}: {shown(value)} is not a value of this axis; {choice}")
+                diagnostics.add(place, f"{key}: {shown(value)} is not a value of this axis; {choice}")
 
 
-def _check_values(place: tuple[str, ...], values: list[Any], mistakes: Mistakes) -> None:
+def _check_values(place: tuple[str, ...], values: list[Any], diagnostics: Diagnostics) -> None:
     """Add the values that stand twice in an axis."""
     seen: set[str] = set()
     for index, text in enumerate(map(shown, values)):
         if text in seen:
-            mistakes.add((*place, index), f"{'.'.join(place)}: {text} stands twice; remove one")
+            diagnostics.add((*place, index), f"{'.'.join(place)}: {text} stands twice; remove one")
         seen.add(text)
 
 
 def _valid_runs(
-    experiment: Experiment, file: Path, mistakes: Mistakes, settings: Sequence[JobSettings] = ()
+    experiment: Experiment, file: Path, diagnostics: Diagnostics, settings: Sequence[JobSettings] = ()
 ) -> list[RunConfig]:
     """Return the runs that are valid, and add what is wrong with the others."""
     if experiment.size() > MOST_RUNS:
-        mistakes.add(("axes",), f"axes: they make more than {MOST_RUNS} runs; take values or repeats away")
+        diagnostics.add(("axes",), f"axes: they make more than {MOST_RUNS} runs; take values or repeats away")
         return []
     configs: dict[str, RunConfig] = {}
     equal: list[str] = []
     for point, repeat in experiment.ordered(file.stem):
-        config = _run(experiment, (point, repeat), file, mistakes, settings)
+        config = _run(experiment, (point, repeat), file, diagnostics, settings)
         if config is not None:
             equal += [config.run_id] if config.run_id in configs else []
             configs[config.run_id] = config
-    if equal and not mistakes:
+    if equal and not diagnostics:
         what = f"{len(equal)} runs stand twice, the first is {equal[0]}"
-        mistakes.add(("axes",), f"axes: {what}; remove the values that mean the same as another")
+        diagnostics.add(("axes",), f"axes: {what}; remove the values that mean the same as another")
     return list(configs.values())
 
 
 def _run(
-    experiment: Experiment, which: tuple[Point, int], file: Path, mistakes: Mistakes, settings: Sequence[JobSettings]
+    experiment: Experiment,
+    which: tuple[Point, int],
+    file: Path,
+    diagnostics: Diagnostics,
+    settings: Sequence[JobSettings],
 ) -> RunConfig | None:
-    """Return one run, by its point and repeat, or None with its mistakes added."""
+    """Return one run, by its point and repeat, or None with its diagnostics added."""
     point, repeat = which
     try:
         return decode_with(settings, experiment.plain_run(point, repeat, file.stem), str(file))
@@ -213,10 +217,10 @@ def _run(
         for key, sentence in error.problems:
             if key == "experiment" and key not in experiment.base:
                 what = "its name is the experiment's; rename it, with letters, digits, '.', '-' and '_' only"
-                mistakes.add_at(None, what)
+                diagnostics.add_at(None, what)
             else:
-                mistakes.add(experiment.origin(point, key), sentence)
+                diagnostics.add(experiment.origin(point, key), sentence)
     except UserError as error:  # a path that leads nowhere
         key = str(error).split(":")[0]
-        mistakes.add(experiment.origin(point, key), str(error))
+        diagnostics.add(experiment.origin(point, key), str(error))
     return None

@@ -1,4 +1,4 @@
-"""What an experiment asks, written beside its runs before the first of them begins: a margin that is stated
+"""The manifest of an experiment, written beside its runs before the first of them begins: a margin that is stated
 afterwards is no margin.
 """
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from horovod_runner.errors import UserError
 from horovod_runner.matrix.design import Experiment
-from horovod_runner.results.store import ASKED, Store, full_disk_named, read_asked, write_json
+from horovod_runner.results.store import MANIFEST, Store, full_disk_named, read_manifest, write_json
 
 SCHEMA = 1
 
@@ -20,7 +20,7 @@ def write_down(experiment: Experiment, file: Path, store: Store) -> Path:
     `stated` is when its margins were first written there. UserError when runs that are done had other margins.
     """
     folder = store.root / file.stem
-    known, margins = read_asked(folder), dict(experiment.margins)
+    known, margins = read_manifest(folder), dict(experiment.margins)
     before = known.get("margins", {})
     if before != margins and _begun(folder):
         was = f"{before}, stated {known['stated']}" if before else "none"
@@ -29,12 +29,12 @@ def write_down(experiment: Experiment, file: Path, store: Store) -> Path:
             " choose another folder with --results"
         )
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    asked = {"schema": SCHEMA, "stated": known.get("stated", now) if before == margins else now}
-    asked |= experiment.model_dump(mode="json", exclude={"smoke"})
+    manifest = {"schema": SCHEMA, "stated": known.get("stated", now) if before == margins else now}
+    manifest |= experiment.model_dump(mode="json", exclude={"smoke"})
     with full_disk_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / ASKED, asked)
-    return folder / ASKED
+    write_json(folder / MANIFEST, manifest)
+    return folder / MANIFEST
 
 
 def _begun(folder: Path) -> bool:

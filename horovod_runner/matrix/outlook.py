@@ -11,7 +11,7 @@ from horovod_runner.matrix.planning import duration, read_finished
 from horovod_runner.results.record import RunResult
 from horovod_runner.results.store import Store
 
-MOST_ASKED = 300  # of the runs that are left; of more, equally many as are passed over stand for them
+MOST_ESTIMATED = 300  # of the runs that are left; of more, equally many as are passed over stand for them
 MOST_KNOWN = 300  # of those that were done; the newest tell most about a machine that drifts
 
 
@@ -68,7 +68,7 @@ class Outlook:
 
     def _judge(self) -> tuple[float | None, int]:
         """Return the seconds of the runs that are left and like some that were done, and how many are like none."""
-        stride = -(-len(self._left) // MOST_ASKED) or 1
+        stride = -(-len(self._left) // MOST_ESTIMATED) or 1
         experience = Experience(self._known[-MOST_KNOWN:], self._at_once)
         each = [experience.matrix_seconds_of(config) for config in list(self._left.values())[::stride]]
         known = [seconds for seconds in each if seconds is not None]

@@ -30,7 +30,7 @@ from horovod_runner.results.record import (
     step_from_json,
 )
 
-ASKED = "experiment.json"  # beside an experiment's runs: what they were asked, written before the first of them began
+MANIFEST = "experiment.json"  # the manifest beside an experiment's runs, written before the first of them began
 
 
 @dataclass(frozen=True)
@@ -172,9 +172,9 @@ class Store:
                 yield RunFolder(file.parent)
 
 
-def read_asked(experiment: Path) -> dict[str, Any]:
-    """Return what an experiment's runs were asked, as `run` wrote it down; empty where it did not."""
-    file = experiment / ASKED
+def read_manifest(experiment: Path) -> dict[str, Any]:
+    """Return the manifest that `run` wrote beside an experiment's runs; empty where it did not."""
+    file = experiment / MANIFEST
     return dict(read_json(file)) if file.exists() else {}
 
 

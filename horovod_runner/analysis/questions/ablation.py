@@ -14,7 +14,7 @@ from horovod_runner.analysis.load.groups import bounds
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import BOTH, Finding, by_job, labelled
 from horovod_runner.analysis.questions import cells as of
-from horovod_runner.results.store import read_asked
+from horovod_runner.results.store import read_manifest
 from horovod_runner.statistics import seeds
 from horovod_runner.statistics.interval import Interval
 
@@ -103,7 +103,7 @@ def findings(runs: Sequence[Run]) -> list[Ablation]:
 
 def in_order(arms: set[str], run: Run) -> list[str]:
     """Return arms as the experiment file has them, the base first; or `base` first, where the file is not on record."""
-    listed = [name for name in read_asked(run.folder.parent).get("arms", {}) if name in arms]
+    listed = [name for name in read_manifest(run.folder.parent).get("arms", {}) if name in arms]
     return listed + sorted(arms - set(listed), key=lambda name: (name != BASE, name))
 
 

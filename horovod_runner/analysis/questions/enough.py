@@ -16,7 +16,7 @@ from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Finding
 from horovod_runner.analysis.questions import cells as of
 from horovod_runner.analysis.questions.warmup import Growth, Samples, asking, growths, sampled
-from horovod_runner.results.store import read_asked
+from horovod_runner.results.store import read_manifest
 from horovod_runner.statistics import seeds
 
 
@@ -51,7 +51,7 @@ def findings(runs: Sequence[Run]) -> list[Enough]:
 def _enough(names: tuple[str, ...], runs: Sequence[Run]) -> Enough:
     final = of.Final(runs)
     _, samples = sampled(runs, final)
-    stated = (read_asked(runs[0].folder.parent).get("margins") or {}).get("val_metric")
+    stated = (read_manifest(runs[0].folder.parent).get("margins") or {}).get("val_metric")
     slack = (of.resolution(runs) or 0.0) if stated is None else stated
     found = growths(samples, partial(seeds.least_enough, slack=slack))
     return Enough(names, found, samples, final, slack, stated is not None)

@@ -18,7 +18,7 @@ from horovod_runner.analysis.load.groups import bounds
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Finding, by_job, short_settings
 from horovod_runner.analysis.questions import cells as of
-from horovod_runner.results.store import read_asked
+from horovod_runner.results.store import read_manifest
 from horovod_runner.statistics import seeds
 from horovod_runner.statistics.equivalence import Equivalence, equivalence
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
@@ -56,7 +56,7 @@ class Pooled:
 
 @dataclass(frozen=True)
 class Comparison(Finding):
-    """A job's runs in two frameworks: its cells, how its final metric is taken, and what was asked for beforehand."""
+    """A job's runs in two frameworks: its cells, how its final metric is taken, and what was stated beforehand."""
 
     question: ClassVar[str] = "frameworks"
 
@@ -64,12 +64,12 @@ class Comparison(Finding):
     frameworks: tuple[str, str]
     cells: Sequence[Cell]
     final: of.Final
-    asked: Mapping[str, Any]
+    manifest: Mapping[str, Any]
 
     @property
     def margins(self) -> Mapping[str, float]:
         """The margins that the experiment file states, by figure."""
-        return self.asked.get("margins") or {}
+        return self.manifest.get("margins") or {}
 
     @property
     def foretold(self) -> bool:
@@ -77,7 +77,7 @@ class Comparison(Finding):
         started = min(
             (str(run.provenance["started"]) for run in self.runs if run.provenance.get("started")), default=""
         )
-        stated = str(self.asked.get("stated", ""))
+        stated = str(self.manifest.get("stated", ""))
         return bool(self.margins and started and stated) and stated[:19] <= started[:19]
 
     @cached_property
@@ -122,7 +122,7 @@ def findings(runs: Sequence[Run]) -> Iterator[Comparison]:
         both, final = (frameworks[0], frameworks[1]), of.Final(trained)
         figures: Figures = dict(zip(FIGURES, (final, of.final_loss, of.steps_to_target), strict=True))
         if cells := list(compare(trained, both, figures)):
-            yield Comparison(names, trained, both, cells, final, read_asked(trained[0].folder.parent))
+            yield Comparison(names, trained, both, cells, final, read_manifest(trained[0].folder.parent))
 
 
 def compare(runs: Sequence[Run], of_both: tuple[str, str], figures: Figures) -> Iterator[Cell]:

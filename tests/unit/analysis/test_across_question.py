@@ -11,7 +11,7 @@ import pytest
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import across
 from horovod_runner.analysis.report.answers import answered
-from horovod_runner.results.store import ASKED, write_json
+from horovod_runner.results.store import MANIFEST, write_json
 from tests.simulated import crossed
 
 FRAMEWORKS = {"framework": ["tensorflow", "torch"], "local_batch": [16, 32], "seed": [0, 1, 2, 3, 4]}
@@ -20,7 +20,7 @@ FRAMEWORKS = {"framework": ["tensorflow", "torch"], "local_batch": [16, 32], "se
 def study(folder: Path, gap: float, margins: dict[str, float], stated: str = "2026-01-01T00:00:00+00:00") -> list[Run]:
     """Return a study in which TensorFlow ends `gap` above PyTorch, paired within a thousandth."""
     folder.mkdir()
-    write_json(folder / ASKED, {"schema": 1, "stated": stated, "margins": margins})
+    write_json(folder / MANIFEST, {"schema": 1, "stated": stated, "margins": margins})
     generator = np.random.default_rng(0)
 
     def truth(point: dict[str, Any]) -> float:

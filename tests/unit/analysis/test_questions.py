@@ -17,7 +17,7 @@ from horovod_runner.analysis.questions import ablation, cells, converges, framew
 from horovod_runner.analysis.report.answers import Answer, answered
 from horovod_runner.analysis.report.write import write_report
 from horovod_runner.config.schema import OptimizerConfig, ScheduleConfig
-from horovod_runner.results.store import ASKED, write_json
+from horovod_runner.results.store import MANIFEST, write_json
 from horovod_runner.statistics import seeds
 from tests.made_results import add_run
 from tests.simulated import crossed, simulated
@@ -58,7 +58,7 @@ def framework_runs(gap: float, noise: float, seed: int = 0, own: float = 0.02) -
 
 def stated(tmp_path: Path, when: str = "2026-01-01T00:00:00+00:00") -> Path:
     """Return an experiment's folder with margins written down at that time."""
-    write_json(tmp_path / ASKED, {"schema": 1, "stated": when, "margins": {"val_metric": 0.02, "val_loss": 0.1}})
+    write_json(tmp_path / MANIFEST, {"schema": 1, "stated": when, "margins": {"val_metric": 0.02, "val_loss": 0.1}})
     return tmp_path
 
 
@@ -109,7 +109,7 @@ def to_target(runs: list[Run], missed: set[tuple[int, int]]) -> list[Run]:
 def test_a_cell_that_misses_its_target_does_not_take_a_seed_from_the_others(tmp_path: Path) -> None:
     folder = stated(tmp_path)
     margins = {"schema": 1, "stated": "2026-01-01T00:00:00+00:00", "margins": {"steps_to_target": 5}}
-    write_json(folder / ASKED, margins)
+    write_json(folder / MANIFEST, margins)
     runs = moved(framework_runs(0.0, 0.004), folder)
     answer = only(answered(frameworks, to_target(runs, {(64, 0), (64, 1)})))
     told = next(sentence for sentence in answer.sentences if "steps to target" in sentence)
@@ -170,7 +170,7 @@ def test_arms_without_effect_are_a_null_result() -> None:
 
 
 def test_the_base_is_the_files_first_arm(tmp_path: Path) -> None:
-    write_json(tmp_path / ASKED, {"arms": {"worse": {}, "LARS": {}, "base": {}, "sqrt": {}, "late": {}}})
+    write_json(tmp_path / MANIFEST, {"arms": {"worse": {}, "LARS": {}, "base": {}, "sqrt": {}, "late": {}}})
     answer = only(answered(ablation, moved(armed(), tmp_path)))
     assert [row["arm"] for row in answer.rows[:3]] == ["worse", "LARS", "base"]
     assert {row["arm"] for row in answer.rows if row["verdict"] == "base"} == {"worse"}
@@ -318,7 +318,9 @@ def test_the_report_of_several_studies_says_what_they_say_together(tmp_path: Pat
             for seed in range(3):
                 raw = {"workload": "resnet50", "framework": framework, "seed": seed, "local_batch": 16}
                 add_run(tmp_path, raw | {"experiment": experiment})
-        write_json(tmp_path / experiment / ASKED, {"schema": 1, "stated": "2026-01-01", "margins": {"val_metric": 0.5}})
+        write_json(
+            tmp_path / experiment / MANIFEST, {"schema": 1, "stated": "2026-01-01", "margins": {"val_metric": 0.5}}
+        )
     printed = io.StringIO()
     html = write_report(tmp_path, console=Console(file=printed, width=200)).read_text()
     assert html.index("What the studies say together") < html.index("<h2>one</h2>")

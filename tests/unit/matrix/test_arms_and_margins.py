@@ -9,7 +9,7 @@ import pytest
 from horovod_runner.errors import UserError
 from horovod_runner.matrix.experiment import load_experiment, runs
 from horovod_runner.matrix.manifest import write_down
-from horovod_runner.results.store import Store, read_asked
+from horovod_runner.results.store import Store, read_manifest
 from tests.made_results import add_run
 
 ARMED = """description: what each remedy changes
@@ -92,12 +92,16 @@ def test_mistakes_are_named_with_their_line(tmp_path: Path, old: str, new: str, 
 def test_what_is_asked_is_written_down_before_the_runs(tmp_path: Path) -> None:
     file = written(tmp_path, ARMED)
     write_down(load_experiment(file), file, Store(tmp_path))
-    asked = read_asked(tmp_path / "armed")
-    assert asked["margins"] == {"val_metric": 0.02} and list(asked["arms"]) == ["base", "square root", "LARS, ghost"]
-    stated = asked["stated"]
+    manifest = read_manifest(tmp_path / "armed")
+    assert manifest["margins"] == {"val_metric": 0.02} and list(manifest["arms"]) == [
+        "base",
+        "square root",
+        "LARS, ghost",
+    ]
+    stated = manifest["stated"]
     add_run(tmp_path, {"framework": "torch", "experiment": "armed"})
     write_down(load_experiment(file), file, Store(tmp_path))  # the same margins: it goes on
-    assert read_asked(tmp_path / "armed")["stated"] == stated
+    assert read_manifest(tmp_path / "armed")["stated"] == stated
 
 
 def test_margins_are_not_changed_once_runs_began(tmp_path: Path) -> None:
@@ -109,4 +113,4 @@ def test_margins_are_not_changed_once_runs_began(tmp_path: Path) -> None:
     late = written(tmp_path, ARMED.replace("0.02", "0.5"))
     with pytest.raises(UserError, match=r"margins: are \{'val_metric': 0.5\}, and the runs in .* begun with"):
         write_down(load_experiment(late), late, Store(tmp_path))
-    assert read_asked(tmp_path / "armed")["margins"] == {"val_metric": 0.05}
+    assert read_manifest(tmp_path / "armed")["margins"] == {"val_metric": 0.05}
