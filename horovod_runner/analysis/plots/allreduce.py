@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from horovod_runner.analysis.plots import files
 from horovod_runner.analysis.plots import look as plots
 from horovod_runner.collectives.record import GB, Report, Row, WayResult
 from horovod_runner.collectives.table import size_words
-from horovod_runner.results.store import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,21 +22,17 @@ LOOKS = {  # colour, marker; none of a framework's
     "horovod-gloo": ("#56b4e9", "^"),
     "horovod-nccl": ("#e69f00", "D"),
 }
-FOOT_LETTERS = 36  # of a line in the sheet's lower right corner, beside the last panel's axis
 COPY_NAME = "memory copy"
 
 
 def draw(report: Report, folder: Path) -> None:
-    """Write `allreduce.png` and `allreduce.svg`."""
+    """Write `allreduce.png` and `allreduce.svg`, if anything was measured."""
     panels = [panel for panel in (_times, _bandwidths, _gradients) if _has(report, panel is _gradients)]
-    figure, axes = plots.sheet(max(1, len(panels)), max(1, len(panels)))
-    for place, panel in zip(axes, panels, strict=False):
-        panel(report, place)
     machine = report.origin["machine"]
-    words = textwrap.fill(f"{report.workers} ranks; {machine['cpu']}, {machine['cores']} cores", FOOT_LETTERS)
-    figure.text(0.995, 0.005, words, ha="right", va="bottom", fontsize=8, color=plots.FAINT)
-    for kind in ("svg", "png"):
-        write_bytes(folder / f"allreduce.{kind}", plots.rendered(figure, kind))
+    foot = f"{report.workers} ranks; {machine['cpu']}, {machine['cores']} cores"
+    if panels:
+        drawn = [files.panel(partial(panel, report)) for panel in panels]
+        files.write(folder, "allreduce", drawn, foot=foot, columns=3)
 
 
 def _has(report: Report, models: bool) -> bool:

@@ -7,7 +7,6 @@ Tables are pandas DataFrames as `tables.epochs` and `tables.cells` give them. No
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -66,7 +65,6 @@ STYLE: dict[str, Any] = {
     "lines.linewidth": 1.6,
     "lines.markersize": 4.5,
     "figure.facecolor": "white",
-    "savefig.dpi": 160,
     "svg.fonttype": "none",  # text stays text: it can be searched, copied, and takes the page's colour
     "svg.hashsalt": "horovod-runner",  # the same figure is the same file
 }
@@ -90,14 +88,6 @@ def sheet(panels: int, columns: int = 2) -> tuple[Figure, list[Axes]]:
         figure = Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows))
         axes = [figure.add_axes(_place(index, columns, rows)) for index in range(panels)]
     return figure, axes
-
-
-def rendered(figure: Figure, kind: str) -> bytes:
-    """Return a figure as the bytes of a file, svg or png; equal figures are equal bytes."""
-    file = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
-    return file.getvalue()
 
 
 def curves(table: pandas.DataFrame, axes: Axes, value: str) -> Axes:

@@ -12,15 +12,13 @@ from horovod_runner.analysis.plots import look as plots
 from horovod_runner.analysis.report import figures
 from horovod_runner.config.frameworks import FRAMEWORKS, PAIR
 from horovod_runner.parity.rows import CLAIMS, Row, Table, read_table
-from horovod_runner.results.store import full_disk_named, write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LEAST = 1e-17
-FAILED = "#d55e00"  # vermilion
 """Where a difference of exactly nothing is drawn on a logarithmic axis."""
-MARK = "parity"
+FAILED = "#d55e00"  # vermilion
 
 
 @dataclass(frozen=True)
@@ -45,20 +43,7 @@ def proof(folder: Path, drawn: Path) -> Proof:
 
 def draw(table: Table, folder: Path) -> list[figures.Picture]:
     """Write the proof's sheet as `parity.png` and `parity.svg`, and return its panels for the page."""
-    panels = list(_panels(table))
-    figure, axes = plots.sheet(len(panels), figures.COLUMNS)
-    for place, (_, panel) in zip(axes, panels, strict=True):
-        panel(place)
-    with full_disk_named(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    drawing = plots.rendered(figure, "svg")
-    write_bytes(folder / "parity.svg", drawing)
-    write_bytes(folder / "parity.png", plots.rendered(figure, "png"))
-    captions = [caption for caption, _ in panels]
-    return [
-        figures.Picture(*pair, "parity.svg")
-        for pair in zip(captions, figures.cut(drawing, captions, MARK), strict=True)
-    ]
+    return figures.sheet(list(_panels(table)), "parity", folder)
 
 
 def _panels(table: Table) -> Iterator[tuple[str, Callable[[Axes], Axes]]]:

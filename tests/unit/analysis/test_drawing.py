@@ -14,13 +14,14 @@ DRAWN = """
 import sys
 from horovod_runner.analysis.plots.drawing import own_settings
 with own_settings():
+    from horovod_runner.analysis.plots import files
     from horovod_runner.analysis.plots import look as plots
     figure, (axes,) = plots.sheet(1)
     plots.titled(axes, "a title of $2^3$ letters", "epoch", "loss")
     axes.plot([1, 2, 4], [0.1, 10.0, 3.0], label="a_b")
     axes.legend()
     axes.annotate("here", (2, 10))
-    sys.stdout.buffer.write(plots.rendered(figure, "svg"))
+    sys.stdout.buffer.write(files.rendered(figure, "svg"))
 """
 PAPERS = "text.usetex: True\nfont.family: Helvetica\nlines.linewidth: 9\nsavefig.bbox: tight\n"
 
