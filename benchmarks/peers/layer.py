@@ -15,21 +15,19 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import get_args
 
 from benchmarks.peers import arms
 from benchmarks.peers.jobs import gradient_bytes
 from benchmarks.peers.layer_rows import ALLREDUCE, ALONE, ALONE_SILENT, DDP, MINIMAL, SILENT, Job, target_rows
 from benchmarks.peers.layer_tables import page, targets_table
 from benchmarks.peers.rounds import Rounds, Sample, parser
-from horovod_runner.config.schema import RunConfig, Strategy
+from horovod_runner.config.strategies import COMPUTE_ONLY, STRATEGIES, USUAL
 from horovod_runner.errors import EXIT_USER_ERROR, UserError
 
 WORKERS = 2
 WORKLOADS = ("resnet50", "unet", "vgg16")
-STRATEGIES = tuple(name for name in get_args(Strategy) if name != "none")
-DEFAULT = str(RunConfig.model_fields["strategy"].default)
-_RUNS = {SILENT: (WORKERS, "none"), ALONE: (1, DEFAULT), ALONE_SILENT: (1, "none")}
+REDUCING = tuple(name for name in STRATEGIES if name != COMPUTE_ONLY)
+_RUNS = {SILENT: (WORKERS, COMPUTE_ONLY), ALONE: (1, USUAL), ALONE_SILENT: (1, COMPUTE_ONLY)}
 
 
 def main() -> int:
@@ -79,7 +77,7 @@ def _options() -> argparse.Namespace:
     made = parser(__doc__)
     made.set_defaults(steps=24)
     made.add_argument("--workloads", nargs="+", default=list(WORKLOADS), choices=WORKLOADS)
-    made.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=STRATEGIES)
+    made.add_argument("--strategies", nargs="+", default=list(REDUCING), choices=REDUCING)
     made.add_argument("--best", help="the strategy that stands for ours, fixed beforehand")
     made.add_argument("--set", nargs="+", default=[], metavar="PATH=VALUE", help="settings of all runs of the suite")
     given = made.parse_args()

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmarks.peers.rounds import Arms, Sample, ratios
+from horovod_runner.config.strategies import STRATEGIES
 
 SILENT, DDP, MINIMAL, ALLREDUCE = "silent", "ddp", "minimal-horovod", "allreduce"
 ALONE, ALONE_SILENT = "alone", "alone-none"
-STALE = "lag1"
-"""Its updates are a step late, so it is measured beside the others and never chosen as the best of them."""
+LATE = tuple(name for name, row in STRATEGIES.items() if row.steps_late)
+"""Their updates are late, so they are measured beside the others and never chosen as the best of them."""
 
 OVER_SILENT = {
     ("resnet50", "torch"): 0.85,
@@ -76,7 +77,7 @@ def choices(rounds: Sequence[Arms], strategies: Sequence[str], best: str | None 
     """
     if best is not None:
         return [best] * len(rounds)
-    fair = [strategy for strategy in strategies if strategy != STALE]
+    fair = [strategy for strategy in strategies if strategy not in LATE]
     return [_fastest([*rounds[:number], *rounds[number + 1 :]], fair) for number in range(len(rounds))]
 
 

@@ -106,7 +106,7 @@ def _write(root: Path, config: RunConfig) -> None:
 def _steps(config: RunConfig) -> Iterator[StepRecord]:
     """Yield a falling loss, and steps that take longer the more workers reduce."""
     generator = np.random.default_rng([config.repeat, config.workers, len(config.framework)])
-    count, slower = config.steps or 0, 1 + 0.05 * (config.workers - 1) * (config.strategy != "none")
+    count, slower = config.steps or 0, 1 + 0.05 * (config.workers - 1) * config.reduction.reduces
     clocks = 0.1 * slower * np.exp(0.02 * generator.normal(size=(count, config.workers)))
     for step, seconds in enumerate(clocks.tolist(), start=1):
         epoch, ends = 1 + (step - 1) * EPOCHS // count, step * EPOCHS % count == 0

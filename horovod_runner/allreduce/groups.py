@@ -98,7 +98,7 @@ class FileGroup:
         return np.stack(rows)
 
     def mean_in_step(self, vector: Any, name: str) -> Any:
-        """Files are no way to meet amid a step; settings that need it are refused with `strategy: none`."""
+        """Files are no way to meet amid a step; settings that need it are refused without a reduction."""
         raise NotImplementedError("workers that do without Horovod cannot meet amid a step")
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What both frameworks' reductions have in common: their transport, and what that reads when it starts."""
+"""What all frameworks' reductions have in common: how workers join, and what libraries read when they start."""
 
 from __future__ import annotations
 
@@ -10,21 +10,9 @@ from typing import Any
 from horovod_runner.allreduce.groups import FileGroup, Group, Solo
 from horovod_runner.config.frameworks import FRAMEWORKS
 from horovod_runner.config.schema import RunConfig
+from horovod_runner.config.strategies import TRANSPORTS
 from horovod_runner.errors import SharedError
 from horovod_runner.machine.world import World
-
-_WITHOUT_HOROVOD = {"none": None, "blocking": "mpi"}
-
-
-def transport(config: RunConfig) -> str | None:
-    """Return the transport of a run's gradients: "horovod", "mpi" (mpi4py), or None where nothing is reduced.
-
-    One worker has nobody to reduce with. Horovod's coordination thread costs a core's time even when it is idle, so a
-    baseline is honest only without it.
-    """
-    if config.workers == 1 or config.measure != "training":
-        return None
-    return _WITHOUT_HOROVOD.get(config.strategy, "horovod")
 
 
 def join(config: RunConfig, world: World, rendezvous: Path) -> tuple[Group, Callable[..., Any] | None]:
@@ -33,14 +21,13 @@ def join(config: RunConfig, world: World, rendezvous: Path) -> tuple[Group, Call
     None where nothing is reduced. A module of a framework and a transport holds a `JoinedGroup` and a table
     `STRATEGIES`; it is imported only if it is to run.
     """
-    by = transport(config)
-    if by is None:
+    if config.transport is None:
         return (FileGroup(world, rendezvous) if world.size > 1 else Solo()), None
-    module = importlib.import_module(f"{FRAMEWORKS[config.framework].home}.{by}")
+    module = importlib.import_module(f"{FRAMEWORKS[config.framework].home}.{config.transport}")
     group = module.JoinedGroup(config)
     if group.size != world.size:
         raise SharedError(
-            f"{world.launcher} started {world.size} workers, but {'Horovod' if by == 'horovod' else 'MPI'} finds"
+            f"{world.launcher} started {world.size} workers, but {TRANSPORTS[config.transport].title} finds"
             f" {group.size} of them, because this {world.launcher} is not of the environment's MPI; use"
             " .venv/bin/mpirun or .venv/bin/horovodrun --mpi"
         )
@@ -50,7 +37,7 @@ def join(config: RunConfig, world: World, rendezvous: Path) -> tuple[Group, Call
 def library_environment(config: RunConfig) -> dict[str, str]:
     """Return the variables that Horovod and Open MPI read when they start, for what is set and for nothing else."""
     settings, variables = config.allreduce, {}
-    if config.strategy == "unfused":
+    if not config.reduction.fuses:
         variables["HOROVOD_FUSION_THRESHOLD"] = "0"
     elif settings.fusion_mb is not None:
         variables["HOROVOD_FUSION_THRESHOLD"] = str(int(settings.fusion_mb * 1024 * 1024))

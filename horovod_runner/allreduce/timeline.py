@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from horovod_runner.allreduce.settings import transport
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.results.record import Division
 
@@ -60,7 +59,7 @@ class Trace:
 
 def timeline_environment(config: RunConfig, file: Path) -> dict[str, str]:
     """Return the variables that have Horovod write its timeline into a file, if the run is to have one."""
-    wanted = config.allreduce.timeline and transport(config) == "horovod"
+    wanted = config.allreduce.timeline and config.transport == "horovod"
     return {"HOROVOD_TIMELINE": str(file.absolute())} if wanted else {}
 
 

@@ -13,7 +13,9 @@ from pydantic import ConfigDict, Field
 
 from horovod_runner.config.defaults import put_all
 from horovod_runner.config.diagnostics import WrongSettings
+from horovod_runner.config.one_of import OneOf
 from horovod_runner.config.schema import FrameworkName, NonNegative, Positive, RunConfig, Settings, decode
+from horovod_runner.config.strategies import EQUAL
 
 
 class When(Settings):
@@ -34,7 +36,7 @@ class Chosen(Settings):
 
     model_config = ConfigDict(populate_by_name=False)
 
-    strategy: Literal["blocking", "unfused", "fused", "grouped", "multistep"] | None = None
+    strategy: Annotated[str, OneOf(EQUAL)] | None = None
     controller: Literal["mpi", "gloo"] | None = Field(None, alias="allreduce.controller")
     cycle_ms: Positive | None = Field(None, alias="allreduce.cycle_ms")
     fusion_mb: NonNegative | None = Field(None, alias="allreduce.fusion_mb")

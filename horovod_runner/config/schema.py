@@ -21,10 +21,11 @@ from horovod_runner.config.defaults import with_defaults
 from horovod_runner.config.diagnostics import Inconsistent, WrongSettings, unknown_key, wrong_value
 from horovod_runner.config.frameworks import FRAMEWORKS
 from horovod_runner.config.one_of import OneOf
+from horovod_runner.config.strategies import STRATEGIES, USUAL, Strategy
 from horovod_runner.config.validation import inconsistencies
 
 FrameworkName = Annotated[str, OneOf(FRAMEWORKS)]
-Strategy = Literal["none", "blocking", "unfused", "fused", "grouped", "multistep", "lag1"]
+StrategyName = Annotated[str, OneOf(STRATEGIES)]
 
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
@@ -113,7 +114,7 @@ class LossConfig(Settings):
 class AllreduceConfig(Settings):
     """How the shared layer reduces gradients, beside its strategy; None leaves Horovod's own value.
 
-    Strategies that do without Horovod (none, blocking) pass over what is Horovod's.
+    Strategies that do without Horovod pass over what is Horovod's.
     """
 
     controller: Literal["auto", "mpi", "gloo"] = Field(
@@ -191,8 +192,8 @@ class RunConfig(Settings):
     ghost_batch: Annotated[int, Field(ge=1, le=1_048_576)] | None = Field(
         None, description="examples normalised together with batch_norm: ghost (Hoffer et al. 2017, algorithm 1)"
     )
-    strategy: Strategy = Field(
-        "fused", description="how gradients are reduced: horovod_runner/allreduce/__init__.py says what each one does"
+    strategy: StrategyName = Field(
+        USUAL, description="how gradients are reduced: horovod_runner/config/strategies.py says what each one is"
     )
     measure: Literal["training", "loading"] = Field(
         "training", description="loading: batches are taken and thrown away, to see what the input alone delivers"
@@ -243,6 +244,20 @@ class RunConfig(Settings):
     def job(self) -> Workload:
         """The entry of the workload table."""
         return WORKLOADS[self.workload]
+
+    @property
+    def reduction(self) -> Strategy:
+        """The entry of the strategy table."""
+        return STRATEGIES[self.strategy]
+
+    @property
+    def transport(self) -> str | None:
+        """What carries gradients between this run's workers, a key of TRANSPORTS; None for nothing.
+
+        One worker has nobody to reduce with. Horovod's coordination thread costs a core's time even when it is idle, so
+        a baseline is honest only without it.
+        """
+        return self.reduction.transport if self.workers > 1 and self.measure == "training" else None
 
     @property
     def micro_batches(self) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.data import SOURCES
 from benchmarks.workloads import WORKLOADS
+from horovod_runner.config.strategies import TRANSPORTS
 
 if TYPE_CHECKING:
     from horovod_runner.config.schema import RunConfig
@@ -166,27 +167,31 @@ def _check_batch_norm(c: RunConfig) -> list[str]:
             "batch_norm: synchronised needs the whole global batch at once; set virtual_workers and accumulate to 1,"
             " or choose batch_norm: local"
         ]
-    if c.workers > 1 and c.strategy == "none":
+    if c.workers > 1 and not c.reduction.reduces:
         return ["batch_norm: synchronised cannot do without the reduction; choose strategy: fused or batch_norm: local"]
     return []
 
 
 def _check_strategy(c: RunConfig) -> list[str]:
     """Refuse what a strategy cannot do; what it merely passes over may stay, for strategies are varied in studies."""
-    problems, strategy, how = [], c.strategy, c.allreduce
-    if strategy == "blocking" and how.controller == "gloo":
+    problems, strategy, how = [], c.reduction, c.allreduce
+    if strategy.transport and how.controller != "auto" and not strategy.admits(how.controller):
+        carried = TRANSPORTS[strategy.transport]
         problems.append(
-            "allreduce.controller: strategy blocking is MPI's own allreduce; choose mpi, or grouped for gloo"
+            f"allreduce.controller: strategy {strategy.name} is carried by {carried.title} alone; choose"
+            f" {carried.controllers[0]}, or strategy grouped for {how.controller}"
         )
     whole = _needs_whole_arrays(c)
-    if strategy == "multistep" and whole:
-        problems.append(f"strategy: multistep updates shards, and {whole} needs whole parameters; choose fused")
-    for key, given, usual in (
-        ("compression", how.compression, "none"),
-        ("operation", how.operation, "average"),
+    if strategy.sharded and whole:
+        problems.append(f"strategy: {strategy.name} updates shards, and {whole} needs whole parameters; choose fused")
+    for key, given, admitted in (
+        ("compression", how.compression, strategy.compressions),
+        ("operation", how.operation, strategy.operations),
     ):
-        if strategy in ("blocking", "multistep") and given not in (usual, "sum"):
-            problems.append(f"allreduce.{key}: {strategy} cannot do {given}; choose strategy fused, or {usual}")
+        if admitted is not None and given not in admitted:
+            problems.append(
+                f"allreduce.{key}: {strategy.name} cannot do {given}; choose strategy fused, or {admitted[0]}"
+            )
     if how.operation == "adasum" and how.controller == "gloo":
         problems.append("allreduce.controller: adasum is not done by gloo; choose mpi, or operation average")
     if how.operation == "adasum" and how.compression == "bf16":
@@ -196,8 +201,10 @@ def _check_strategy(c: RunConfig) -> list[str]:
             f"allreduce.operation: adasum combines workers in pairs of pairs, and {c.workers} is no power of two;"
             " change workers or choose average"
         )
-    if strategy == "unfused" and how.fusion_mb:
-        problems.append("allreduce.fusion_mb: unfused sends each tensor by itself; remove it or choose strategy fused")
+    if not strategy.fuses and how.fusion_mb:
+        problems.append(
+            f"allreduce.fusion_mb: {strategy.name} sends each tensor by itself; remove it or choose strategy fused"
+        )
     return problems
 
 
@@ -214,11 +221,11 @@ def _check_noise_scale(c: RunConfig) -> list[str]:
     reasons = {
         "measure loading computes no gradient; choose training, or": c.measure == "loading",
         "one gradient a step shows no noise; raise workers or virtual_workers, or": c.workers * c.micro_batches == 1,
-        "strategy none averages over no workers; choose fused or virtual_workers in place of workers, or": (
-            c.workers > 1 and c.strategy == "none"
+        f"strategy {c.strategy} averages over no workers; choose fused or virtual_workers in place of workers, or": (
+            c.workers > 1 and not c.reduction.reduces
         ),
-        "strategy lag1 has the average of another step's gradients; choose fused, or": (
-            c.workers > 1 and c.strategy == "lag1"
+        f"strategy {c.strategy} has the average of another step's gradients; choose fused, or": (
+            c.workers > 1 and c.reduction.steps_late > 0
         ),
         f"allreduce.operation {c.allreduce.operation} is no average; choose average, or": (
             c.workers > 1 and c.allreduce.operation != "average"

@@ -42,7 +42,7 @@ def name_of(config: RunConfig) -> str:
     """Return what a reader calls a run."""
     workers = f"{config.workers} worker{'s'[: config.workers > 1]}"
     arm = "loading only, " if config.measure == "loading" else ""
-    arm += "nothing reduced, " if config.strategy == "none" and config.workers > 1 and not arm else ""
+    arm += "nothing reduced, " if not config.reduction.reduces and config.workers > 1 and not arm else ""
     return f"{config.workload} in {config.framework}, {arm}{workers}, {config.local_batch} images each"
 
 

@@ -22,7 +22,7 @@ def shares(config: RunConfig, at_once: int) -> bool:
 
     Done alone are runs of several workers, and what is there to be timed: silent workers, and those that only load.
     """
-    timed = config.strategy == "none" or config.measure != "training"
+    timed = not config.reduction.reduces or config.measure != "training"
     return at_once > 1 and config.workers == 1 and not timed
 
 

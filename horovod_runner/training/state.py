@@ -12,7 +12,6 @@ def expected_shapes(architecture: Architecture, config: RunConfig) -> Shapes:
     """Return the name and shape of every array of a run's state; a slot has its parameter's shape."""
     shapes = {array.name: array.shape for array in architecture.arrays}
     trained = [array.name for array in architecture.trainable]
-    names = state_names(config.optimizer, trained)
-    if config.strategy == "lag1" and config.workers > 1:
-        names = [*names, *(f"pending/{name}" for name in trained)]
+    slots = config.reduction.slots if config.transport is not None else ()
+    names = [*state_names(config.optimizer, trained), *(f"{slot}/{name}" for slot in slots for name in trained)]
     return shapes | {name: shapes[name.split("/", 1)[1]] if "/" in name else () for name in names}

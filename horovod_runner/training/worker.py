@@ -12,7 +12,6 @@ import sys
 import traceback
 from pathlib import Path
 
-from horovod_runner.allreduce.settings import transport
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_USER_ERROR, MISTAKES, SharedError
 from horovod_runner.frameworks.base import load_backend
@@ -58,7 +57,7 @@ def _require_possible(config: RunConfig, world: World) -> None:
             f"workers is {config.workers}, but {world.size} were started; leave --workers out under a launcher"
         )
     require_installed(config)
-    if transport(config) is not None:
+    if config.transport is not None:
         refuse_strangers(world)
 
 

@@ -12,9 +12,10 @@ from horovod_runner.config.defaults import put_all
 from horovod_runner.config.job_settings import is_given
 from horovod_runner.config.machine import Machine
 from horovod_runner.config.schema import RunConfig, decode
+from horovod_runner.config.strategies import EQUAL
 from horovod_runner.errors import UserError
 from horovod_runner.launch.launchers import controllers, usual_controller
-from horovod_runner.tuning.space import CHOSEN, STRATEGIES, Space
+from horovod_runner.tuning.space import CHOSEN, Space
 
 STEPS = 32
 FEWEST_STEPS = 8
@@ -105,7 +106,7 @@ def _require_something_to_tune(config: RunConfig, request: Request) -> None:
         raise UserError(f"--minutes {request.minutes:g}: it should be more than 0 and less than 100000; give 30")
     if config.workers < 2:
         raise UserError("--workers 1: one worker has nobody to reduce with; give at least 2")
-    if config.strategy not in STRATEGIES:
+    if not config.reduction.same_arithmetic:
         raise UserError(f"strategy: tune compares ways to train alike, and {config.strategy} is none; leave it out")
     if config.measure != "training":
         raise UserError(f"measure: nothing is reduced in a run that measures {config.measure}; leave it out")
@@ -113,9 +114,9 @@ def _require_something_to_tune(config: RunConfig, request: Request) -> None:
 
 def _strategies(given: str | None) -> Sequence[str]:
     if given is None:
-        return STRATEGIES
+        return EQUAL
     words = [word.strip() for word in given.split(",")]
-    wrong = [word for word in words if word not in STRATEGIES]
+    wrong = [word for word in words if word not in EQUAL]
     if wrong:
-        raise UserError(f"--candidates {given}: {wrong[0]!r} is none; name some of {', '.join(STRATEGIES)}")
+        raise UserError(f"--candidates {given}: {wrong[0]!r} is none; name some of {', '.join(EQUAL)}")
     return tuple(dict.fromkeys(words))

@@ -6,11 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-STRATEGIES = ("blocking", "unfused", "fused", "grouped", "multistep")
-"""Ways of reducing that give the same trajectory: not none, which reduces nothing, nor lag1, another arithmetic."""
+from horovod_runner.config.strategies import EQUAL, STRATEGIES, Strategy
 
-WITHOUT_HOROVOD = ("blocking",)  # MPI's own allreduce: no cycle, nothing fused, no controller but MPI
-FUSING = ("fused",)  # whose messages have a size to choose
 CYCLES_MS = (5, 20)  # Horovod's own is 1
 FUSIONS_MB = (8, 32)  # Horovod's own is 128
 KEPT = 2  # the leader of a stage and the fastest other meet the next stage's candidates
@@ -62,7 +59,7 @@ class Space:
 
     strategy: str
     controller: str
-    strategies: Sequence[str] = STRATEGIES
+    strategies: Sequence[str] = EQUAL
     controllers: Sequence[str] = ("mpi", "gloo")
     threads: Sequence[int] = ()
     fixed: Collection[str] = ()
@@ -75,8 +72,7 @@ class Space:
             self._way(strategy, controller)
             for strategy in strategies
             for controller in controllers
-            if (strategy, controller) != (self.strategy, self.controller)
-            and (strategy not in WITHOUT_HOROVOD or controller == "mpi")
+            if (strategy, controller) != (self.strategy, self.controller) and STRATEGIES[strategy].admits(controller)
         ]
 
     def refinements(self, standing: Sequence[Candidate]) -> list[Candidate]:
@@ -85,7 +81,7 @@ class Space:
         The default and the fastest other that runs Horovod meet every cycle time, `fused` every fusion size as well
         (what fuses is what a cycle has gathered), and under MPI there is not to yield. The first two stay in the race.
         """
-        with_horovod = [way for way in (DEFAULT, *standing) if self._strategy(way) not in WITHOUT_HOROVOD]
+        with_horovod = [way for way in (DEFAULT, *standing) if self._strategy(way).transport == "horovod"]
         bases = list(dict.fromkeys(with_horovod))[:BASES]
         made = [variant for base in bases for variant in self._grid(base)]
         return _unique([*standing[:KEPT], *bases, *made])
@@ -107,8 +103,8 @@ class Space:
 
     def _grid(self, base: Candidate) -> list[Candidate]:
         cycles = [None, *self._free("allreduce.cycle_ms", CYCLES_MS)]
-        fuses = self._strategy(base) in FUSING
-        sizes = [None, *self._free("allreduce.fusion_mb", FUSIONS_MB if fuses else ())]
+        chosen = FUSIONS_MB if self._strategy(base).sizes_messages else ()
+        sizes = [None, *self._free("allreduce.fusion_mb", chosen)]
         grid = [
             _with(_with(base, "allreduce.cycle_ms", cycle), "allreduce.fusion_mb", size)
             for cycle in cycles
@@ -122,8 +118,8 @@ class Space:
     def _free(self, path: str, values: Sequence[Any]) -> list[Any]:
         return [] if path in self.fixed else list(values)
 
-    def _strategy(self, candidate: Candidate) -> str:
-        return str(candidate.get("strategy", self.strategy))
+    def _strategy(self, candidate: Candidate) -> Strategy:
+        return STRATEGIES[candidate.get("strategy", self.strategy)]
 
 
 def _with(base: Candidate, path: str, value: Any) -> Candidate:

@@ -41,7 +41,7 @@ def arm(run: Run) -> str:
     """Return the name of the run's arm, a field of `Arms`."""
     if run.config.measure == "loading":
         return "loading"
-    if run.config.strategy != "none":
+    if run.config.reduction.reduces:
         return "training"
     return "alone" if run.result.workers == 1 else "silent"
 

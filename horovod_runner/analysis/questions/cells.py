@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any, TypeVar
 
 from horovod_runner.analysis.load.runs import Run
+from horovod_runner.config.strategies import USUAL
 
 Item = TypeVar("Item")
 OF_A_SAMPLE = ("seed", "repeat")
@@ -44,8 +45,8 @@ def trained_by(run: Run) -> dict[str, Any]:
 
     It has nobody to reduce with, so that its silent run, done to be timed, is the same training once more.
     """
-    alone = run.result.workers == 1 and run.config.strategy != "lag1"
-    return {**run.settings, "strategy": "fused"} if alone else {**run.settings}
+    alone = run.result.workers == 1 and run.config.reduction.steps_late == 0
+    return {**run.settings, "strategy": USUAL} if alone else {**run.settings}
 
 
 def _telling(kept: Sequence[dict[str, Any]]) -> list[str]:

@@ -18,13 +18,12 @@ import numpy as np
 from horovod_runner.analysis.load.arms import OF_AN_ARM, but_for_the_arm
 from horovod_runner.analysis.load.groups import Cell, Group, bounds
 from horovod_runner.analysis.questions.scaling.parts import NAMES, Split, split
+from horovod_runner.config.strategies import COMPUTE_ONLY, STRATEGIES
 from horovod_runner.results.record import Division
 from horovod_runner.statistics.bootstrap import percentiles, resampled
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval, ratio
 
-SILENT = "none"
 TIMELINE = "allreduce.timeline"
-ORDER = ("blocking", "unfused", "fused", "grouped", "multistep", "lag1")
 EXPOSED = 1 + NAMES.index("communication")
 
 
@@ -117,7 +116,7 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
         who = place | {"framework": framework, "workers": workers}
         silent = comparison.silent.get((framework, workers))
         if silent and silent.images_per_second:
-            figures = {"strategy": SILENT, "way": SILENT, "runs": len(silent.completed), "traced": False}
+            figures = {"strategy": COMPUTE_ONLY, "way": COMPUTE_ONLY, "runs": len(silent.completed), "traced": False}
             yield who | figures | bounds("images_per_second", _over_runs(silent.images_per_second, silent)) | settings
         for way in comparison.at(framework, workers):
             yield who | _row(way) | settings
@@ -166,7 +165,7 @@ def _comparison(members: Sequence[Group]) -> Comparison:
         for cell in (cell for cell in group.cells if cell.workers > 1):
             if cell.ceiling and cell.ceiling.images_per_second:
                 silent[cell.framework, cell.workers] = cell.ceiling
-            if cell.images_per_second and group.settings.get("strategy") != SILENT:
+            if cell.images_per_second and group.settings.get("strategy") != COMPUTE_ONLY:
                 way = _way(cell, {key: group.settings.get(key) for key in keys}, _traced(group))
                 place = (cell.workers, cell.framework, _rank(way), way.name)
                 ways[place] = _with_division(ways[place], cell) if place in ways else way
@@ -183,8 +182,7 @@ def _varied(members: Sequence[Group]) -> list[str]:
 
 
 def _rank(way: Way) -> int:
-    strategy = way.settings["strategy"]
-    return ORDER.index(strategy) if strategy in ORDER else len(ORDER)
+    return list(STRATEGIES).index(way.settings["strategy"])
 
 
 def _traced(group: Group) -> bool:

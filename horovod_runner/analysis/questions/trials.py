@@ -158,7 +158,7 @@ def _arm(framework: str, optimizer: str, settings: str, runs: Sequence[Run]) -> 
     A silent run that was done to be timed is such a repeat.
     """
     trials: dict[int, dict[float, dict[int, Run]]] = defaultdict(lambda: defaultdict(dict))
-    for run in sorted(runs, key=lambda run: (run.result.repeat, run.config.strategy == "none")):
+    for run in sorted(runs, key=lambda run: (run.result.repeat, not run.config.reduction.reduces)):
         trials[run.result.global_batch][peak_rate(run)].setdefault(run.result.seed, run)
     batches = sorted(trials)
     by_batch = [{seed for members in trials[batch].values() for seed in members} for batch in batches]

@@ -20,7 +20,7 @@ from benchmarks.layers.tensorflow import layers as tensorflow_layers
 from benchmarks.layers.tensorflow import other_norms as tensorflow_other_norms
 from benchmarks.objectives.tensorflow import loss as objective
 from horovod_runner.allreduce.groups import Group, Member
-from horovod_runner.allreduce.settings import join, partition, transport
+from horovod_runner.allreduce.settings import join, partition
 from horovod_runner.frameworks.base import Job, normalisation
 from horovod_runner.frameworks.tensorflow.graphs import graph
 from horovod_runner.frameworks.tensorflow.noise import squared
@@ -37,7 +37,7 @@ def create(job: Job) -> TensorFlowBackend:
     tf.config.threading.set_intra_op_parallelism_threads(job.threads)
     # Horovod's operations wait for other workers, and with one thread they would block the only one that computes.
     # Without Horovod a second one would compute, and a worker of one thread would take two cores.
-    tf.config.threading.set_inter_op_parallelism_threads(2 if transport(job.config) == "horovod" else 1)
+    tf.config.threading.set_inter_op_parallelism_threads(2 if job.config.transport == "horovod" else 1)
     _claim_gpu(job.world.local_rank)
     group, strategy = join(job.config, job.world, job.rendezvous)
     return TensorFlowBackend(job, group, strategy)
