@@ -9,9 +9,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from benchmarks.architecture import Architecture
+if TYPE_CHECKING:
+    from benchmarks.architecture import Architecture  # and with it NumPy, which the command line does without
 
 Task = Literal["classification", "segmentation"]
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from benchmarks.workloads import WORKLOADS
 from horovod_runner.config.frameworks import DEFAULT, FRAMEWORKS
 from horovod_runner.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, MISTAKES, SharedError, UserError
 from horovod_runner.results import OWN
@@ -89,6 +90,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _either(names: Iterable[str]) -> str:
+    """Return names as a reader chooses between them: a, b or c."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def _add_doctor(verbs: Any) -> None:
     verb = verbs.add_parser("doctor", help="say what is installed, what a run here would use, and what is missing")
     verb.set_defaults(verb=_doctor)
@@ -96,8 +103,8 @@ def _add_doctor(verbs: Any) -> None:
 
 def _add_bench(verbs: Any) -> None:
     verb = verbs.add_parser("bench", help="do one run; under a launcher, be one rank of it")
-    verb.add_argument("--framework", required=True, help=" or ".join(FRAMEWORKS))
-    verb.add_argument("--workload", help="resnet50, unet or vgg16")
+    verb.add_argument("--framework", required=True, help=_either(FRAMEWORKS))
+    verb.add_argument("--workload", help=_either(WORKLOADS))
     verb.add_argument("--data", help="a data set's name, or a folder of your own")
     length = verb.add_mutually_exclusive_group()
     length.add_argument("--epochs")
@@ -127,8 +134,8 @@ def _add_matrix(verbs: Any, name: str, what: str, function: Callable[[argparse.N
 
 def _add_tune(verbs: Any) -> None:
     verb = verbs.add_parser("tune", help="find this machine's fastest way to reduce a job's gradients, by measuring")
-    verb.add_argument("--workload", help="resnet50, unet or vgg16")
-    verb.add_argument("--framework", default=DEFAULT, help=f"{' or '.join(FRAMEWORKS)} (default: {DEFAULT})")
+    verb.add_argument("--workload", help=_either(WORKLOADS))
+    verb.add_argument("--framework", default=DEFAULT, help=f"{_either(FRAMEWORKS)} (default: {DEFAULT})")
     verb.add_argument("--workers", default="2", help="start so many workers here (default: 2)")
     verb.add_argument("--minutes", type=float, default=30, help="about so long in all (default: 30)")
     verb.add_argument("--candidates", metavar="S,S", help="only these strategies (default: all of equal arithmetic)")
@@ -160,7 +167,7 @@ def _add_submit(verbs: Any) -> None:
 
 def _add_parity(verbs: Any) -> None:
     verb = verbs.add_parser("parity", help="prove that the frameworks do the same job; exit 1 if a row fails")
-    verb.add_argument("--workload", help="only the rows about it: resnet50, unet or vgg16")
+    verb.add_argument("--workload", help=f"only the rows about it: {_either(WORKLOADS)}")
     verb.add_argument("--optimizer", help="only the trajectories under it")
     _add_results(verb)
     verb.set_defaults(verb=_parity)

@@ -14,6 +14,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from horovod_runner.config.frameworks import FRAMEWORKS
+
 Arrays = Sequence[np.ndarray]
 
 
@@ -76,7 +78,7 @@ class Way:
 
     def missing(self, framework: str) -> str | None:
         """Return why this way cannot be gone here, or None if it can; no framework is imported."""
-        packages = [framework, "horovod"] if self.needs else ["mpi4py"]
+        packages = [FRAMEWORKS[framework].package, "horovod"] if self.needs else ["mpi4py"]
         absent = [name for name in packages if importlib.util.find_spec(name) is None]
         if absent:
             return f"{absent[0]} is not installed"

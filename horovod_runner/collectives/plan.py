@@ -15,7 +15,7 @@ import psutil
 
 from benchmarks.workloads import WORKLOADS
 from horovod_runner.allreduce.algorithms import WAYS, Way
-from horovod_runner.config.frameworks import DEFAULT, FRAMEWORKS
+from horovod_runner.config.frameworks import BOUND, DEFAULT
 from horovod_runner.config.schema import AllreduceConfig, RunConfig, Settings, decode
 from horovod_runner.errors import UserError
 from horovod_runner.results import OWN
@@ -119,7 +119,7 @@ def chosen(request: Request) -> list[Way]:
 
 
 def _check(request: Request) -> None:
-    _known("framework", request.framework, FRAMEWORKS)
+    _known("framework", request.framework, BOUND)
     for model in request.models or ():
         _known("models", model, WORKLOADS)
     if not 2 <= request.workers <= MOST_RANKS:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from horovod_runner.config.strategies import STRATEGIES, TRANSPORTS
+
 
 @dataclass(frozen=True)
 class Framework:
@@ -18,7 +20,8 @@ class Framework:
 
     `name` is what settings, results and folders call it; `title` is how people write it; `package` is what it is
     imported as. `distributions` maps each package whose version is recorded to what may install it, the likeliest
-    first. Colour and marker are those of its curves; `dark` is the colour on a dark page.
+    first. Colour and marker are those of its curves; `dark` is the colour on a dark page. `transports` are what its
+    gradients can travel by, keys of TRANSPORTS.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Framework:
     colour: str
     dark: str
     marker: str
+    transports: tuple[str, ...] = tuple(TRANSPORTS)
 
     @property
     def home(self) -> str:
@@ -36,8 +40,13 @@ class Framework:
 
     @property
     def horovod(self) -> str:
-        """The module by which Horovod reduces its tensors."""
+        """The module by which Horovod reduces its tensors, if it does."""
         return f"horovod.{self.name}"
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """The names of the strategies that it can have."""
+        return tuple(name for name, row in STRATEGIES.items() if row.transport in (None, *self.transports))
 
 
 _ROWS = (
@@ -64,6 +73,8 @@ _ROWS = (
 FRAMEWORKS: dict[str, Framework] = {row.name: row for row in _ROWS}
 DEFAULT = "torch"
 """The framework of a verb that needs one and is given none."""
+BOUND = tuple(row.name for row in _ROWS if "horovod" in row.transports)
+"""Those whose tensors Horovod reduces."""
 PAIR = ("tensorflow", "torch")
 """The two that the proof and the differences of the report set side by side, first less second."""
 

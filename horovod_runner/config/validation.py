@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from benchmarks.data import SOURCES
 from benchmarks.workloads import WORKLOADS
-from horovod_runner.config.strategies import TRANSPORTS
+from horovod_runner.config.frameworks import FRAMEWORKS
+from horovod_runner.config.strategies import COMPUTE_ONLY, TRANSPORTS
 
 if TYPE_CHECKING:
     from horovod_runner.config.schema import RunConfig
@@ -16,6 +18,26 @@ if TYPE_CHECKING:
 def inconsistencies(config: RunConfig) -> list[str]:
     """Return all that is wrong with settings that are right one by one; empty for a run that can be done."""
     return [sentence for check in _CHECKS for sentence in check(config)]
+
+
+def _check_framework(c: RunConfig) -> list[str]:
+    """Refuse a job that the framework has no model of, and a strategy whose transport it lacks."""
+    problems, framework = [], FRAMEWORKS[c.framework]
+    if not _has_model(c.workload, c.framework):
+        known = ", ".join(sorted(name for name in WORKLOADS if _has_model(name, c.framework)))
+        problems.append(f"workload: {c.workload} has no model in {framework.title}; choose one of {known}")
+    if c.transport is not None and c.transport not in framework.transports:
+        known = " or ".join(name for name in framework.strategies if name != COMPUTE_ONLY)
+        problems.append(
+            f"strategy: {c.strategy} is carried by {TRANSPORTS[c.transport].title}, which {framework.title} does"
+            f" without; choose {known}"
+        )
+    return problems
+
+
+@lru_cache(maxsize=256)
+def _has_model(workload: str, framework: str) -> bool:
+    return importlib.util.find_spec(WORKLOADS[workload].builder(framework)) is not None
 
 
 def _check_data(c: RunConfig) -> list[str]:
@@ -237,6 +259,7 @@ def _check_noise_scale(c: RunConfig) -> list[str]:
 
 
 _CHECKS = (
+    _check_framework,
     _check_data,
     _check_options,
     _check_optimizer,

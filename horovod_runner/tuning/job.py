@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from horovod_runner.config.defaults import put_all
+from horovod_runner.config.frameworks import FRAMEWORKS
 from horovod_runner.config.job_settings import is_given
 from horovod_runner.config.machine import Machine
 from horovod_runner.config.schema import RunConfig, decode
@@ -70,7 +71,7 @@ def space(job: Job, request: Request, machine: Machine) -> Space:
     return Space(
         strategy=job.config.strategy,
         controller=usual_controller(machine) if given == "auto" else given,
-        strategies=_strategies(request.candidates),
+        strategies=_strategies(request.candidates, job.config.framework),
         controllers=controllers(machine),
         threads=thread_numbers(len(os.sched_getaffinity(0)), local_workers(job.config.workers, machine)),
         fixed=job.fixed,
@@ -112,11 +113,12 @@ def _require_something_to_tune(config: RunConfig, request: Request) -> None:
         raise UserError(f"measure: nothing is reduced in a run that measures {config.measure}; leave it out")
 
 
-def _strategies(given: str | None) -> Sequence[str]:
+def _strategies(given: str | None, framework: str) -> Sequence[str]:
+    known = [name for name in EQUAL if name in FRAMEWORKS[framework].strategies]
     if given is None:
-        return EQUAL
+        return known
     words = [word.strip() for word in given.split(",")]
-    wrong = [word for word in words if word not in EQUAL]
+    wrong = [word for word in words if word not in known]
     if wrong:
-        raise UserError(f"--candidates {given}: {wrong[0]!r} is none; name some of {', '.join(EQUAL)}")
+        raise UserError(f"--candidates {given}: {wrong[0]!r} is none; name some of {', '.join(known)}")
     return tuple(dict.fromkeys(words))

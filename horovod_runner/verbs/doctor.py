@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from horovod_runner.config.frameworks import FRAMEWORKS
+from horovod_runner.config.frameworks import BOUND, FRAMEWORKS
 from horovod_runner.environment.install import PYTHONS
 from horovod_runner.launch.launchers import find
 from horovod_runner.launch.processes import environment
@@ -94,8 +94,8 @@ def _frameworks() -> Iterator[Finding]:
 
 
 def _horovod() -> Iterator[Finding]:
-    for name, framework in FRAMEWORKS.items():
-        answer = _ask(_HOROVOD.format(framework.horovod))
+    for name in BOUND:
+        answer = _ask(_HOROVOD.format(FRAMEWORKS[name].horovod))
         if isinstance(answer, str):
             yield Finding(f"Horovod for {name}", answer, SETUP, fatal=True)
             continue

@@ -13,7 +13,7 @@ import pytest
 import horovod_runner
 from benchmarks.workloads import WORKLOADS
 from horovod_runner.allreduce.settings import library_environment
-from horovod_runner.config.frameworks import FRAMEWORKS
+from horovod_runner.config.frameworks import FRAMEWORKS, Framework
 from horovod_runner.config.schema import AllreduceConfig, RunConfig, decode
 from horovod_runner.config.strategies import COMPUTE_ONLY, EQUAL, STRATEGIES, TRANSPORTS, USUAL, Strategy
 from horovod_runner.errors import UserError
@@ -40,10 +40,13 @@ def classes(framework: str, transport: str) -> list[str]:
     raise AssertionError(f"{framework}/{transport}.py has no table of strategies")
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-@pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_transports_module_does_the_strategies_that_it_carries(framework: str, transport: str) -> None:
-    assert classes(framework, transport) == [name for name, row in STRATEGIES.items() if row.transport == transport]
+@pytest.mark.parametrize("framework", FRAMEWORKS.values(), ids=FRAMEWORKS)
+def test_a_framework_has_a_class_for_each_strategy_that_its_transports_carry(framework: Framework) -> None:
+    assert framework.transports and set(framework.transports) <= TRANSPORTS.keys()
+    for transport in framework.transports:
+        carried = [name for name, row in STRATEGIES.items() if row.transport == transport]
+        assert classes(framework.name, transport) == carried
+        assert set(carried) <= set(framework.strategies)
 
 
 def test_what_is_equal_may_stand_in_for_the_usual() -> None:

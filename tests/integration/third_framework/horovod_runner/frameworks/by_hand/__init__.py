@@ -1,0 +1,1 @@
+"""All that names the framework by hand."""
