@@ -1,7 +1,7 @@
 """What does reducing gradients cost, by every strategy, beside workers that do not and beside what others run?
 
 `python -m benchmarks.peers.layer --out results/layer/layer.json` measures, for each framework and workload, two workers
-of one thread each: silent ones (strategy none: the ceiling), every strategy of the suite, torch's
+of one thread each: compute-only ones (strategy none: the ceiling), every strategy of the suite, torch's
 DistributedDataParallel, a minimal Horovod script, and one blocking allreduce of as many bytes alone; for ResNet-50 also
 one worker with the default strategy and with none. All arms of a job run once a round in random order, and ratios are
 taken within a round. The strategy that stands for ours in a round is the fastest of all other rounds, unless `--best`
@@ -18,7 +18,16 @@ from collections.abc import Sequence
 
 from benchmarks.peers import arms
 from benchmarks.peers.jobs import gradient_bytes
-from benchmarks.peers.layer_rows import ALLREDUCE, ALONE, ALONE_SILENT, DDP, MINIMAL, SILENT, Job, target_rows
+from benchmarks.peers.layer_rows import (
+    ALLREDUCE,
+    ALONE,
+    ALONE_COMPUTE_ONLY,
+    CEILING,
+    DDP,
+    MINIMAL,
+    Job,
+    target_rows,
+)
 from benchmarks.peers.layer_tables import page, targets_table
 from benchmarks.peers.rounds import Rounds, Sample, parser
 from horovod_runner.config.strategies import COMPUTE_ONLY, STRATEGIES, USUAL
@@ -27,7 +36,7 @@ from horovod_runner.errors import EXIT_USER_ERROR, UserError
 WORKERS = 2
 WORKLOADS = ("resnet50", "unet", "vgg16")
 REDUCING = tuple(name for name in STRATEGIES if name != COMPUTE_ONLY)
-_RUNS = {SILENT: (WORKERS, COMPUTE_ONLY), ALONE: (1, USUAL), ALONE_SILENT: (1, COMPUTE_ONLY)}
+_RUNS = {CEILING: (WORKERS, COMPUTE_ONLY), ALONE: (1, USUAL), ALONE_COMPUTE_ONLY: (1, COMPUTE_ONLY)}
 
 
 def main() -> int:
@@ -52,8 +61,8 @@ def main() -> int:
 def block_arms(framework: str, workload: str, strategies: Sequence[str]) -> list[str]:
     """Return the arms of one framework and workload."""
     torch_only = [DDP] if framework == "torch" else []
-    alone = [ALONE, ALONE_SILENT] if workload == "resnet50" else []
-    return [SILENT, *strategies, *torch_only, MINIMAL, ALLREDUCE, *alone]
+    alone = [ALONE, ALONE_COMPUTE_ONLY] if workload == "resnet50" else []
+    return [CEILING, *strategies, *torch_only, MINIMAL, ALLREDUCE, *alone]
 
 
 def _measure(block: str, arm: str, given: argparse.Namespace) -> Sample:

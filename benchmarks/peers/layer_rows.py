@@ -11,12 +11,12 @@ from typing import Literal
 from benchmarks.peers.rounds import Arms, Sample, ratios
 from horovod_runner.config.strategies import STRATEGIES
 
-SILENT, DDP, MINIMAL, ALLREDUCE = "silent", "ddp", "minimal-horovod", "allreduce"
-ALONE, ALONE_SILENT = "alone", "alone-none"
+CEILING, DDP, MINIMAL, ALLREDUCE = "compute-only", "ddp", "minimal-horovod", "allreduce"
+ALONE, ALONE_COMPUTE_ONLY = "alone", "alone-none"
 LATE = tuple(name for name, row in STRATEGIES.items() if row.steps_late)
 """Their updates are late, so they are measured beside the others and never chosen as the best of them."""
 
-OVER_SILENT = {
+OVER_COMPUTE_ONLY = {
     ("resnet50", "torch"): 0.85,
     ("resnet50", "tensorflow"): 0.80,
     ("unet", "torch"): 0.92,
@@ -71,8 +71,8 @@ class Row:
 def choices(rounds: Sequence[Arms], strategies: Sequence[str], best: str | None = None) -> list[str | None]:
     """Return for every round the strategy that stands for ours in it: `best`, if it was fixed beforehand.
 
-    Otherwise the one with the largest median of images a second over the silent workers' in all other rounds, so that
-    none is judged on the round that chose it. None where no other round has such a figure. Strategies that apply
+    Otherwise the one with the largest median of images a second over the compute-only workers' in all other rounds, so
+    that none is judged on the round that chose it. None where no other round has such a figure. Strategies that apply
     gradients of another step are not chosen from.
     """
     if best is not None:
@@ -82,7 +82,7 @@ def choices(rounds: Sequence[Arms], strategies: Sequence[str], best: str | None 
 
 
 def _fastest(rounds: Sequence[Arms], strategies: Sequence[str]) -> str | None:
-    found = {strategy: ratios(rounds, strategy, SILENT) for strategy in strategies}
+    found = {strategy: ratios(rounds, strategy, CEILING) for strategy in strategies}
     medians = {strategy: statistics.median(values) for strategy, values in found.items() if values}
     return max(medians, key=lambda strategy: medians[strategy]) if medians else None
 
@@ -99,11 +99,13 @@ def target_rows(job: Job, strategies: Sequence[str], best: str | None = None) ->
         numbers = tuple(number for _, number in counted)
         return Row(f"{job.workload}, {job.framework}: {case}", sense, target, numbers, len(job.rounds), _count(counted))
 
-    if (job.workload, job.framework) in OVER_SILENT:
-        target = OVER_SILENT[job.workload, job.framework]
-        yield row("images/s over silent workers", "at least", target, lambda ours, arms: _over(ours, arms[SILENT]))
+    if (job.workload, job.framework) in OVER_COMPUTE_ONLY:
+        target = OVER_COMPUTE_ONLY[job.workload, job.framework]
+        yield row(
+            "images/s over compute-only workers", "at least", target, lambda ours, arms: _over(ours, arms[CEILING])
+        )
     if job.workload == "vgg16" and ALLREDUCE in job.arms:
-        yield row("step over silent step + one blocking allreduce", "at most", OF_ONE_BLOCKING, _of_one_blocking)
+        yield row("step over compute-only step + one blocking allreduce", "at most", OF_ONE_BLOCKING, _of_one_blocking)
     if DDP in job.arms:
         yield row("images/s over DistributedDataParallel", "at least", OVER_DDP, lambda o, arms: _over(o, arms[DDP]))
     if MINIMAL in job.arms:
@@ -113,36 +115,36 @@ def target_rows(job: Job, strategies: Sequence[str], best: str | None = None) ->
 
 
 def _of_one_blocking(ours: Sample, arms: Arms) -> float | None:
-    silent, collective = arms[SILENT].seconds, arms[ALLREDUCE].seconds
-    if ours.seconds is None or silent is None or collective is None:
+    compute_only, collective = arms[CEILING].seconds, arms[ALLREDUCE].seconds
+    if ours.seconds is None or compute_only is None or collective is None:
         return None
-    return ours.seconds / (silent + collective)
+    return ours.seconds / (compute_only + collective)
 
 
 def _alone(job: Job) -> Iterator[Row]:
     if ALONE in job.arms:
-        numbers = [_over(arms[ALONE_SILENT], arms[ALONE]) for arms in job.rounds]
+        numbers = [_over(arms[ALONE_COMPUTE_ONLY], arms[ALONE]) for arms in job.rounds]
         case = f"{job.workload}, {job.framework}: one worker's step, default strategy over none"
         yield Row(case, "at most", OWN_COST, _present(numbers), len(job.rounds), Counter())
 
 
 def _largest_memory(job: Job, strategies: Sequence[str]) -> Row:
-    """Return the row of the strategy that takes most memory over the silent workers, by its median."""
-    found = {strategy: memory_over_silent(job, strategy) for strategy in strategies}
+    """Return the row of the strategy that takes most memory over the compute-only workers, by its median."""
+    found = {strategy: memory_over_compute_only(job, strategy) for strategy in strategies}
     most = max(found, key=lambda strategy: statistics.median(found[strategy] or [0.0]))
     case = f"{job.workload}, {job.framework}: memory over none in gradients, the largest"
     return Row(case, "at most", MEMORY, found[most], len(job.rounds), Counter({most: len(found[most])}))
 
 
-def memory_over_silent(job: Job, strategy: str) -> tuple[float, ...]:
-    """Return the peak memory of the largest worker less the silent ones', in sizes of the gradients, round by round."""
-    pairs = [(arms[strategy].peak_memory_bytes, arms[SILENT].peak_memory_bytes) for arms in job.rounds]
+def memory_over_compute_only(job: Job, strategy: str) -> tuple[float, ...]:
+    """Return the peak memory of the largest worker less the compute-only ones', in gradients' sizes, by round."""
+    pairs = [(arms[strategy].peak_memory_bytes, arms[CEILING].peak_memory_bytes) for arms in job.rounds]
     return tuple((a - b) / job.gradient_bytes for a, b in pairs if a is not None and b is not None)
 
 
 def exposed_ms(job: Job, strategy: str) -> tuple[float, ...]:
-    """Return the milliseconds of a step that are not hidden: a step less the silent workers', round by round."""
-    pairs = [(arms[strategy].seconds, arms[SILENT].seconds) for arms in job.rounds]
+    """Return the milliseconds of a step that are not hidden: a step less the compute-only workers', round by round."""
+    pairs = [(arms[strategy].seconds, arms[CEILING].seconds) for arms in job.rounds]
     return tuple(1000 * (a - b) for a, b in pairs if a is not None and b is not None)
 
 

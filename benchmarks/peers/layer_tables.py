@@ -6,20 +6,29 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.peers.layer_rows import ALLREDUCE, DDP, MINIMAL, SILENT, Job, Row, exposed_ms, memory_over_silent
+from benchmarks.peers.layer_rows import (
+    ALLREDUCE,
+    CEILING,
+    DDP,
+    MINIMAL,
+    Job,
+    Row,
+    exposed_ms,
+    memory_over_compute_only,
+)
 from benchmarks.peers.rounds import ratios
 
 NOTES = """\
 Two workers of one thread on two cores, synthetic 64x64 images; a value is taken within a round, where all arms of a job
 run one after the other in random order. {choice} `lag1` is measured and never chosen: its gradients are a step late.
-*Silent* workers compute as much and reduce nothing, without Horovod. DistributedDataParallel and minimal Horovod are
-scripts written by hand (benchmarks/peers), Horovod in its default settings, and train on cross-entropy alone, where the
-suite's U-Net adds Dice. DistributedDataParallel is given the suite's layout of memory, channels last. Horovod
+*Compute-only* workers compute as much and reduce nothing, without Horovod. DistributedDataParallel and minimal Horovod
+are scripts written by hand (benchmarks/peers), Horovod in its default settings, and train on cross-entropy alone, where
+the suite's U-Net adds Dice. DistributedDataParallel is given the suite's layout of memory, channels last. Horovod
 refuses tensors in it, so its script has PyTorch's usual one, in which ResNet-50 alone takes 1.15 times as
 long: that much of its row is no merit of the layer. With one worker nothing is reduced whatever the strategy is, and no
 Horovod runs: the row compares two runs of one and the same code, and shows that nothing is left of the layer, as far as
-the noise lets one see. Memory is the peak of the largest worker's process less that of the silent ones, so it includes
-what Horovod's and MPI's libraries take, over the size of the gradients in float32."""
+the noise lets one see. Memory is the peak of the largest worker's process less that of the compute-only ones, so it
+includes what Horovod's and MPI's libraries take, over the size of the gradients in float32."""
 
 
 def page(jobs: Sequence[Job], rows: Sequence[Row], strategies: Sequence[str], told: Mapping[str, Any]) -> str:
@@ -53,24 +62,24 @@ def _target_line(row: Row) -> list[str]:
 
 def strategies_table(jobs: Iterable[Job], strategies: Sequence[str]) -> str:
     """Return a line for every arm of every job with two workers."""
-    head = ["workload", "framework", "arm", "images/s", "over silent", "range", "exposed ms", "range", "memory"]
+    head = ["workload", "framework", "arm", "images/s", "over compute-only", "range", "exposed ms", "range", "memory"]
     return _table(head, [line for job in jobs for line in _arm_lines(job, strategies)])
 
 
 def _arm_lines(job: Job, strategies: Sequence[str]) -> Iterator[list[str]]:
-    for arm in (SILENT, *strategies, DDP, MINIMAL, ALLREDUCE):
+    for arm in (CEILING, *strategies, DDP, MINIMAL, ALLREDUCE):
         if arm in job.arms:
             rates = [rate for arms in job.rounds if (rate := arms[arm].images_per_second) is not None]
             name = [job.workload, job.framework, arm]
-            over = ratios(job.rounds, arm, SILENT) if arm != SILENT else []
+            over = ratios(job.rounds, arm, CEILING) if arm != CEILING else []
             exposed = _exposed(job, arm)
-            memory = memory_over_silent(job, arm) if arm != SILENT else ()
+            memory = memory_over_compute_only(job, arm) if arm != CEILING else ()
             shown = [_median(over, 3), _range(over, 3), _median(exposed, 1), _range(exposed, 1), _median(memory, 2)]
             yield [*name, _median(rates, 1), *shown]
 
 
 def _exposed(job: Job, arm: str) -> Sequence[float]:
-    if arm == SILENT:
+    if arm == CEILING:
         return ()
     if arm == ALLREDUCE:
         return [1000 * seconds for arms in job.rounds if (seconds := arms[arm].seconds) is not None]

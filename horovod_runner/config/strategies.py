@@ -70,7 +70,7 @@ class Strategy:
 
 
 _ROWS = (
-    Strategy("none", "nothing is reduced, and no Horovod runs: silent workers, the ceiling", transport=None),
+    Strategy("none", "nothing is reduced, and no Horovod runs: compute-only workers, the ceiling", transport=None),
     Strategy(
         "blocking",
         "one MPI allreduce after the backward pass, by mpi4py; the traditional way, and no Horovod either",

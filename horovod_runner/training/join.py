@@ -23,7 +23,7 @@ Say = Callable[[str], None]
 Load = Callable[[Job], Backend]
 
 
-def silent(line: str) -> None:
+def say_nothing(line: str) -> None:
     """Say nothing: of all workers rank 0 alone talks."""
 
 
@@ -61,7 +61,9 @@ class Worker:
         return float(self.backend.gather_over_ranks(np.array([value], dtype=np.float64))[0, 0])
 
 
-def join(prepared: Prepared, folder: RunFolder, world: World, say: Say = silent, load: Load = load_backend) -> Worker:
+def join(
+    prepared: Prepared, folder: RunFolder, world: World, say: Say = say_nothing, load: Load = load_backend
+) -> Worker:
     """Build the backend, which joins the other workers, and see that all of them are in the same run.
 
     `load` makes the backend. SharedError where workers have different settings.

@@ -20,7 +20,7 @@ from horovod_runner.machine.process import LOGGED, become_rank
 from horovod_runner.machine.world import World, complain, detect, refuse_strangers, threads_for
 from horovod_runner.results.record import RunResult
 from horovod_runner.results.store import RunFolder
-from horovod_runner.training.join import Load, Say, silent
+from horovod_runner.training.join import Load, Say, say_nothing
 
 
 def run_worker(config: RunConfig, folder: RunFolder) -> int:
@@ -91,7 +91,7 @@ def _target(result: RunResult) -> str:
 def _talker(folder: RunFolder, world: World) -> Say:
     """Return what rank 0 talks by, to the user and to the log, which are one where a runner looks after the run."""
     if world.rank != 0:
-        return silent
+        return say_nothing
     if os.environ.get(LOGGED):
         return functools.partial(print, flush=True)
 

@@ -75,7 +75,7 @@ def test_scaling_of_both_jobs(tmp_path: Path) -> None:
 
 
 def test_ways_of_reducing(tmp_path: Path) -> None:
-    """On made runs: blocking is the fastest in one framework, clearly; what is exposed is over the silent workers."""
+    """On made runs: blocking is clearly the fastest in one framework; what is exposed is over compute-only workers."""
     seconds = {"none": 0.40, "blocking": 0.45, "fused": 0.60, "unfused": 0.70, "multistep": 0.50}
     for repeat in range(3):
         for framework, factor in (("torch", 1.0), ("tensorflow", 1.1)):
@@ -88,7 +88,7 @@ def test_ways_of_reducing(tmp_path: Path) -> None:
     done = execute(NOTEBOOKS / "overlap.ipynb", tmp_path)
     assert len(shown(done, "image/png")) == 1
     images, exposed, best, overlap = shown(done, "text/html")[1:5]
-    assert "0.889" in images, "blocking reaches 0.40 / 0.45 of the silent workers"
+    assert "0.889" in images, "blocking reaches 0.40 / 0.45 of the compute-only workers"
     assert "communication ms" in exposed and "0.333" in exposed, "a third of the fused step is exposed"
     assert best.count("<td>blocking</td>") == 4 and best.count("<td>True</td>") == 4 and "1.333" in best
     assert overlap.count("0.900") == 4 or overlap.count("0.9<") == 4, "multistep is the fastest that overlaps"

@@ -56,7 +56,7 @@ def main() -> None:
     from horovod_runner.allreduce.groups import Member
     from horovod_runner.machine.process import place_threads
     from horovod_runner.machine.world import detect
-    from horovod_runner.training.join import silent
+    from horovod_runner.training.join import say_nothing
     from horovod_runner.training.run import run
 
     place_threads(1)
@@ -64,7 +64,7 @@ def main() -> None:
     close = Member.close
     for folder in folders:
         Member.close = close if folder is folders[-1] else _stay  # type: ignore[method-assign]
-        run(folder.read_config(), folder, detect(), silent)
+        run(folder.read_config(), folder, detect(), say_nothing)
 
 
 def _stay(self: Any) -> None:

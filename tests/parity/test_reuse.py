@@ -18,7 +18,7 @@ from horovod_runner.parity.ranks import recorded
 from horovod_runner.parity.sides import Trajectory
 from horovod_runner.results.record import RunResult
 from horovod_runner.results.store import Store
-from horovod_runner.training.join import silent
+from horovod_runner.training.join import say_nothing
 from horovod_runner.training.reuse import Backends
 from horovod_runner.training.run import run
 
@@ -56,7 +56,7 @@ class Builder:
 def done(results: Path, load: Callable[[Job], Backend], plain: dict[str, Any]) -> tuple[RunResult, Trajectory]:
     config = decode(plain, "test")
     folder = Store(results).open_run(config)
-    result = run(config, folder, World(), silent, load)
+    result = run(config, folder, World(), say_nothing, load)
     return result, recorded(folder)
 
 
@@ -103,6 +103,6 @@ def test_steps_that_shared_the_machine_stay_untimed_when_the_rest_did_not(tmp_pa
 
     with pytest.raises(KeyboardInterrupt):
         run(config, folder, World(local_size=2), interrupted)
-    result = run(config, folder, World(), silent)
+    result = run(config, folder, World(), say_nothing)
     assert result.status == "completed" and len(recorded(folder).losses) == 16
     assert result.at_once == 2 and result.images_per_second is None

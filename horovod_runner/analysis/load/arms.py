@@ -1,8 +1,8 @@
 """Which arm of a study a run belongs to, and whether its workers had a core each.
 
-Runs that are equal but for what they measure stand side by side: training with a reduction, *silent* workers (without
-Horovod and without communication: the computing-only ceiling), and *loading* (batches are read, and nothing is done
-with them).
+Runs that are equal but for what they measure stand side by side: training with a reduction, *compute-only* workers
+(without Horovod and without communication: the computing-only ceiling), and *loading* (batches are read, and nothing is
+done with them).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from horovod_runner.analysis.load.runs import Run
 OF_A_RUN = ("seed", "repeat")
 OF_A_CELL = ("framework", "workers", *OF_A_RUN)
 FREE_BATCH = {"weak": "global_batch", "strong": "local_batch"}
-OF_AN_ARM = ("measure", "strategy", "allreduce.")  # silent workers and loaders serve any way of reducing
+OF_AN_ARM = ("measure", "strategy", "allreduce.")  # compute-only workers and loaders serve any way of reducing
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Arms:
 
     training: list[Run] = field(default_factory=list)
     alone: list[Run] = field(default_factory=list)
-    silent: list[Run] = field(default_factory=list)
+    compute_only: list[Run] = field(default_factory=list)
     loading: list[Run] = field(default_factory=list)
 
 
@@ -43,7 +43,7 @@ def arm(run: Run) -> str:
         return "loading"
     if run.config.reduction.reduces:
         return "training"
-    return "alone" if run.result.workers == 1 else "silent"
+    return "alone" if run.result.workers == 1 else "compute_only"
 
 
 def shared_settings(run: Run) -> dict[str, Any]:

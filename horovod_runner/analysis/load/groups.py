@@ -2,8 +2,8 @@
 
 A *group* holds runs of one job on one machine with equal settings, apart from framework, workers, seed and repeat: one
 table, one set of figures. A *cell* is one framework on one number of workers in it: its runs differ in seed and repeat.
-Silent workers and loaders (see arms.py) make no groups of their own where there are runs that they belong to: they are
-the `ceiling` and the `loading` of a cell.
+Compute-only workers and loaders (see arms.py) make no groups of their own where there are runs that they belong to:
+they are the `ceiling` and the `loading` of a cell.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Cell:
 
     `speedup` is t(1)/t(N) per image against the same framework's one worker in the group, and `efficiency` that over N.
     Where nobody measured one worker, the baseline is the smallest number M that somebody did, `baseline_workers`, and
-    the speedup is M t(M)/t(N). `ceiling` is the cell of as many silent workers, `loading` of as many loaders.
+    the speedup is M t(M)/t(N). `ceiling` is the cell of as many compute-only workers, `loading` of as many loaders.
     """
 
     framework: str
@@ -86,11 +86,11 @@ class Group:
     settings: Mapping[str, Any]
     distinct: Mapping[str, Any]  # the settings that tell it from the job's other groups in its experiment
     cells: tuple[Cell, ...]
-    unmatched: tuple[Cell, ...] = ()  # silent workers and loaders of which there is no cell yet
+    unmatched: tuple[Cell, ...] = ()  # compute-only workers and loaders of which there is no cell yet
 
     @property
     def runs(self) -> list[Run]:
-        """All runs of all cells, silent workers and loaders among them."""
+        """All runs of all cells, compute-only workers and loaders among them."""
         arms = [arm for cell in self.cells for arm in (cell, cell.ceiling, cell.loading) if arm]
         return [run for arm in (*arms, *self.unmatched) for run in arm.runs]
 
@@ -119,7 +119,7 @@ def groups(runs: Iterable[Run]) -> list[Group]:
 
 
 def all_runs(chosen: Iterable[Group]) -> list[Run]:
-    """Return the runs of these groups, each once: groups may share their silent workers."""
+    """Return the runs of these groups, each once: groups may share their compute-only workers."""
     return list({run.folder: run for group in chosen for run in group.runs}.values())
 
 
@@ -143,8 +143,8 @@ def _key(run: Run, settings: Mapping[str, Any]) -> str:
 def _groups(arms: Arms) -> list[Group]:
     """Return a group for every way of reducing, or for what else there is where nothing was trained with one."""
     if not arms.training:
-        silent = arms.silent + arms.alone
-        arms = Arms(silent, loading=arms.loading) if silent else Arms(arms.loading)
+        compute_only = arms.compute_only + arms.alone
+        arms = Arms(compute_only, loading=arms.loading) if compute_only else Arms(arms.loading)
     together: dict[str, list[Run]] = defaultdict(list)
     for run in arms.training:
         together[_key(run, shared_settings(run))].append(run)
@@ -154,10 +154,12 @@ def _groups(arms: Arms) -> list[Group]:
 def _group(members: Sequence[Run], arms: Arms) -> Group:
     first = members[0]
     trained, alone = _by_place(members), _by_place(arms.alone)
-    silent = _by_place(arms.silent) | {place: cell for place, cell in alone.items() if place in trained}
+    compute_only = _by_place(arms.compute_only) | {place: cell for place, cell in alone.items() if place in trained}
     trained |= {place: cell for place, cell in alone.items() if place not in trained}
     loading = _by_place(arms.loading)
-    cells = [replace(trained[p], ceiling=silent.pop(p, None), loading=loading.pop(p, None)) for p in sorted(trained)]
+    cells = [
+        replace(trained[p], ceiling=compute_only.pop(p, None), loading=loading.pop(p, None)) for p in sorted(trained)
+    ]
     return Group(
         experiment=first.experiment,
         workload=first.result.workload,
@@ -167,7 +169,7 @@ def _group(members: Sequence[Run], arms: Arms) -> Group:
         settings=shared_settings(first),
         distinct={},
         cells=_against_the_baseline(cells),
-        unmatched=(*silent.values(), *loading.values()),
+        unmatched=(*compute_only.values(), *loading.values()),
     )
 
 

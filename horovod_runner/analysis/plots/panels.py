@@ -51,9 +51,7 @@ def of_strategies(comparison: Comparison) -> list[Panel]:
     for workers in sorted({way.workers for way in comparison.ways})[-MOST_NUMBERS_OF_WORKERS:]:
         ways = [way for way in comparison.ways if way.workers == workers]
         if len({way.name for way in ways}) > 1:
-            told = (
-                "A mean step by way of reducing, with 95 % intervals over runs. Dashed: as many silent workers, which"
-            )
+            told = "A mean step by strategy, with 95 % intervals over runs. Dashed: as many compute-only workers, which"
             told += " compute as much and never communicate; what lies beyond is exposed communication."
             drawn.append((told, partial(strategy_plots.steps, _way_table(ways), workers)))
         divided = [way for way in ways if way.division]
@@ -71,9 +69,9 @@ def _way_table(ways: Sequence[Way]) -> pandas.DataFrame:
     for way in ways:
         speed, batch = way.images_per_second, way.cell.global_batch
         low, high = (batch / bound if bound else None for bound in (speed.ci95_high, speed.ci95_low))
-        silent = way.step_seconds - way.exposed.mean if way.exposed else None
+        compute_only = way.step_seconds - way.exposed.mean if way.exposed else None
         row = {"framework": way.framework, "way": way.name, "step": way.step_seconds, "low": low, "high": high}
-        rows.append(row | {"silent": silent})
+        rows.append(row | {"compute_only": compute_only})
     return pandas.DataFrame(rows)
 
 
@@ -111,11 +109,11 @@ def _learning(group: Group) -> Iterator[Panel]:
 
 
 def _scaling(scalings: Sequence[Scaling]) -> Iterator[Panel]:
-    """Yield speedup, efficiency, and the parts of a step where silent workers tell them apart."""
+    """Yield speedup, efficiency, and the parts of a step where compute-only workers tell them apart."""
     points, fitted, knees = point_table(scalings), _fitted(scalings), _knees(scalings)
     told = "Speedup with 95 % intervals over runs. Dotted: ideal."
     if points["ceiling"].notna().any():
-        told += " Dashed: silent workers, which compute as much and never communicate."
+        told += " Dashed: compute-only workers, which compute as much and never communicate."
     if len(fitted):
         told += f" Line: the fitted law ({fitted['law'].iloc[0]}), with its 95 % band where runs support one."
     yield told, partial(scaling_plots.speedup, points, fitted, knees)
@@ -125,8 +123,8 @@ def _scaling(scalings: Sequence[Scaling]) -> Iterator[Panel]:
     parts = _parts(scalings)
     if len(parts):
         yield (
-            "The mean step, taken apart: computing and the slow worker as silent workers show them; the rest of the"
-            " step is communication that computing does not hide.",
+            "The mean step, taken apart: computing and the slow worker as compute-only workers show them; the rest of"
+            " the step is communication that computing does not hide.",
             partial(time_plots.parts, parts),
         )
 
@@ -134,7 +132,9 @@ def _scaling(scalings: Sequence[Scaling]) -> Iterator[Panel]:
 def _timing(group: Group) -> Iterator[Panel]:
     """Yield how step times scatter, and every worker's own at the largest number of workers."""
     most = max((cell.workers for cell in group.cells if cell.completed), default=0)
-    silent = [run for cell in group.cells if cell.ceiling and cell.workers == most for run in cell.ceiling.completed]
+    compute_only = [
+        run for cell in group.cells if cell.ceiling and cell.workers == most for run in cell.ceiling.completed
+    ]
     chosen = _first(group.completed)
     steps: dict[tuple[str, int], list[Any]] = defaultdict(list)
     means: list[dict[str, Any]] = []
@@ -148,11 +148,11 @@ def _timing(group: Group) -> Iterator[Panel]:
     )
     told += " the 95th percentile (tick)."
     yield told, partial(time_plots.step_times, {cell: np.concatenate(parts) for cell, parts in sorted(steps.items())})
-    for run, seconds in clocks(_first(silent)):
+    for run, seconds in clocks(_first(compute_only)):
         means += _rank_means(run, seconds, True)
     if most > 1 and means:
         told = f"Mean step of each of {most} workers by its own clock, and how far the slowest lies above their median."
-        told += " Workers that reduce wait for each other: a slow one shows best among silent workers."
+        told += " Workers that reduce wait for each other: a slow one shows best among compute-only workers."
         yield told, partial(time_plots.ranks, pandas.DataFrame(means))
 
 
@@ -166,8 +166,8 @@ def _first(runs: Sequence[Run]) -> list[Run]:
     return [run for turn in rounds[: max(1, int((lines <= MOST_STEPS_READ).sum()))] for run in turn]
 
 
-def _rank_means(run: Run, seconds: Any, silent: bool) -> list[dict[str, Any]]:
-    who = {"framework": run.result.framework, "run": run.result.run_id, "silent": silent}
+def _rank_means(run: Run, seconds: Any, compute_only: bool) -> list[dict[str, Any]]:
+    who = {"framework": run.result.framework, "run": run.result.run_id, "compute_only": compute_only}
     return [{**who, "rank": rank, "seconds": float(mean)} for rank, mean in enumerate(seconds.mean(axis=0))]
 
 
@@ -211,7 +211,7 @@ def _knees(scalings: Sequence[Scaling]) -> pandas.DataFrame:
 
 
 def _parts(scalings: Sequence[Scaling]) -> pandas.DataFrame:
-    """Return the known parts of steps, empty where nobody measured silent workers beside others."""
+    """Return the known parts of steps, empty where nobody measured compute-only workers beside others."""
     rows = [
         {"framework": scaling.framework, "workers": workers} | {name: getattr(parts, name) for name in time_plots.PARTS}
         for scaling in scalings

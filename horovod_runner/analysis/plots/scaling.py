@@ -36,7 +36,7 @@ APART = 0.03  # of its place: so far two frameworks' points stand apart, so that
 
 
 def speedup(points: pandas.DataFrame, fitted: pandas.DataFrame, knees: pandas.DataFrame, axes: Axes) -> Axes:
-    """Draw speedup against workers with 95 % intervals, the ideal, silent workers' ceiling, and the fitted law.
+    """Draw speedup against workers with 95 % intervals, the ideal, compute-only workers' ceiling, and the fitted law.
 
     `fitted`: `framework`, `workers`, `law`, `speedup`, `low` and `high` on a fine grid, bounds missing where there is
     no interval.
@@ -120,7 +120,7 @@ def _ceilings(points: pandas.DataFrame, axes: Axes) -> Iterator[End]:
         between = np.geomspace(counts.iloc[0], counts.iloc[-1], 40)  # a chord would cross the ideal, which is bent
         heights = np.interp(between, counts, ceiling)
         axes.plot(between, heights, color=colour(framework), linestyle=DASHED, linewidth=1.2, zorder=2)
-        name = f"{framework_name(framework)}, silent"
+        name = f"{framework_name(framework)}, compute-only"
         yield End(rows["workers"].iloc[-1], ceiling.iloc[-1], name, colour(framework), DASHED)
 
 

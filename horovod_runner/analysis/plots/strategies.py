@@ -1,8 +1,8 @@
 """Table and axes in, axes out: ways of reducing gradients side by side, in the look of `plots`.
 
 `ways` has a row a framework and way, in the order to draw them from the top: `framework`, `way`, `step`, `low` and
-`high` (seconds, bounds missing below three runs), and `silent`, the slowest silent worker's step, missing where nobody
-measured it. Seconds are drawn as milliseconds.
+`high` (seconds, bounds missing below three runs), and `compute_only`, the slowest compute-only worker's step, missing
+where nobody measured it. Seconds are drawn as milliseconds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ THICKEST = 0.3  # bar, of the distance between two ways
 
 
 def steps(ways: pandas.DataFrame, workers: int, axes: Axes) -> Axes:
-    """Draw a step's milliseconds by way with its interval, and a line for each framework's silent workers."""
+    """Draw a step's milliseconds by way with its interval, and a line for each framework's compute-only workers."""
     places = _places(ways, axes)
     for framework, rows in ways.groupby("framework"):
         for row in rows.itertuples():
@@ -39,13 +39,15 @@ def steps(ways: pandas.DataFrame, workers: int, axes: Axes) -> Axes:
             bars = [[mean - 1000 * _or(row.low, row.step)], [1000 * _or(row.high, row.step) - mean]]
             look: dict[str, Any] = {"color": colour(framework), "marker": marker(framework), "markersize": 5}
             axes.errorbar([mean], [y], xerr=bars, capsize=3, linewidth=1.2, linestyle="none", **look)
-        silent = rows["silent"].dropna()
-        if len(silent):
-            axes.axvline(1000 * float(silent.iloc[0]), color=colour(framework), linestyle=DASHED, linewidth=1.2)
+        compute_only = rows["compute_only"].dropna()
+        if len(compute_only):
+            axes.axvline(1000 * float(compute_only.iloc[0]), color=colour(framework), linestyle=DASHED, linewidth=1.2)
     titled(axes, f"Ways of reducing, {workers} workers", "ms a step")
     axes.set_xlim(left=0)
     entries = [(framework_name(name), colour(name), marker(name)) for name in sorted(set(ways["framework"]))]
-    return _key(axes, entries, ["dashed: silent", "workers, which", "only compute"] if ways["silent"].any() else [])
+    return _key(
+        axes, entries, ["dashed: compute-only", "workers, which", "only compute"] if ways["compute_only"].any() else []
+    )
 
 
 def division(ways: pandas.DataFrame, workers: int, axes: Axes) -> Axes:

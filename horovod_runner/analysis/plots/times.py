@@ -96,20 +96,20 @@ def step_times(clocks: Mapping[tuple[str, int], NDArray], axes: Axes) -> Axes:
 def ranks(table: pandas.DataFrame, axes: Axes) -> Axes:
     """Draw the mean step seconds of every worker by rank, a curve a framework, with its slowest worker ringed.
 
-    `table` has `framework`, `silent`, `run`, `rank` and `seconds`: a worker's mean in a run; those of silent workers
-    are dashed. Of several runs the mean is drawn, in a band from the least to the largest.
+    `table` has `framework`, `compute_only`, `run`, `rank` and `seconds`: a worker's mean in a run; those of
+    compute-only workers are dashed. Of several runs the mean is drawn, in a band from the least to the largest.
     """
     ends = []
-    for (framework, silent), rows in table.groupby(["framework", "silent"]):
+    for (framework, compute_only), rows in table.groupby(["framework", "compute_only"]):
         over = 1000 * rows.groupby("rank")["seconds"].agg(["mean", "min", "max"])
-        mean, line = over["mean"], DASHED if silent else "-"
+        mean, line = over["mean"], DASHED if compute_only else "-"
         shape = marker(framework) if len(over) <= MOST_RANKS_MARKED else ""
         axes.plot(over.index, mean, color=colour(framework), linestyle=line, marker=shape, markersize=4.5)
         axes.fill_between(over.index, over["min"], over["max"], color=colour(framework), alpha=0.15, linewidth=0)
         ring: dict[str, Any] = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "linestyle": "none"}
         axes.plot([mean.idxmax()], [mean.max()], color=colour(framework), **ring)
         more = 100 * (mean.max() / mean.median() - 1)
-        name = f"{framework_name(framework)}{', silent' if silent else ''}: {more:+.1f} %"
+        name = f"{framework_name(framework)}{', compute-only' if compute_only else ''}: {more:+.1f} %"
         ends.append(End(over.index[-1], mean.iloc[-1], name, colour(framework), line, shape))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.margins(x=0.08, y=0.12)

@@ -43,7 +43,7 @@ def split(runs: Sequence[Run], subject: Collection[str]) -> Iterator[tuple[dict[
 def trained_by(run: Run) -> dict[str, Any]:
     """Return a run's settings under flat names, where one worker's strategy is always the same.
 
-    It has nobody to reduce with, so that its silent run, done to be timed, is the same training once more.
+    It has nobody to reduce with, so that its compute-only run, done to be timed, is the same training once more.
     """
     alone = run.result.workers == 1 and run.config.reduction.steps_late == 0
     return {**run.settings, "strategy": USUAL} if alone else {**run.settings}

@@ -1,4 +1,4 @@
-"""Ways of reducing gradients, side by side: what each costs over silent workers, and how much of it computing hides.
+"""Strategies side by side: what each costs over compute-only workers, and how much of it computing hides.
 
 One `Comparison` for runs that are equal but for the way (the strategy and the settings of the layer): one job, one
 machine. A run that writes Horovod's timeline is slowed down by it where cores are shared, so that a way's speed comes
@@ -31,12 +31,12 @@ EXPOSED = 1 + NAMES.index("communication")
 class Way:
     """One way of reducing, in one framework on one number of workers.
 
-    `settings`: what tells it from the other ways, the strategy first. `of_silent`: its images a second over those of as
-    many silent workers. `exposed`: seconds of a step less those of the slowest silent worker, `exposed_share` that over
-    its step; noise may make them negative. `overlapped`: 1 - exposed / time in which something is copied or reduced, by
-    the timeline; below zero where waiting, agreeing and sharing cores cost more than the reduction itself takes.
-    Intervals are over runs, their bounds None below three; what nobody measured is None. `traced`: all its runs wrote a
-    timeline.
+    `settings`: what tells it from the other ways, the strategy first. `of_compute_only`: its images a second over those
+    of as many compute-only workers. `exposed`: seconds of a step less those of the slowest compute-only worker,
+    `exposed_share` that over its step; noise may make them negative. `overlapped`: 1 - exposed / time in which
+    something is copied or reduced, by the timeline; below zero where waiting, agreeing and sharing cores cost more than
+    the reduction itself takes. Intervals are over runs, their bounds None below three; what nobody measured is None.
+    `traced`: all its runs wrote a timeline.
     """
 
     framework: str
@@ -44,7 +44,7 @@ class Way:
     settings: Mapping[str, Any]
     cell: Cell
     step_seconds: float
-    of_silent: Interval | None = None
+    of_compute_only: Interval | None = None
     exposed: Interval | None = None
     exposed_share: Interval | None = None
     overlapped: Interval | None = None
@@ -67,7 +67,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Ways of reducing on equal terms, by workers, framework and strategy; `silent`: the cells that do without.
+    """Ways of reducing on equal terms, by workers, framework and strategy; `compute_only`: the cells that do without.
 
     `group`: one of those that are compared, for all that they have in common; its `distinct` settings are those that
     tell this comparison from the job's others.
@@ -75,7 +75,7 @@ class Comparison:
 
     group: Group
     ways: tuple[Way, ...]
-    silent: Mapping[tuple[str, int], Cell]
+    compute_only: Mapping[tuple[str, int], Cell]
 
     @property
     def several(self) -> bool:
@@ -98,26 +98,36 @@ class Comparison:
 
 
 def comparisons(groups: Iterable[Group]) -> list[Comparison]:
-    """Return the comparisons that these groups allow: of several ways, or of one with silent workers."""
+    """Return the comparisons that these groups allow: of several ways, or of one with compute-only workers."""
     together: dict[str, list[Group]] = defaultdict(list)
     for group in groups:
         settings = but_for_the_arm(group.settings)
         together[json.dumps([group.experiment, group.machine, settings], sort_keys=True)].append(group)
     made = (_comparison(members) for members in together.values())
-    return [one for one in made if one.ways and (one.several or one.silent or one.divided)]
+    return [one for one in made if one.ways and (one.several or one.compute_only or one.divided)]
 
 
 def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
-    """Yield one flat row a framework, number of workers and way, silent workers first; None where nothing is known."""
+    """Yield one flat row a framework, number of workers and way, compute-only workers first; None is unknown."""
     group = comparison.group
     place = {name: getattr(group, name) for name in ("experiment", "workload", "scaling", "fixed_batch", "machine")}
     settings = {"settings": dict(comparison.group.distinct)}
     for framework, workers in comparison.places:
         who = place | {"framework": framework, "workers": workers}
-        silent = comparison.silent.get((framework, workers))
-        if silent and silent.images_per_second:
-            figures = {"strategy": COMPUTE_ONLY, "way": COMPUTE_ONLY, "runs": len(silent.completed), "traced": False}
-            yield who | figures | bounds("images_per_second", _over_runs(silent.images_per_second, silent)) | settings
+        compute_only = comparison.compute_only.get((framework, workers))
+        if compute_only and compute_only.images_per_second:
+            figures = {
+                "strategy": COMPUTE_ONLY,
+                "way": COMPUTE_ONLY,
+                "runs": len(compute_only.completed),
+                "traced": False,
+            }
+            yield (
+                who
+                | figures
+                | bounds("images_per_second", _over_runs(compute_only.images_per_second, compute_only))
+                | settings
+            )
         for way in comparison.at(framework, workers):
             yield who | _row(way) | settings
 
@@ -147,7 +157,7 @@ def _fastest(ways: Sequence[Way]) -> str:
 
 def _row(way: Way) -> dict[str, Any]:
     row = {"strategy": way.settings["strategy"], "way": way.name, "runs": len(way.cell.completed), "traced": way.traced}
-    row |= bounds("images_per_second", way.images_per_second) | bounds("of_silent", way.of_silent)
+    row |= bounds("images_per_second", way.images_per_second) | bounds("of_compute_only", way.of_compute_only)
     row |= {"step_seconds": way.step_seconds} | bounds("exposed_seconds", way.exposed)
     row |= bounds("exposed_share", way.exposed_share) | bounds("overlapped", way.overlapped)
     if way.division:
@@ -160,17 +170,17 @@ def _row(way: Way) -> dict[str, Any]:
 def _comparison(members: Sequence[Group]) -> Comparison:
     keys = _varied(members)
     ways: dict[tuple[int, str, int, str], Way] = {}
-    silent: dict[tuple[str, int], Cell] = {}
+    compute_only: dict[tuple[str, int], Cell] = {}
     for group in sorted(members, key=_traced):  # what has no timeline first: the others only add their division
         for cell in (cell for cell in group.cells if cell.workers > 1):
             if cell.ceiling and cell.ceiling.images_per_second:
-                silent[cell.framework, cell.workers] = cell.ceiling
+                compute_only[cell.framework, cell.workers] = cell.ceiling
             if cell.images_per_second and group.settings.get("strategy") != COMPUTE_ONLY:
                 way = _way(cell, {key: group.settings.get(key) for key in keys}, _traced(group))
                 place = (cell.workers, cell.framework, _rank(way), way.name)
                 ways[place] = _with_division(ways[place], cell) if place in ways else way
     shared = {key: value for key, value in members[0].distinct.items() if not key.startswith(OF_AN_ARM)}
-    return Comparison(replace(members[0], distinct=shared), tuple(ways[place] for place in sorted(ways)), silent)
+    return Comparison(replace(members[0], distinct=shared), tuple(ways[place] for place in sorted(ways)), compute_only)
 
 
 def _varied(members: Sequence[Group]) -> list[str]:
@@ -194,8 +204,8 @@ def _way(cell: Cell, settings: Mapping[str, Any], traced: bool) -> Way:
     way = Way(cell.framework, cell.workers, settings, cell, float(made.mean[0, 0]), traced=traced)
     if cell.ceiling and cell.ceiling.images_per_second and made.told_apart:
         exposed, share = _exposed(made)
-        of_silent = ratio(way.images_per_second, _over_runs(cell.ceiling.images_per_second, cell.ceiling))
-        way = replace(way, of_silent=of_silent, exposed=exposed, exposed_share=share)
+        of_compute_only = ratio(way.images_per_second, _over_runs(cell.ceiling.images_per_second, cell.ceiling))
+        way = replace(way, of_compute_only=of_compute_only, exposed=exposed, exposed_share=share)
     return _with_division(way, cell)
 
 

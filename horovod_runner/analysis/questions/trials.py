@@ -155,7 +155,7 @@ def steps_to_target(run: Run) -> float:
 def _arm(framework: str, optimizer: str, settings: str, runs: Sequence[Run]) -> Arm | None:
     """Return a curve from runs; of several repeats of a trial the first counts, since they differ in nothing.
 
-    A silent run that was done to be timed is such a repeat.
+    A compute-only run that was done to be timed is such a repeat.
     """
     trials: dict[int, dict[float, dict[int, Run]]] = defaultdict(lambda: defaultdict(dict))
     for run in sorted(runs, key=lambda run: (run.result.repeat, not run.config.reduction.reduces)):

@@ -17,20 +17,24 @@ DIVISION_TITLE = "How a step divides by Horovod's timeline, as rank 0 saw it, in
 
 
 def way_rows(comparison: Comparison) -> list[dict[str, str]]:
-    """Return the table that sets ways of reducing side by side, each framework's silent workers first."""
+    """Return the table that sets ways of reducing side by side, each framework's compute-only workers first."""
     made = []
     for framework, number in comparison.places:
         who, ways = {"framework": framework, "workers": str(number)}, comparison.at(framework, number)
-        if (framework, number) in comparison.silent:
-            made.append(who | _silent_row(comparison.silent[framework, number], ways))
+        if (framework, number) in comparison.compute_only:
+            made.append(who | _compute_only_row(comparison.compute_only[framework, number], ways))
         made += [who | _way_row(way) for way in ways]
     return made
 
 
-def _silent_row(silent: Cell, ways: Sequence[Way]) -> dict[str, str]:
-    """Return the row of silent workers; their step is the slowest one's, which ways are measured against."""
+def _compute_only_row(compute_only: Cell, ways: Sequence[Way]) -> dict[str, str]:
+    """Return the row of compute-only workers; their step is the slowest one's, which ways are measured against."""
     step = next((way.step_seconds - way.exposed.mean for way in ways if way.exposed), None)
-    row = {"strategy": "none, silent", "images/s": words.with_bounds(silent.images_per_second), "of silent": "1"}
+    row = {
+        "strategy": "none, compute-only",
+        "images/s": words.with_bounds(compute_only.images_per_second),
+        "of compute-only": "1",
+    }
     row |= {"step ms": words.milliseconds(step)}
     return row | {"exposed ms": words.NOTHING, "exposed %": words.NOTHING, "overlapped %": words.NOTHING}
 
@@ -40,7 +44,7 @@ def _way_row(way: Way) -> dict[str, str]:
     return {
         "strategy": f"{way.name}{words.TRACED if way.traced else ''}",
         "images/s": words.with_bounds(way.images_per_second),
-        "of silent": words.with_bounds(way.of_silent),
+        "of compute-only": words.with_bounds(way.of_compute_only),
         "step ms": words.milliseconds(way.step_seconds),
         "exposed ms": words.with_bounds(exposed),
         "exposed %": words.percent(way.exposed_share.mean if way.exposed_share else None),

@@ -35,9 +35,9 @@ MEANS = {
     "interval": "In brackets: 95 % confidence interval of the mean. Of a single run it comes from ten blocks of"
     " consecutive steps, and says how exactly this run was measured, not how another would turn out; of three or more"
     f" runs, each run is one sample. [{NOTHING}]: too few for an interval.",
-    "exposed": "Exposed communication: a step less that of the slowest of as many silent workers (strategy: none)."
-    " Overlapped: 1 less exposed over the time in which something is copied or reduced, by the timeline; below zero,"
-    " waiting, agreeing and sharing cores cost more than the reduction itself takes."
+    "exposed": "Exposed communication: a step less that of the slowest of as many compute-only workers (strategy:"
+    " none). Overlapped: 1 less exposed over the time in which something is copied or reduced, by the timeline; below"
+    " zero, waiting, agreeing and sharing cores cost more than the reduction itself takes."
     f"{TRACED}: all its runs wrote a timeline, which slows them down where cores are shared.",
     "untimed": f"{UNTIMED.capitalize()}: runs that were done several at once shared cores; their speed means nothing.",
 }
@@ -149,7 +149,7 @@ def _predicted_knee(knee: Knee, made: Scaling) -> str:
 
 
 def _parts(parts: Parts) -> list[str]:
-    """Return a sentence about where a step goes, if silent workers tell it."""
+    """Return a sentence about where a step goes, if compute-only workers tell it."""
     if parts.computing is None or parts.imbalance is None or parts.communication is None:
         return []
     names = {"waiting for data": parts.input, "computing": parts.computing}

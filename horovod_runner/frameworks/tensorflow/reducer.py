@@ -9,7 +9,8 @@ import tensorflow as tf
 
 
 class Reducer:
-    """Makes this worker's gradients all workers'. This one leaves them as they are: for one worker, or silent ones.
+    """Makes this worker's gradients all workers'. This one leaves them as they are: for one worker, or compute-only
+    ones.
 
     `begin` and `reduce` are called while a step's graph is traced: before the model, and between the gradients and the
     update of `updated`. What is between steps runs at once. Names are canonical.

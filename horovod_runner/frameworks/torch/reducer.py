@@ -8,7 +8,8 @@ import torch
 
 
 class Reducer:
-    """Makes this worker's gradients all workers'. This one leaves them as they are: for one worker, or silent ones.
+    """Makes this worker's gradients all workers'. This one leaves them as they are: for one worker, or compute-only
+    ones.
 
     A step is a backward pass for each of its micro-batches, of which the last is `armed`; `finish()`, after which every
     tensor of `updated` has its gradient; their update; and `publish()`. Names are canonical.

@@ -35,7 +35,7 @@ def test_each_study_is_held_to_the_margin_that_it_stated(tmp_path: Path) -> None
         study(tmp_path / "equal", 0.0, {"val_metric": 0.02}),
         study(tmp_path / "small", 0.01, {"val_metric": 0.02}),
         study(tmp_path / "large", 0.05, {"val_metric": 0.02}),
-        study(tmp_path / "silent", 0.05, {}),
+        study(tmp_path / "unstated", 0.05, {}),
     ]
     (answer,) = answered(across, studies)
     rows = {row["study"]: row for row in answer.rows}
@@ -43,9 +43,9 @@ def test_each_study_is_held_to_the_margin_that_it_stated(tmp_path: Path) -> None
         "equal": "equivalent within the margin",
         "small": "equivalent within the margin, and differ",
         "large": "differ",
-        "silent": "differ",
+        "unstated": "differ",
     }
-    assert rows["large"]["difference"] == pytest.approx(0.05, abs=2e-3) and rows["silent"]["equivalence_p"] is None
+    assert rows["large"]["difference"] == pytest.approx(0.05, abs=2e-3) and rows["unstated"]["equivalence_p"] is None
     assert "Of 3 margins that the studies stated before their first run, 2 hold" in answer.sentences[-1]
     assert answer.draw is not None
     (axes,) = answer.draw().axes

@@ -1,4 +1,4 @@
-"""Silent workers and loaders stand beside the runs that they belong to, and shared cores are told."""
+"""Compute-only workers and loaders stand beside the runs that they belong to, and shared cores are told."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def with_measure(runs: list[Run], measure: str, repeat: int) -> list[Run]:
     ]
 
 
-def test_silent_workers_are_the_ceiling_and_no_group(tmp_path: Path) -> None:
-    for workers, seconds, silent in ((1, 1.0, None), (2, 1.25, 1.1), (4, 1.6, 1.2)):
+def test_compute_only_workers_are_the_ceiling_and_no_group(tmp_path: Path) -> None:
+    for workers, seconds, compute_only in ((1, 1.0, None), (2, 1.25, 1.1), (4, 1.6, 1.2)):
         add_timed(tmp_path, UNET | {"workers": workers}, [seconds] * workers)
-        if silent:
-            add_timed(tmp_path, UNET | {"workers": workers, "strategy": "none"}, [silent] * workers)
+        if compute_only:
+            add_timed(tmp_path, UNET | {"workers": workers, "strategy": "none"}, [compute_only] * workers)
     (group,) = groups(tables.read(tmp_path))
     assert (len(group.cells), len(group.runs), len(group.completed)) == (3, 5, 3)
     assert group.settings["strategy"] == "fused"
@@ -41,7 +41,7 @@ def test_silent_workers_are_the_ceiling_and_no_group(tmp_path: Path) -> None:
     assert row["ceiling_images_per_second"] == pytest.approx(32 / 1.2)
 
 
-def test_one_silent_worker_is_the_baseline_where_there_is_no_other(tmp_path: Path) -> None:
+def test_one_compute_only_worker_is_the_baseline_where_there_is_no_other(tmp_path: Path) -> None:
     add_timed(tmp_path, UNET | {"strategy": "none"}, [1.0])
     add_timed(tmp_path, UNET | {"workers": 2}, [1.25, 1.25])
     (group,) = groups(tables.read(tmp_path))
@@ -55,7 +55,7 @@ def test_one_silent_worker_is_the_baseline_where_there_is_no_other(tmp_path: Pat
     assert two.speedup.mean == pytest.approx(2 * 1.1 / 1.25)
 
 
-def test_silent_workers_alone_stay_a_group(tmp_path: Path) -> None:
+def test_compute_only_workers_alone_stay_a_group(tmp_path: Path) -> None:
     for workers in (1, 2):
         add_timed(tmp_path, UNET | {"workers": workers, "strategy": "none"}, [1.0] * workers)
     (group,) = groups(tables.read(tmp_path))
@@ -63,7 +63,7 @@ def test_silent_workers_alone_stay_a_group(tmp_path: Path) -> None:
     assert group.settings["strategy"] == "none"
 
 
-def test_ways_of_reducing_share_their_silent_workers(tmp_path: Path) -> None:
+def test_ways_of_reducing_share_their_compute_only_workers(tmp_path: Path) -> None:
     for fusion in (0, 64):
         add_timed(tmp_path, UNET | {"workers": 2, "allreduce": {"fusion_mb": fusion}}, [1.2, 1.2])
     add_timed(tmp_path, UNET | {"workers": 2, "strategy": "none"}, [1.0, 1.0])
@@ -73,13 +73,13 @@ def test_ways_of_reducing_share_their_silent_workers(tmp_path: Path) -> None:
     assert len(all_runs(made)) == 3
 
 
-def test_silent_workers_with_other_settings_are_another_group(tmp_path: Path) -> None:
+def test_compute_only_workers_with_other_settings_are_another_group(tmp_path: Path) -> None:
     add_timed(tmp_path, UNET | {"workers": 2, "width": 8}, [1.2, 1.2])
     add_timed(tmp_path, UNET | {"workers": 2, "width": 4, "strategy": "none"}, [1.0, 1.0])
     assert [group.cells[0].ceiling for group in groups(tables.read(tmp_path))] == [None, None]
 
 
-def test_silent_workers_of_a_number_that_is_not_yet_measured_are_kept(tmp_path: Path) -> None:
+def test_compute_only_workers_of_a_number_that_is_not_yet_measured_are_kept(tmp_path: Path) -> None:
     """A report may be made in the middle of a study."""
     add_timed(tmp_path, UNET, [1.0])
     add_timed(tmp_path, UNET | {"workers": 2, "strategy": "none"}, [1.0, 1.0])

@@ -206,7 +206,7 @@ def test_what_has_no_like_is_named_and_left_out(sides: tuple[Path, Path], capsys
     assert (code, "Only in B, and not compared: 2 runs (unet torch 4)." in said) == (0, True)
 
 
-def test_silent_workers_are_compared_with_silent_workers(
+def test_compute_only_workers_are_compared_with_compute_only_workers(
     sides: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     add_runs(sides[0], 6, speed=150, strategy="none")
@@ -214,7 +214,7 @@ def test_silent_workers_are_compared_with_silent_workers(
     add_runs(sides[1], 6, speed=100, seed=1, strategy="none")
     code, said = compared(capsys, *sides)
     assert code == 1
-    assert "in 1 of 6 comparisons: unet torch silent 2 images/s 0.6" in said
+    assert "in 1 of 6 comparisons: unet torch compute-only 2 images/s 0.6" in said
 
 
 def test_no_job_in_common(sides: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:

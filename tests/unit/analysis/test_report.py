@@ -252,18 +252,18 @@ print(sorted(heavy & set(sys.modules)))
 
 
 def test_a_study_has_figures_of_scaling_and_of_times_and_tables(tmp_path: Path) -> None:
-    """Silent workers make the ceiling and the parts of a step; both lie in a sheet of their own, and in CSV files."""
+    """Compute-only workers make the ceiling and the parts of a step; each has a sheet of its own, and CSV files."""
     made = {"workload": "unet", "framework": "torch", "experiment": "study"}
     for repeat in range(3):
         for workers, seconds in ((1, 1.0), (2, 1.2), (4, 1.6)):
             fast = 1 + repeat / 100
             add_timed(tmp_path, made | {"workers": workers, "repeat": repeat}, [seconds * fast] * workers)
-            silent = made | {"workers": workers, "repeat": repeat, "strategy": "none"}
-            add_timed(tmp_path, silent, [1.02 * fast] * workers)
+            compute_only = made | {"workers": workers, "repeat": repeat, "strategy": "none"}
+            add_timed(tmp_path, compute_only, [1.02 * fast] * workers)
     shown = write_report(tmp_path, console=Console(file=io.StringIO())).read_text()
     for title in ("Speedup", "Efficiency", "Where a step's time goes", "Step times", "Each of 4 workers"):
         assert f">{title}</text>" in shown
-    assert "PyTorch, silent" in shown and "4 workers are bound by communication" in shown
+    assert "PyTorch, compute-only" in shown and "4 workers are bound by communication" in shown
     study = tmp_path / "study"
     assert {file.name for file in (study / "figures").glob("*.png")} == {"unet-weak8.png", "unet-weak8-scaling.png"}
     told = html_lib.unescape(re.sub(r"<[^>]*>", "", shown))

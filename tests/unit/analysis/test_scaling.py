@@ -35,16 +35,16 @@ class Made:
         self,
         workers: int,
         seconds: float | Sequence[float],
-        silent: float | Sequence[float] | None = None,
+        compute_only: float | Sequence[float] | None = None,
         wait: float = 0.0,
         cores: int = 64,
         scatter: float = SCATTER,
     ) -> None:
-        """Add runs on so many workers, and of as many silent ones: seconds of a step, of all workers or of each.
+        """Add runs on so many workers, and of as many compute-only ones: seconds of a step, of all workers or of each.
 
         Runs scatter by chance, but their mean is the one that is given.
         """
-        arms = {"fused": seconds} | ({} if silent is None else {"none": silent})
+        arms = {"fused": seconds} | ({} if compute_only is None else {"none": compute_only})
         for strategy, mean in arms.items():
             noise = self.generator.normal(scale=scatter, size=self.runs)
             for repeat, deviation in enumerate(noise - noise.mean()):
@@ -137,7 +137,7 @@ def test_two_numbers_of_workers_test_no_law(made: Made) -> None:
 def test_below_three_runs_there_are_no_intervals(tmp_path: Path) -> None:
     made = Made(tmp_path, runs=2)
     for workers in (1, 2, 4):
-        made.add(workers, weak(workers, 0.05, 0.0), silent=1.0)
+        made.add(workers, weak(workers, 0.05, 0.0), compute_only=1.0)
     told = made.study()
     assert told.points[1].speedup.ci95_low is None and told.knee.measured is None and told.repeats_needed is None
     assert all(interval.ci95_low is None for fit in told.fits for interval in fit.parameters.values())
@@ -164,7 +164,7 @@ def test_one_number_of_workers_is_no_study(made: Made) -> None:
 def test_workers_that_share_cores_are_marked_and_left_out(made: Made) -> None:
     made.add(1, 1.0, cores=2)
     made.add(2, 1.05, cores=2)
-    made.add(4, 2.2, silent=2.0, cores=2)
+    made.add(4, 2.2, compute_only=2.0, cores=2)
     told = made.study()
     assert [point.oversubscribed for point in told.points] == [False, False, True]
     assert told.knee.measured == 2 and not told.sharing_cores and told.verdict.startswith(("2 ", "What bounds 2 "))
@@ -198,11 +198,11 @@ def test_a_baseline_of_two_workers_is_the_unit(made: Made) -> None:
 
 
 CAUSES: Mapping[str, dict[str, Any]] = {
-    "bound by communication": {"seconds": 1.4, "silent": 1.05},
-    "bound by computing: even silent workers take longer": {"seconds": 1.43, "silent": 1.4},
-    "bound by a slow worker": {"seconds": 1.42, "silent": [1.0, 1.0, 1.0, 1.4]},
-    "bound by input": {"seconds": 1.43, "silent": 1.4, "wait": 0.4},
-    "bound by computing, as it should be": {"seconds": 1.03, "silent": 1.01},
+    "bound by communication": {"seconds": 1.4, "compute_only": 1.05},
+    "bound by computing: even compute-only workers take longer": {"seconds": 1.43, "compute_only": 1.4},
+    "bound by a slow worker": {"seconds": 1.42, "compute_only": [1.0, 1.0, 1.0, 1.4]},
+    "bound by input": {"seconds": 1.43, "compute_only": 1.4, "wait": 0.4},
+    "bound by computing, as it should be": {"seconds": 1.03, "compute_only": 1.01},
 }
 
 
@@ -216,7 +216,7 @@ def test_the_verdict_names_the_cause_that_was_built_in(cause: str, made: Made) -
 
 def test_parts_make_the_step(made: Made) -> None:
     made.add(1, 1.0, wait=0.1)
-    made.add(4, 1.5, silent=[1.0, 1.0, 1.0, 1.2], wait=0.1)
+    made.add(4, 1.5, compute_only=[1.0, 1.0, 1.0, 1.2], wait=0.1)
     parts = made.study().parts
     four = parts[4]
     assert four.computing is not None and four.imbalance is not None and four.communication is not None
@@ -231,7 +231,7 @@ def test_parts_make_the_step(made: Made) -> None:
     assert parts[1].computing == pytest.approx(0.9, abs=0.02)
 
 
-def test_without_silent_workers_only_input_is_known(made: Made) -> None:
+def test_without_compute_only_workers_only_input_is_known(made: Made) -> None:
     made.add(1, 1.0)
     made.add(4, 1.5, wait=0.1)
     told = made.study()
@@ -239,11 +239,11 @@ def test_without_silent_workers_only_input_is_known(made: Made) -> None:
     assert four.input == pytest.approx(0.1, rel=0.01) and set(four.intervals) == {"input"}
     assert (four.computing, four.imbalance, four.communication) == (None, None, None)
     assert told.verdict.startswith("What bounds 4 workers cannot be told: 26")
-    assert "only silent workers (strategy: none) would tell" in told.verdict
+    assert "only compute-only workers (strategy: none) would tell" in told.verdict
     assert told.points[1].ceiling is None
 
 
-def test_much_waiting_is_told_without_silent_workers(made: Made) -> None:
+def test_much_waiting_is_told_without_compute_only_workers(made: Made) -> None:
     made.add(1, 1.0)
     made.add(4, 1.6, wait=0.5)
     assert "4 workers are bound by input" in made.study().verdict
@@ -252,7 +252,7 @@ def test_much_waiting_is_told_without_silent_workers(made: Made) -> None:
 def test_overlapping_causes_are_left_open(made: Made) -> None:
     """Communication and computing lose as much as each other, with more scatter than there is between them."""
     made.add(1, 1.0)
-    made.add(4, 1.4, silent=1.2, scatter=0.03)
+    made.add(4, 1.4, compute_only=1.2, scatter=0.03)
     verdict = made.study().verdict
     assert verdict.startswith("What bounds 4 workers cannot be told: they are bound by")
     assert "by communication:" in verdict and "by computing:" in verdict and " or by " in verdict
@@ -260,7 +260,7 @@ def test_overlapping_causes_are_left_open(made: Made) -> None:
 
 def test_communication_below_nothing_is_kept_and_called_noise(made: Made) -> None:
     made.add(1, 1.0)
-    made.add(2, 1.0, silent=1.01)
+    made.add(2, 1.0, compute_only=1.01)
     told = made.study()
     assert told.parts[2].communication is not None and told.parts[2].communication < 0
     assert "(less than nothing: noise)" in " ".join(words.scaling_told(told))
@@ -270,17 +270,17 @@ def test_strong_scaling_expects_less_computing_of_a_smaller_batch(tmp_path: Path
     """Four workers with a quarter of the images each: a quarter of the seconds is perfect, half of it is not."""
     made = Made(tmp_path, scaling="strong", global_batch=32)
     made.add(1, 1.0)
-    made.add(2, 0.52, silent=0.51)
+    made.add(2, 0.52, compute_only=0.51)
     assert "bound by computing, as it should be" in made.study().verdict
-    made.add(4, 0.52, silent=0.5)
+    made.add(4, 0.52, compute_only=0.5)
     told = made.study()
-    assert "4 workers are bound by computing: even silent workers take longer" in told.verdict
+    assert "4 workers are bound by computing: even compute-only workers take longer" in told.verdict
     assert told.points[2].efficiency.mean == pytest.approx(0.48, abs=0.01)
 
 
 def test_results_of_before_workers_were_recorded_have_no_ceiling_parts(made: Made) -> None:
     made.add(1, 1.0)
-    made.add(2, 1.3, silent=1.1)
+    made.add(2, 1.3, compute_only=1.1)
     runs = [replace(run, result=run.result.model_copy(update={"worker_seconds": ()})) for run in tables.read(made.root)]
     (group,) = groups(runs)
     told = study(group, "torch")
@@ -290,13 +290,13 @@ def test_results_of_before_workers_were_recorded_have_no_ceiling_parts(made: Mad
 
 def test_the_same_runs_say_the_same(made: Made) -> None:
     for workers in (1, 2, 4):
-        made.add(workers, weak(workers, 0.05, 0.001), silent=1.02)
+        made.add(workers, weak(workers, 0.05, 0.001), compute_only=1.02)
     assert made.study() == made.study()
 
 
 def test_the_report_says_it(made: Made) -> None:
     made.add(1, 1.0)
-    made.add(4, 1.5, silent=1.02)
+    made.add(4, 1.5, compute_only=1.02)
     group = made.group()
     text = io.StringIO()
     terminal.show([group], Console(file=text, width=100))
@@ -309,7 +309,7 @@ def test_the_report_says_it(made: Made) -> None:
 
 def test_the_table_has_a_row_a_number_of_workers(made: Made) -> None:
     made.add(1, 1.0)
-    made.add(2, 1.3, silent=1.1)
+    made.add(2, 1.3, compute_only=1.1)
     made.add(4, 1.6)
     table = tables.scaling(made.root).set_index("workers")
     assert list(table.index) == [1, 2, 4]

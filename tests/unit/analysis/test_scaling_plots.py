@@ -71,7 +71,7 @@ def test_speedup_has_its_ideal_its_ceiling_its_law_and_a_ring_at_the_knee(axes: 
     assert lines(axes, markersize=11.0) == [[(4, 3.5)]]
     assert [(2.0, 2.0), (8.0, 5.5)] in lines(axes)
     assert axes.get_ylabel() == "times its 2 workers"
-    assert {"ideal", "PyTorch", "PyTorch, USL", "PyTorch, silent", "ring: the measured knee"} <= texts(axes)
+    assert {"ideal", "PyTorch", "PyTorch, USL", "PyTorch, compute-only", "ring: the measured knee"} <= texts(axes)
     (band, *_) = [np.asarray(shape.get_paths()[0].vertices) for shape in axes.collections if shape.get_alpha() == 0.15]
     assert band[:, 1].max() == 6.0
 
@@ -129,8 +129,8 @@ def test_step_times_show_the_median_and_how_they_scatter(axes: Axes) -> None:
 def test_the_slowest_worker_is_ringed_and_told(axes: Axes) -> None:
     rows = [("torch", False, run, rank, s) for run in "ab" for rank, s in enumerate((0.1, 0.1, 0.12, 0.1))]
     rows += [("torch", True, "c", rank, 0.08) for rank in range(4)]
-    time_plots.ranks(pandas.DataFrame(rows, columns=["framework", "silent", "run", "rank", "seconds"]), axes)
+    time_plots.ranks(pandas.DataFrame(rows, columns=["framework", "compute_only", "run", "rank", "seconds"]), axes)
     rings = [ring[0] for ring in lines(axes, markersize=11.0)]
     assert rings[0] == pytest.approx((2, 120))
-    assert {"PyTorch: +20.0 %", "PyTorch, silent: +0.0 %", "ring: the slowest"} <= texts(axes)
+    assert {"PyTorch: +20.0 %", "PyTorch, compute-only: +0.0 %", "ring: the slowest"} <= texts(axes)
     assert axes.get_title(loc="left") == "Each of 4 workers"

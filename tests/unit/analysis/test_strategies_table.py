@@ -41,8 +41,8 @@ def only(root: Path) -> Comparison:
     return comparison
 
 
-def test_strategies_share_their_silent_workers_and_are_set_side_by_side(tmp_path: Path) -> None:
-    """Silent 100 ms; fused 125 ms, a fifth of it exposed; blocking 160 ms. In the order in which they are described."""
+def test_strategies_share_their_compute_only_workers_and_are_set_side_by_side(tmp_path: Path) -> None:
+    """Compute-only 100 ms; fused 125 ms, a fifth of it exposed; blocking 160 ms. In the order of their description."""
     for strategy, seconds in (("none", 0.1), ("fused", 0.125), ("blocking", 0.16)):
         add(tmp_path, strategy, seconds)
     made = only(tmp_path)
@@ -51,7 +51,7 @@ def test_strategies_share_their_silent_workers_and_are_set_side_by_side(tmp_path
     assert fused.exposed and fused.exposed.mean == pytest.approx(0.025, rel=1e-3)
     assert fused.exposed.ci95_low and fused.exposed.ci95_high and 0.022 < fused.exposed.ci95_low < 0.025
     assert fused.exposed_share and fused.exposed_share.mean == pytest.approx(0.2, rel=1e-3)
-    assert fused.of_silent and fused.of_silent.mean == pytest.approx(0.8, rel=1e-3)
+    assert fused.of_compute_only and fused.of_compute_only.mean == pytest.approx(0.8, rel=1e-3)
     assert blocking.exposed_share and blocking.exposed_share.mean == pytest.approx(0.375, rel=1e-3)
     assert fused.overlapped is None and fused.division is None
     table = tables.strategies(tmp_path)
@@ -78,7 +78,7 @@ def test_two_runs_rank_nothing(tmp_path: Path) -> None:
 
 
 def test_settings_of_the_layer_are_ways_too(tmp_path: Path) -> None:
-    """But not other settings: a single way with them, and without silent workers, is compared with nothing."""
+    """But not other settings: a single way with them, and without compute-only workers, is compared with nothing."""
     for cycle in (None, 1.0, 20.0):
         add(tmp_path, "fused", 0.1, allreduce={"cycle_ms": cycle})
     add(tmp_path, "fused", 0.2, batch_norm="ghost", ghost_batch=2)
@@ -112,7 +112,7 @@ def test_the_report_shows_both_and_packing_keeps_them(tmp_path: Path) -> None:
         add(tmp_path, "fused", 0.2, timeline=DIVISION, allreduce={"timeline": True}, framework=framework)
     said = io.StringIO()
     page = report.write_report(tmp_path, console=Console(file=said, width=132)).read_text()
-    for text in ("blocking", "none, silent", "exposed", "Horovod's timeline", "1: 85 of 100"):
+    for text in ("blocking", "none, compute-only", "exposed", "Horovod's timeline", "1: 85 of 100"):
         assert text in said.getvalue() and text in page, text
     (study,) = [folder for folder in tmp_path.iterdir() if folder.is_dir()]
     assert (study / "tables" / "strategies.csv").exists() and list((study / "figures").glob("*-strategies.png"))

@@ -249,12 +249,12 @@ def test_time_to_target_is_steps_times_batch_over_measured_throughput() -> None:
     assert all("seconds_to_target" not in row for row in answered(targets, virtual)[0].rows)
 
 
-def test_silent_runs_lend_their_times_to_the_trials_that_they_repeat() -> None:
-    """Trials share the machine and have no times; the same worker, silent and timed, is no second study."""
+def test_compute_only_runs_lend_their_times_to_the_trials_that_they_repeat() -> None:
+    """Trials share the machine and have no times; the same worker, compute-only and timed, is no second study."""
     speed = {"images_per_second": Interval(mean=200.0, ci95_low=None, ci95_high=None), "strategy": "none"}
     trials = study(seeds=3, batches=(8, 32, 128))
-    silent = [made("torch", b, best(b, 4 * B_CRIT), s, 50, **speed) for b in (8, 32, 128) for s in range(3)]
-    plain, told = answered(targets, trials), answered(targets, trials + silent)
+    compute_only = [made("torch", b, best(b, 4 * B_CRIT), s, 50, **speed) for b in (8, 32, 128) for s in range(3)]
+    plain, told = answered(targets, trials), answered(targets, trials + compute_only)
     assert len(told) == len(plain) == 2
     assert [row["steps_to_target"] for row in told[0].rows] == [row["steps_to_target"] for row in plain[0].rows]
     for row in told[0].rows:

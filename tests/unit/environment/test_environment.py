@@ -235,7 +235,7 @@ def test_only_what_decides_the_installation_causes_another(tmp_path, name, old, 
     assert (install.input_digest(project) != before) is changes
 
 
-def test_setup_with_nothing_to_do_is_silent_and_fast(environment, monkeypatch, capfd):
+def test_setup_with_nothing_to_do_is_compute_only_and_fast(environment, monkeypatch, capfd):
     monkeypatch.setattr(install, "install", lambda *_: pytest.fail("installed what was installed"))
     environment.stamp("abc")
     start = time.perf_counter()

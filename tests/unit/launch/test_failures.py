@@ -92,8 +92,8 @@ def test_the_launcher_says_who_was_killed(tmp_path: Path) -> None:
     page = "-----\nmpirun noticed that process rank 1 with PID 9 on node a exited on signal 9 (Killed).\n-----\n"
     spoken = lines(f"[1,1]<stdout>:epoch 1\n{page}", tmp_path)
     assert reason(137, spoken) == "rank 1, ended by SIGKILL: epoch 1" and tail(spoken) == ["epoch 1"]
-    silent = lines(f"[1,0]<stdout>:epoch 2\n{page}", tmp_path)
-    assert reason(137, silent) == "rank 1, ended by SIGKILL: epoch 2" and tail(silent) == ["epoch 2"]
+    without = lines(f"[1,0]<stdout>:epoch 2\n{page}", tmp_path)
+    assert reason(137, without) == "rank 1, ended by SIGKILL: epoch 2" and tail(without) == ["epoch 2"]
 
 
 def test_a_launcher_that_reached_no_host_is_quoted_from_its_beginning(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ class Watched:
         return self.watchdog.over()
 
 
-def test_a_silent_run_is_given_up_after_its_time(tmp_path: Path) -> None:
+def test_a_compute_only_run_is_given_up_after_its_time(tmp_path: Path) -> None:
     watched = Watched(tmp_path, silence_minutes=2)
     assert watched.over_at(1.9) is None
     assert "no progress for 2 minutes (silence_minutes" in (watched.over_at(2.1) or "")

@@ -84,13 +84,13 @@ def test_weak_and_strong_scaling(tmp_path: Path) -> None:
 
 
 def test_an_exclusion_keeps_what_it_does_not_hold_for(tmp_path: Path) -> None:
-    """Silent workers at one seed alone: what is timed need not be timed at every place of the matrix."""
+    """Compute-only workers at one seed alone: what is timed need not be timed at every place of the matrix."""
     axes = {"framework": ["torch"], "strategy": ["fused", "none"], "seed": [0, 1, 2], "width": [8, 16]}
     kept = {"when": {"strategy": "none"}, "unless": {"seed": 1, "width": 8}, "because": "speed asks no seeds"}
     file = written(tmp_path, {"description": "x", "axes": axes, "exclude": [kept]})
     experiment = load_experiment(file)
-    silent = [c for c in runs(experiment, file) if c.strategy == "none"]
-    assert [(c.seed, c.width) for c in silent] == [(1, 8)]
+    compute_only = [c for c in runs(experiment, file) if c.strategy == "none"]
+    assert [(c.seed, c.width) for c in compute_only] == [(1, 8)]
     assert len(runs(experiment, file)) == 6 + 1 and experiment.left_out() == [("speed asks no seeds", 5)]
 
 

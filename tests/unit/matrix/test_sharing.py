@@ -77,7 +77,7 @@ def test_runs_that_differ_in_this_do_not(change: dict[str, Any]) -> None:
 def test_only_training_on_one_worker_shares_the_machine() -> None:
     assert shares(config(), 2) and not shares(config(), 1)
     assert not shares(config(workers=2), 2) and not shares(config(measure="loading"), 2)
-    assert not shares(config(strategy="none"), 2), "silent workers are there to be timed"
+    assert not shares(config(strategy="none"), 2), "compute-only workers are there to be timed"
 
 
 def test_runs_of_one_graph_follow_each_other_and_several_workers_come_last() -> None:

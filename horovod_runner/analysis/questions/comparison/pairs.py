@@ -35,7 +35,7 @@ class Pair:
 
     @property
     def framework(self) -> str:
-        """The framework of the newer runs, and their arm if they are silent workers or loaders."""
+        """The framework of the newer runs, and their arm if they are compute-only workers or loaders."""
         return framework(self.newer[0])
 
     @property
@@ -54,9 +54,13 @@ class Paired:
 
 
 def framework(run: Run) -> str:
-    """Return the run's framework, and its arm beside it where nothing was trained or workers were silent."""
+    """Return the run's framework, and its arm beside it where nothing was trained or workers only computed."""
     name = arm(run)
-    return f"{run.result.framework} {name}" if name in ("silent", "loading") else run.result.framework
+    return (
+        f"{run.result.framework} {name.replace('_', '-')}"
+        if name in ("compute_only", "loading")
+        else run.result.framework
+    )
 
 
 def settings(run: Run) -> dict[str, Any]:

@@ -26,8 +26,8 @@ SEED = 0
 NOTHING_LOST, REST = "nothing lost", "rest"
 CAUSES = {
     "input": "by input: waiting for data takes {share} of a step",
-    "computing": "by computing: even silent workers take longer than the baseline, by {share} of a step",
-    "imbalance": "by a slow worker: the slowest silent one takes longer than the mean one, by {share} of a step",
+    "computing": "by computing: even compute-only workers take longer than the baseline, by {share} of a step",
+    "imbalance": "by a slow worker: the slowest compute-only one takes longer than the mean one, by {share} of a step",
     "communication": "by communication: {share} of a step is communication that no computing hides",
     NOTHING_LOST: "by computing, as it should be: nothing else takes 5 % of a step",
 }
@@ -50,7 +50,7 @@ def verdict(workers: int, own: Split, baseline: Split, images: float) -> str:
     likely = _likely(drawn, names)
     if REST in likely:
         lost = f"{shares[REST]} of a step is lost beside the {shares['input']} of waiting for data"
-        return f"{start}: {lost}, and only silent workers (strategy: none) would tell to what."
+        return f"{start}: {lost}, and only compute-only workers (strategy: none) would tell to what."
     causes = " or ".join(CAUSES[name].format(share=shares.get(name)) for name in likely)
     if len(likely) > 1:
         return f"{start}: they are bound {causes}."

@@ -1,7 +1,7 @@
 """Where the seconds of a step go: input, computing, the imbalance of workers, exposed communication.
 
-Told from runs beside as many silent workers (no Horovod, no communication, the same cores), by means over runs; what
-the parts of other runs might have been comes from resampling runs of both arms.
+Told from runs beside as many compute-only workers (no Horovod, no communication, the same cores), by means over runs;
+what the parts of other runs might have been comes from resampling runs of both arms.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ Array = NDArray[np.float64]
 class Parts:
     """The parts of a mean step in seconds; together they are the `step`.
 
-    `input`: waiting for data (the silent workers' where there are any); `computing`: the mean silent worker's step less
-    its wait; `imbalance`: the slowest silent worker's step less the mean one's; `communication`: the step less the
-    slowest silent worker's, which is what of the communication is exposed; noise may make it negative. The last three
-    are None where no silent workers were measured. A worker without others is its own silent worker. `intervals`: by
-    the names of the parts that are known; empty below three runs of either arm.
+    `input`: waiting for data (the compute-only workers' where there are any); `computing`: the mean compute-only
+    worker's step less its wait; `imbalance`: the slowest compute-only worker's step less the mean one's;
+    `communication`: the step less the slowest compute-only worker's, which is what of the communication is exposed;
+    noise may make it negative. The last three are None where no compute-only workers were measured. A worker without
+    others is its own compute-only worker. `intervals`: by the names of the parts that are known; empty below three runs
+    of either arm.
     """
 
     step: float
@@ -78,7 +79,7 @@ def split(cell: Cell, generator: np.random.Generator) -> Split:
 
 
 def _split(columns: Array) -> Array:
-    """Return step and parts from the columns: step, slowest silent worker, mean silent worker, wait."""
+    """Return step and parts from the columns: step, slowest compute-only worker, mean compute-only worker, wait."""
     step, slowest, mean, wait = columns.T
     return np.stack([step, wait, mean - wait, slowest - mean, step - slowest], axis=-1)
 
@@ -86,9 +87,9 @@ def _split(columns: Array) -> Array:
 def _arms(cell: Cell) -> list[Array]:
     """Return the runs of each arm, shape (runs, figures); side by side, the figures are the columns of `_split`."""
     own = np.array([[_step(run), _wait(run)] for run in _measured(cell)])
-    silent = _measured(cell.ceiling) if cell.ceiling else []
-    if silent and all(run.result.worker_seconds for run in silent):
-        figures = [[max(seconds := run.result.worker_seconds), np.mean(seconds), _wait(run)] for run in silent]
+    compute_only = _measured(cell.ceiling) if cell.ceiling else []
+    if compute_only and all(run.result.worker_seconds for run in compute_only):
+        figures = [[max(seconds := run.result.worker_seconds), np.mean(seconds), _wait(run)] for run in compute_only]
         return [own[:, :1], np.array(figures)]
     others = own[:, :1] if cell.workers == 1 else np.full((len(own), 1), np.nan)
     return [np.hstack([own[:, :1], others, others, own[:, 1:]])]

@@ -30,8 +30,8 @@ Array = NDArray[np.float64]
 class Point:
     """One number of workers: speedup and efficiency against the baseline, those of the baseline exact by definition.
 
-    `ceiling` is the speedup of as many silent workers (no communication) against the same baseline, None where none
-    were measured. Bounds are None below three runs of either.
+    `ceiling` is the speedup of as many compute-only workers (no communication) against the same baseline, None where
+    none were measured. Bounds are None below three runs of either.
     """
 
     workers: int

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.peers.jobs import gradient_bytes
 from benchmarks.peers.layer import block_arms
-from benchmarks.peers.layer_rows import Job, Row, choices, exposed_ms, memory_over_silent, target_rows
+from benchmarks.peers.layer_rows import Job, Row, choices, exposed_ms, memory_over_compute_only, target_rows
 from benchmarks.peers.layer_tables import strategies_table, targets_table
 from benchmarks.peers.rounds import Failed, Rounds, Sample, ratios
 from horovod_runner.errors import UserError
@@ -24,20 +24,28 @@ def sample(rate: float, memory: int = 0) -> Sample:
 
 
 def arms(**rates: float | None) -> dict[str, Sample]:
-    return {name: Sample(failed="a reason") if rate is None else sample(rate) for name, rate in rates.items()}
+    return {
+        name.replace("_", "-"): Sample(failed="a reason") if rate is None else sample(rate)
+        for name, rate in rates.items()
+    }
 
 
 def test_ratios_are_taken_within_a_round_and_leave_out_what_failed() -> None:
-    rounds = [arms(ours=90, silent=100), arms(ours=45, silent=50), arms(ours=None, silent=50), arms(ours=30, silent=60)]
-    assert ratios(rounds, "ours", "silent") == [0.9, 0.9, 0.5]
+    rounds = [
+        arms(ours=90, compute_only=100),
+        arms(ours=45, compute_only=50),
+        arms(ours=None, compute_only=50),
+        arms(ours=30, compute_only=60),
+    ]
+    assert ratios(rounds, "ours", "compute-only") == [0.9, 0.9, 0.5]
 
 
 def test_the_best_is_judged_on_rounds_that_did_not_choose_it() -> None:
     """`lucky` wins one round by far; it must not be both chosen by that round and judged on it."""
     rounds = [
-        arms(silent=100, blocking=80, lucky=99),
-        arms(silent=100, blocking=80, lucky=60),
-        arms(silent=100, blocking=80, lucky=60),
+        arms(compute_only=100, blocking=80, lucky=99),
+        arms(compute_only=100, blocking=80, lucky=60),
+        arms(compute_only=100, blocking=80, lucky=60),
     ]
     chosen = choices(rounds, ["blocking", "lucky"])
     assert chosen[0] == "blocking", "the others say so, whatever happened in this one"
@@ -47,7 +55,7 @@ def test_the_best_is_judged_on_rounds_that_did_not_choose_it() -> None:
 
 
 def test_late_gradients_and_failures_are_not_chosen() -> None:
-    rounds = [arms(silent=100, lag1=99, fused=70, grouped=None)] * 2
+    rounds = [arms(compute_only=100, lag1=99, fused=70, grouped=None)] * 2
     assert choices(rounds, ["lag1", "fused", "grouped"]) == ["fused", "fused"]
     assert choices(rounds, ["lag1"]) == [None, None]
     assert choices(rounds[:1], ["fused"]) == [None], "a single round cannot choose for itself"
@@ -55,7 +63,7 @@ def test_late_gradients_and_failures_are_not_chosen() -> None:
 
 def test_targets_of_a_job() -> None:
     one = {
-        "silent": sample(100, memory=1000),
+        "compute-only": sample(100, memory=1000),
         "fused": sample(80, memory=1500),
         "blocking": sample(90, memory=1100),
         "ddp": sample(75),
@@ -68,7 +76,7 @@ def test_targets_of_a_job() -> None:
         row.case.split(": ")[1]: row
         for row in target_rows(Job("torch", "vgg16", [one] * 3, 200), ["fused", "blocking"])
     }
-    bound = rows["step over silent step + one blocking allreduce"]
+    bound = rows["step over compute-only step + one blocking allreduce"]
     assert bound.median == pytest.approx((IMAGES / 90) / (IMAGES / 100 + 0.04)) and bound.verdict == "hit"
     ddp = rows["images/s over DistributedDataParallel"]
     assert ddp.median == pytest.approx(1.2) and ddp.verdict == "hit" and ddp.strategies == Counter({"blocking": 3})
@@ -76,7 +84,7 @@ def test_targets_of_a_job() -> None:
     assert rows["one worker's step, default strategy over none"].median == pytest.approx(1.005)
     memory = rows["memory over none in gradients, the largest"]
     assert memory.median == 2.5 and memory.verdict == "missed" and memory.strategies == Counter({"fused": 3})
-    assert "images/s over silent workers" not in rows, "the issue has no such target for this job"
+    assert "images/s over compute-only workers" not in rows, "the issue has no such target for this job"
 
 
 def test_the_bounds_of_a_target_belong_to_it() -> None:
@@ -89,12 +97,12 @@ def test_the_bounds_of_a_target_belong_to_it() -> None:
 
 
 def test_tables_say_what_failed_and_how_many_rounds_count() -> None:
-    rounds = [arms(silent=100, fused=80), arms(silent=50, fused=None), arms(silent=100, fused=90)]
+    rounds = [arms(compute_only=100, fused=80), arms(compute_only=50, fused=None), arms(compute_only=100, fused=90)]
     job = Job("torch", "resnet50", rounds, 1)
-    over_silent = targets_table(target_rows(job, ["fused"])).splitlines()[2]
-    assert "| at least 0.85 | 0.850 | 0.800 to 0.900 | hit, 2 of 3 rounds | fused (2) |" in over_silent
+    over_compute_only = targets_table(target_rows(job, ["fused"])).splitlines()[2]
+    assert "| at least 0.85 | 0.850 | 0.800 to 0.900 | hit, 2 of 3 rounds | fused (2) |" in over_compute_only
     assert exposed_ms(job, "fused") == pytest.approx((80.0, 1000 * (32 / 90 - 32 / 100)))
-    assert memory_over_silent(job, "fused") == (0.0, 0.0)
+    assert memory_over_compute_only(job, "fused") == (0.0, 0.0)
     assert "| resnet50 | torch | fused | 85.0 | 0.850 | 0.800 to 0.900 |" in strategies_table([job], ["fused"])
 
 
