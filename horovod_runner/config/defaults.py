@@ -1,16 +1,20 @@
 """What a run's description leaves out, filled in before it is validated, so that equal runs have equal descriptions.
 
-Plain data in, plain data out: what is wrong in it is left for the checks to name.
+`with_defaults` takes plain data and returns plain data: what is wrong in it is left for the checks to name.
+`filled_in` says of a finished description what would have been filled in: a run's id is made of what differs from it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.data import SOURCES
 from benchmarks.workloads import WORKLOADS, Workload
 from horovod_runner.errors import UserError
+
+if TYPE_CHECKING:
+    from horovod_runner.config.schema import RunConfig
 
 
 def with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
@@ -29,6 +33,27 @@ def with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
         raw["epochs"] = job.epochs
     raw["optimizer"] = _optimizer_defaults(raw.get("optimizer") or {}, job)
     return _batch_defaults(raw, job)
+
+
+def filled_in(config: RunConfig) -> dict[str, Any]:
+    """Return, by path, what `with_defaults` gives each setting that follows from others, were it alone left out.
+
+    Of the two batches the global one follows from the local one, so that both can be left out together.
+    """
+    job, data, optimizer = config.job, config.data, config.optimizer
+    batch = config.local_batch
+    return {
+        "width": job.width,
+        **{name: job.default_option(name, data.image_size) for name in job.options if data.image_size},
+        "epochs": job.epochs if config.steps is None else None,
+        "local_batch": job.local_batch,
+        "global_batch": batch and batch * config.all_workers,
+        "data.name": _source_name(job, data.path),
+        "data.image_size": _image_size(data.name),
+        "data.channels": _channels(job, data.path),
+        "optimizer.name": job.optimizer,
+        "optimizer.learning_rate": job.learning_rates.get(optimizer.name),
+    }
 
 
 def data_from_word(word: str) -> dict[str, str]:
@@ -73,14 +98,25 @@ def _data_defaults(data: Any, job: Workload) -> Any:
         return data
     data = dict(data)
     if data.get("name") is None:
-        folder = "mask_folder" if job.task == "segmentation" else "image_folder"
-        data["name"] = folder if data.get("path") is not None else job.data
-    source = SOURCES.get(str(data["name"]))
-    if source is not None and data.get("image_size") is None:
-        data["image_size"] = source.image_size
+        data["name"] = _source_name(job, data.get("path"))
+    if data.get("image_size") is None:
+        data["image_size"] = _image_size(data["name"])
     if data.get("channels") is None:
-        data["channels"] = 3 if data.get("path") is not None else job.channels
+        data["channels"] = _channels(job, data.get("path"))
     return data
+
+
+def _source_name(job: Workload, path: Any) -> str:
+    folder = "mask_folder" if job.task == "segmentation" else "image_folder"
+    return folder if path is not None else job.data
+
+
+def _image_size(source: Any) -> int | None:
+    return SOURCES[str(source)].image_size if str(source) in SOURCES else None
+
+
+def _channels(job: Workload, path: Any) -> int:
+    return 3 if path is not None else job.channels
 
 
 def _option_defaults(raw: dict[str, Any], job: Workload) -> dict[str, str]:

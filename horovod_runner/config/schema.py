@@ -1,4 +1,4 @@
-"""One run, fully described: decoded and validated once, frozen, and hashed into a run id.
+"""One run, fully described: decoded and validated once, and frozen; identity.py makes its id.
 
 Nothing else in the suite reads options, variables of the environment or defaults: whoever holds a `RunConfig` knows
 all that can change its result. `decode` turns plain data (a YAML mapping, the command line) into one and reports
@@ -7,8 +7,6 @@ every mistake at once.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
@@ -20,6 +18,7 @@ from benchmarks.workloads import OPTIONS, WORKLOADS, Workload
 from horovod_runner.config.defaults import with_defaults
 from horovod_runner.config.diagnostics import Inconsistent, WrongSettings, unknown_key, wrong_value
 from horovod_runner.config.frameworks import FRAMEWORKS
+from horovod_runner.config.identity import run_id
 from horovod_runner.config.one_of import OneOf
 from horovod_runner.config.strategies import STRATEGIES, USUAL, Strategy
 from horovod_runner.config.validation import inconsistencies
@@ -295,17 +294,10 @@ class RunConfig(Settings):
         """Return plain data that `decode` turns into an equal config."""
         return self.model_dump(mode="json")
 
-    def digest(self) -> str:
-        """Return 64 hexadecimal digits that are equal exactly for equal configs."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
-
     @cached_property
     def run_id(self) -> str:
         """The name of the run's folder: readable first, then unique."""
-        return (
-            f"{self.workload}-{self.framework}-n{self.workers}-b{self.local_batch}-s{self.seed}r{self.repeat}"
-            f"-{self.digest()[:10]}"
-        )
+        return run_id(self)
 
 
 def decode(raw: Mapping[str, Any], source: str) -> RunConfig:

@@ -18,6 +18,7 @@ from safetensors.numpy import save as encode_arrays
 
 from benchmarks.architecture import Arrays
 from horovod_runner.config.schema import RunConfig
+from horovod_runner.config.stored import decode_stored, encode_stored
 from horovod_runner.errors import SharedError
 from horovod_runner.results.store import full_disk_named, read_json, write_bytes, write_json
 
@@ -52,7 +53,7 @@ class Checkpoints:
             self.folder.mkdir(exist_ok=True)
         content = encode_arrays(arrays)
         write_bytes(_arrays(self.folder, step), content)
-        description = {"step": step, "sha256": _digest(content), "config": config.to_dict()}
+        description = {"step": step, "sha256": _digest(content), "config": encode_stored(config)}
         write_json(_description(self.folder, step), description)
         self._drop(self.steps()[: -self.keep])
 
@@ -115,7 +116,7 @@ class SavedState:
 
     def require_same(self, config: RunConfig, keys: Iterable[str], remedy: str) -> None:
         """Compare settings; SharedError names the first that this state's run has otherwise."""
-        saved, own = self._read()["config"], config.to_dict()
+        saved, own = self._settings(), config.to_dict()
         for key in keys:
             theirs, ours = _at(saved, key), _at(own, key)
             if theirs != ours:
@@ -126,9 +127,9 @@ class SavedState:
 
     def differences(self, config: RunConfig) -> tuple[str, ...]:
         """Return the settings that this state's run has otherwise, as `key: theirs, not ours`."""
-        saved, own = self._read()["config"], config.to_dict()
-        different = (key for key in own if key not in _ANYTHING_ELSE and saved.get(key) != own[key])
-        return tuple(f"{key}: {saved.get(key)}, not {own[key]}" for key in different)
+        saved, own = self._settings(), config.to_dict()
+        different = (key for key in own if key not in _ANYTHING_ELSE and saved[key] != own[key])
+        return tuple(f"{key}: {saved[key]}, not {own[key]}" for key in different)
 
     def arrays(self, shapes: Shapes) -> Arrays:
         """Return all arrays; SharedError if they are not whole, or not those named with their shapes."""
@@ -143,6 +144,10 @@ class SavedState:
         arrays: Arrays = decode_arrays(content)
         _require_shapes(file, arrays, shapes, remedy)
         return arrays
+
+    def _settings(self) -> dict[str, Any]:
+        """Return the settings of the run that saved it; those that came later have their default."""
+        return decode_stored(self._read()["config"], str(_description(self.folder, self.step))).to_dict()
 
     def _read(self) -> dict[str, Any]:
         file = _description(self.folder, self.step)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from horovod_runner.config.schema import RunConfig
-from horovod_runner.config.stored import decode_stored
+from horovod_runner.config.stored import decode_stored, encode_stored
 from horovod_runner.errors import UserError
 from horovod_runner.results.record import (
     RunResult,
@@ -130,7 +130,7 @@ class RunFolder:
         """Make the folder and write the run's description; UserError when the place cannot be written."""
         with full_disk_named(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.config_file, config.to_dict())
+        write_json(self.config_file, encode_stored(config))
 
     def log(self, line: str) -> None:
         """Add a line to the log."""

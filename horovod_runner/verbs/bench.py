@@ -16,6 +16,7 @@ from horovod_runner.errors import EXIT_DIVERGED, EXIT_USER_ERROR, SharedError
 from horovod_runner.frameworks.installed import require_installed
 from horovod_runner.launch.processes import launch
 from horovod_runner.machine.world import World, detect
+from horovod_runner.results.earlier import refuse_earlier
 from horovod_runner.results.provenance import remember_command
 from horovod_runner.results.store import Store
 
@@ -31,6 +32,7 @@ def bench(
     """Do one run and return its exit code; UserError names the option that is wrong."""
     world, here = detect(), load_machine(machine)
     config = _config(framework, named, settings, _size(world, workers), here)
+    refuse_earlier(results / config.experiment)
     remember_command()
     if world.launched or config.workers == 1:
         from horovod_runner.training.worker import run_worker

@@ -12,6 +12,7 @@ from horovod_runner.config.job_settings import JobSettings
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.matrix.design import Experiment
 from horovod_runner.matrix.experiment import load_experiment, runs
+from horovod_runner.results.earlier import refuse_earlier
 from horovod_runner.results.store import Store
 
 
@@ -24,6 +25,7 @@ def plan(file: Path, settings: Mapping[str, Any], results: Path, machine: Path |
     here = load_machine(machine)
     experiment, configs = read(file, settings, here.settings, smoke=smoke)
     require_cores(experiment.at_once, file, here)
+    refuse_earlier(results / file.stem, {config.run_id for config in configs})
     show(experiment, configs, Store(results), Console())
     return 0
 
@@ -50,6 +52,7 @@ def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | 
     configs = in_order(configs, experiment.at_once)
     for framework in {config.framework: config for config in configs}.values():
         require_installed(framework)
+    refuse_earlier(results / file.stem, {config.run_id for config in configs})
     remember_command()
     console, store = Console(), Store(results)
     write_down(experiment, file, store)

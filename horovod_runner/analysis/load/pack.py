@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis.load.runs import Run, read_loose
-from horovod_runner.config.stored import decode_stored
+from horovod_runner.config.stored import decode_stored, encode_stored
 from horovod_runner.errors import UserError
 from horovod_runner.results.record import StepRecord, result_from_json
 from horovod_runner.results.store import RunFolder, read_json, write_bytes, write_json
@@ -109,7 +109,7 @@ def _run_table(runs: Sequence[Run]) -> pyarrow.Table:
     rows = [run.row for run in runs]
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: _column([row.get(name) for row in rows]) for name in names}
-    columns["config_json"] = pyarrow.array([json.dumps(run.config.to_dict()) for run in runs], pyarrow.string())
+    columns["config_json"] = pyarrow.array([json.dumps(encode_stored(run.config)) for run in runs], pyarrow.string())
     columns["result_json"] = pyarrow.array([run.result.to_json() for run in runs], pyarrow.string())
     return pyarrow.table(columns)
 

@@ -64,6 +64,19 @@ def test_a_state_is_found_by_its_run_or_its_file(saved: Path, name: str, step: i
     assert any("workers: 1, not 2" in text for text in state.differences)
 
 
+def test_a_run_goes_on_from_a_state_that_was_saved_before_a_setting_came(saved: Path) -> None:
+    """The setting stands at its default then, and the run has kept its name."""
+    file = saved / "checkpoints" / "step-00000008.json"
+    description = json.loads(file.read_text())
+    del description["config"]["noise_scale"], description["config"]["allreduce"]["yield_when_idle"]
+    file.write_text(json.dumps(description))
+    states, config = Checkpoints(saved / "checkpoints", keep=2), _config()
+    assert states.load(8, config, _shapes(config)).keys() == _arrays(config).keys()
+    assert _take(saved).differences == ()
+    with pytest.raises(UserError, match="belongs to another run: its allreduce is"):
+        states.load(8, _config(allreduce={"yield_when_idle": False}), _shapes(config))
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
