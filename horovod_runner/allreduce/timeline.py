@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from horovod_runner.config.schema import RunConfig
-from horovod_runner.results.record import Division
+from horovod_runner.results.record import StepBreakdown
 
 PHASES = ("reducing", "copying", "negotiating", "waiting", "queueing")
 COLLECTIVES = ("REDUCE", "GATHER", "BROADCAST", "BCAST", "ALLTOALL", "ADASUM", "BARRIER")
@@ -83,7 +83,7 @@ def events(text: str) -> Iterator[dict[str, Any]]:
         place = text.find("{", place)
 
 
-def divide(trace: Trace, windows: ArrayLike) -> Division | None:
+def divide(trace: Trace, windows: ArrayLike) -> StepBreakdown | None:
     """Return how the time of the steps divides, per step; None without steps.
 
     `windows`: (steps, 2), begin and end of each step in seconds since the epoch, which do not overlap.
@@ -98,7 +98,7 @@ def divide(trace: Trace, windows: ArrayLike) -> Division | None:
         seconds[phase], before = (covered - before) / len(steps), covered
     summed = {phase: float(each.sum()) / len(steps) for phase, each in _by_tensor(trace, steps).items()}
     last = trace.last[within(trace.last[:, 0], steps), 1]
-    return Division(
+    return StepBreakdown(
         steps=len(steps),
         step_seconds=float((steps[:, 1] - steps[:, 0]).mean()),
         seconds=seconds,

@@ -16,7 +16,7 @@ from pydantic_core import from_json
 
 from horovod_runner.errors import UserError
 from horovod_runner.statistics.interval import Interval
-from horovod_runner.statistics.throughput import LateWorker, Seconds, SlowestWorker
+from horovod_runner.statistics.throughput import Seconds, SlowestWorker, Straggler
 
 SCHEMA = 1
 
@@ -55,7 +55,7 @@ class StepRecord(Record):
     mean_squared_norm: float | None = None
 
 
-class Division(Record):
+class StepBreakdown(Record):
     """How the time of steps divides, by Horovod's timeline, as rank 0 saw it; seconds a step.
 
     `seconds`: wall time by phase, each moment given to one phase (allreduce/timeline.py says which); the rest of
@@ -134,8 +134,8 @@ class RunResult(Record):
     slowest_worker: SlowestWorker | None = None
     worker_seconds: tuple[float, ...] = ()
     ready_seconds: tuple[float, ...] = ()
-    last_to_reduce: LateWorker | None = None
-    timeline: Division | None = None
+    last_to_reduce: Straggler | None = None
+    timeline: StepBreakdown | None = None
     gradient_noise: NoiseScale | None = None
     train_loss: tuple[float, ...] = ()
     val_loss: tuple[float, ...] = ()

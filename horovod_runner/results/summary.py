@@ -103,7 +103,7 @@ def _readiness(timed: Sequence[StepRecord]) -> dict[str, Any]:
     if not all(s.ready_seconds for s in timed):
         return {}
     seconds = np.array([s.ready_seconds for s in timed])
-    return {"ready_seconds": tuple(seconds.mean(axis=0).tolist()), "last_to_reduce": throughput.late_worker(seconds)}
+    return {"ready_seconds": tuple(seconds.mean(axis=0).tolist()), "last_to_reduce": throughput.straggler(seconds)}
 
 
 def _gradient_noise(config: RunConfig, steps: Sequence[StepRecord]) -> record.NoiseScale | None:

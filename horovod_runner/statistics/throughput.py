@@ -30,7 +30,7 @@ class Seconds:
 
 
 @dataclass(frozen=True)
-class LateWorker:
+class Straggler:
     """The worker that is ready last, and by what fraction later than the median of the others."""
 
     rank: int
@@ -94,7 +94,7 @@ def slowest_worker(worker_seconds: ArrayLike) -> SlowestWorker:
     return SlowestWorker(rank, float(medians[rank]), float(medians[rank] / np.median(medians)))
 
 
-def late_worker(ready_seconds: ArrayLike) -> LateWorker | None:
+def straggler(ready_seconds: ArrayLike) -> Straggler | None:
     """Return the worker with the largest mean seconds until it is ready; None for a worker without others.
 
     `ready_seconds`: of every timed step, shape (steps, workers). The interval comes from blocks of consecutive steps,
@@ -106,7 +106,7 @@ def late_worker(ready_seconds: ArrayLike) -> LateWorker | None:
     blocks = np.array([block.mean(axis=0) for block in np.array_split(seconds, _blocks(len(seconds)))])
     rank = int(seconds.mean(axis=0).argmax())
     later = float(lateness(seconds.mean(axis=0), rank))
-    return LateWorker(rank, student.around(later, lateness(blocks, rank)))
+    return Straggler(rank, student.around(later, lateness(blocks, rank)))
 
 
 def lateness(ready_seconds: ArrayLike, rank: int) -> NDArray[np.float64]:

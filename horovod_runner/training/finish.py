@@ -11,7 +11,7 @@ import numpy as np
 
 from horovod_runner.allreduce import timeline
 from horovod_runner.errors import Diverged
-from horovod_runner.results.record import Division, RunResult, StepRecord
+from horovod_runner.results.record import RunResult, StepBreakdown, StepRecord
 from horovod_runner.results.summary import summarise
 from horovod_runner.training.join import Worker
 from horovod_runner.training.timing import StepTimer
@@ -53,13 +53,13 @@ def finish(worker: Worker, trained: Trained) -> RunResult:
 def _write(worker: Worker, trained: Trained, result: RunResult) -> RunResult:
     if not worker.config.checkpoint.keep_final:
         worker.checkpoints.clear()
-    division = _division(worker, trained.steps[result.discarded_steps :], trained.timer)
-    result = result.model_copy(update={"timeline": division})
+    breakdown = _breakdown(worker, trained.steps[result.discarded_steps :], trained.timer)
+    result = result.model_copy(update={"timeline": breakdown})
     worker.folder.write_result(result)
     return result
 
 
-def _division(worker: Worker, timed: Sequence[StepRecord], timer: StepTimer) -> Division | None:
+def _breakdown(worker: Worker, timed: Sequence[StepRecord], timer: StepTimer) -> StepBreakdown | None:
     """Return how the timed steps of this start divide by Horovod's timeline, where the run has one."""
     file = worker.folder.timeline_file
     if not timed or not timeline.timeline_environment(worker.config, file) or not file.exists():

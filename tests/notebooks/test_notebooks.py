@@ -66,7 +66,7 @@ def test_loss_curves_of_both_jobs(tmp_path: Path) -> None:
 
 
 def test_scaling_of_both_jobs(tmp_path: Path) -> None:
-    """On the studies that the repository ships: both ways of scaling, four groups, each with its figures."""
+    """On the studies that the repository ships: strong and weak scaling, four groups, each with its figures."""
     done = execute(NOTEBOOKS / "scaling.ipynb", NOTEBOOKS.parent / "results")
     assert len(shown(done, "image/png")) == 4
     tables = " ".join(shown(done, "text/html"))
@@ -74,7 +74,7 @@ def test_scaling_of_both_jobs(tmp_path: Path) -> None:
         assert text in tables
 
 
-def test_ways_of_reducing(tmp_path: Path) -> None:
+def test_strategies(tmp_path: Path) -> None:
     """On made runs: blocking is clearly the fastest in one framework; what is exposed is over compute-only workers."""
     seconds = {"none": 0.40, "blocking": 0.45, "fused": 0.60, "unfused": 0.70, "multistep": 0.50}
     for repeat in range(3):

@@ -16,7 +16,7 @@ from horovod_runner.analysis.load.runs import Run
 OF_A_RUN = ("seed", "repeat")
 OF_A_CELL = ("framework", "workers", *OF_A_RUN)
 FREE_BATCH = {"weak": "global_batch", "strong": "local_batch"}
-OF_AN_ARM = ("measure", "strategy", "allreduce.")  # compute-only workers and loaders serve any way of reducing
+OF_AN_ARM = ("measure", "strategy", "allreduce.")  # compute-only workers and loaders serve any strategy
 
 
 @dataclass

@@ -141,7 +141,7 @@ def _key(run: Run, settings: Mapping[str, Any]) -> str:
 
 
 def _groups(arms: Arms) -> list[Group]:
-    """Return a group for every way of reducing, or for what else there is where nothing was trained with one."""
+    """Return a group for every strategy, or for what else there is where nothing was trained with one."""
     if not arms.training:
         compute_only = arms.compute_only + arms.alone
         arms = Arms(compute_only, loading=arms.loading) if compute_only else Arms(arms.loading)

@@ -138,10 +138,10 @@ def scaling_rows(group: Group, made: Scaling) -> Iterator[dict[str, Any]]:
 
 
 def strategies(root: Path, packed: bool = False) -> pandas.DataFrame:
-    """Return one row a framework, number of workers and way of reducing, beside that of compute-only workers.
+    """Return one row a framework, number of workers and strategy, beside that of compute-only workers.
 
     Throughput, what it is of compute-only workers' (`of_compute_only`), exposed communication in seconds and as a share
-    of the step, the overlapped share, and the division of a step by Horovod's timeline; what is not known is empty.
+    of the step, the overlapped share, and the step breakdown by Horovod's timeline; what is not known is empty.
     """
     import pandas
 

@@ -19,7 +19,7 @@ from horovod_runner.analysis.plots import scaling as scaling_plots
 from horovod_runner.analysis.plots import strategies as strategy_plots
 from horovod_runner.analysis.plots import times as time_plots
 from horovod_runner.analysis.questions.scaling.study import THRESHOLD, Scaling
-from horovod_runner.analysis.questions.strategies import Comparison, Way
+from horovod_runner.analysis.questions.strategies import Comparison, Variant
 from horovod_runner.analysis.report import words
 from horovod_runner.config.frameworks import PAIR
 
@@ -46,40 +46,46 @@ def sheets(group: Group, scalings: Sequence[Scaling]) -> dict[str, list[Panel]]:
 
 
 def of_strategies(comparison: Comparison) -> list[Panel]:
-    """Return the panels that set ways of reducing side by side, two for each number of workers: steps and timelines."""
+    """Return the panels that set strategies side by side, two for each number of workers: steps and timelines."""
     drawn: list[Panel] = []
-    for workers in sorted({way.workers for way in comparison.ways})[-MOST_NUMBERS_OF_WORKERS:]:
-        ways = [way for way in comparison.ways if way.workers == workers]
-        if len({way.name for way in ways}) > 1:
+    for workers in sorted({variant.workers for variant in comparison.variants})[-MOST_NUMBERS_OF_WORKERS:]:
+        variants = [variant for variant in comparison.variants if variant.workers == workers]
+        if len({variant.name for variant in variants}) > 1:
             told = "A mean step by strategy, with 95 % intervals over runs. Dashed: as many compute-only workers, which"
             told += " compute as much and never communicate; what lies beyond is exposed communication."
-            drawn.append((told, partial(strategy_plots.steps, _way_table(ways), workers)))
-        divided = [way for way in ways if way.division]
-        if divided:
+            drawn.append((told, partial(strategy_plots.steps, _variant_table(variants), workers)))
+        traced = [variant for variant in variants if variant.breakdown]
+        if traced:
             told = (
                 "How a mean step divides, by Horovod's timeline on rank 0: each moment is given to the first of these"
             )
-            told += " that any tensor is in. The mark: the end of the step; before it, no tensor is under way."
-            drawn.append((told, partial(strategy_plots.division, _division_table(divided), workers)))
+            told += " that any tensor is in. The mark: the end of the step; before it, no tensor is under variant."
+            drawn.append((told, partial(strategy_plots.breakdown, _breakdown_table(traced), workers)))
     return drawn
 
 
-def _way_table(ways: Sequence[Way]) -> pandas.DataFrame:
+def _variant_table(variants: Sequence[Variant]) -> pandas.DataFrame:
     rows = []
-    for way in ways:
-        speed, batch = way.images_per_second, way.cell.global_batch
+    for variant in variants:
+        speed, batch = variant.images_per_second, variant.cell.global_batch
         low, high = (batch / bound if bound else None for bound in (speed.ci95_high, speed.ci95_low))
-        compute_only = way.step_seconds - way.exposed.mean if way.exposed else None
-        row = {"framework": way.framework, "way": way.name, "step": way.step_seconds, "low": low, "high": high}
+        compute_only = variant.step_seconds - variant.exposed.mean if variant.exposed else None
+        row = {
+            "framework": variant.framework,
+            "variant": variant.name,
+            "step": variant.step_seconds,
+            "low": low,
+            "high": high,
+        }
         rows.append(row | {"compute_only": compute_only})
     return pandas.DataFrame(rows)
 
 
-def _division_table(ways: Sequence[Way]) -> pandas.DataFrame:
-    divided = [(way, way.division) for way in ways if way.division]
+def _breakdown_table(variants: Sequence[Variant]) -> pandas.DataFrame:
+    traced = [(variant, variant.breakdown) for variant in variants if variant.breakdown]
     rows = [
-        {"framework": way.framework, "way": way.name, "step": division.step_seconds, **division.seconds}
-        for way, division in divided
+        {"framework": variant.framework, "variant": variant.name, "step": breakdown.step_seconds, **breakdown.seconds}
+        for variant, breakdown in traced
     ]
     return pandas.DataFrame(rows)
 

@@ -1,8 +1,8 @@
-"""Table and axes in, axes out: ways of reducing gradients side by side, in the look of `plots`.
+"""Table and axes in, axes out: strategies gradients side by side, in the look of `plots`.
 
-`ways` has a row a framework and way, in the order to draw them from the top: `framework`, `way`, `step`, `low` and
-`high` (seconds, bounds missing below three runs), and `compute_only`, the slowest compute-only worker's step, missing
-where nobody measured it. Seconds are drawn as milliseconds.
+`variants` has a row a framework and variant, in the order to draw them from the top: `framework`, `variant`, `step`,
+`low` and `high` (seconds, bounds missing below three runs), and `compute_only`, the slowest compute-only worker's step,
+missing where nobody measured it. Seconds are drawn as milliseconds.
 """
 
 from __future__ import annotations
@@ -25,40 +25,42 @@ PHASES = {  # from the axis outwards, as allreduce.timeline names them: words, c
     "waiting": ("waiting", "#56b4e9"),
     "queueing": ("queueing", "#b9bcc1"),
 }
-NAMES_WIDTH = 0.16  # of a panel, that names of ways take from the room on the right
+NAMES_WIDTH = 0.16  # of a panel, that names of variants take from the room on the right
 KEY_AT = 1.06  # of the axes' width
-THICKEST = 0.3  # bar, of the distance between two ways
+THICKEST = 0.3  # bar, of the distance between two variants
 
 
-def steps(ways: pandas.DataFrame, workers: int, axes: Axes) -> Axes:
-    """Draw a step's milliseconds by way with its interval, and a line for each framework's compute-only workers."""
-    places = _places(ways, axes)
-    for framework, rows in ways.groupby("framework"):
+def steps(variants: pandas.DataFrame, workers: int, axes: Axes) -> Axes:
+    """Draw a step's milliseconds by variant with its interval, and a line for each framework's compute-only workers."""
+    places = _places(variants, axes)
+    for framework, rows in variants.groupby("framework"):
         for row in rows.itertuples():
-            y, mean = places[row.framework, row.way], 1000 * row.step
+            y, mean = places[row.framework, row.variant], 1000 * row.step
             bars = [[mean - 1000 * _or(row.low, row.step)], [1000 * _or(row.high, row.step) - mean]]
             look: dict[str, Any] = {"color": colour(framework), "marker": marker(framework), "markersize": 5}
             axes.errorbar([mean], [y], xerr=bars, capsize=3, linewidth=1.2, linestyle="none", **look)
         compute_only = rows["compute_only"].dropna()
         if len(compute_only):
             axes.axvline(1000 * float(compute_only.iloc[0]), color=colour(framework), linestyle=DASHED, linewidth=1.2)
-    titled(axes, f"Ways of reducing, {workers} workers", "ms a step")
+    titled(axes, f"Strategies, {workers} workers", "ms a step")
     axes.set_xlim(left=0)
-    entries = [(framework_name(name), colour(name), marker(name)) for name in sorted(set(ways["framework"]))]
+    entries = [(framework_name(name), colour(name), marker(name)) for name in sorted(set(variants["framework"]))]
     return _key(
-        axes, entries, ["dashed: compute-only", "workers, which", "only compute"] if ways["compute_only"].any() else []
+        axes,
+        entries,
+        ["dashed: compute-only", "workers, which", "only compute"] if variants["compute_only"].any() else [],
     )
 
 
-def division(ways: pandas.DataFrame, workers: int, axes: Axes) -> Axes:
-    """Draw how a step divides by Horovod's timeline, a bar a framework and way, up to a tick at the step's end.
+def breakdown(variants: pandas.DataFrame, workers: int, axes: Axes) -> Axes:
+    """Draw the step breakdown by Horovod's timeline, a bar a framework and variant, up to a tick at the step's end.
 
-    `ways` has `framework`, `way`, `step` and a column of seconds for each of PHASES.
+    `variants` has `framework`, `variant`, `step` and a column of seconds for each of PHASES.
     """
-    places = _places(ways, axes)
+    places = _places(variants, axes)
     height = min(THICKEST, 0.8 * _spacing(places))
-    for row in ways.to_dict("records"):
-        y, left = places[row["framework"], row["way"]], 0.0
+    for row in variants.to_dict("records"):
+        y, left = places[row["framework"], row["variant"]], 0.0
         for phase, (_, shade) in PHASES.items():
             width = 1000 * row[phase]
             axes.barh(y, width, left=left, height=height, color=shade, linewidth=0)
@@ -72,13 +74,13 @@ def division(ways: pandas.DataFrame, workers: int, axes: Axes) -> Axes:
     axes.margins(x=0.05)
     axes.set_xlim(left=0)
     entries = [(words, shade, "s") for words, shade in PHASES.values()]
-    entries += [(framework_name(name), colour(name), marker(name)) for name in sorted(set(ways["framework"]))]
+    entries += [(framework_name(name), colour(name), marker(name)) for name in sorted(set(variants["framework"]))]
     return _key(axes, entries, [])
 
 
-def _places(ways: pandas.DataFrame, axes: Axes) -> dict[tuple[str, str], float]:
-    """Name the ways at the left, from the top, and return where each framework's mark stands."""
-    names, frameworks = list(dict.fromkeys(ways["way"])), sorted(set(ways["framework"]))
+def _places(variants: pandas.DataFrame, axes: Axes) -> dict[tuple[str, str], float]:
+    """Name the variants at the left, from the top, and return where each framework's mark stands."""
+    names, frameworks = list(dict.fromkeys(variants["variant"])), sorted(set(variants["framework"]))
     box = axes.get_position()
     panel = box.width / (1 - MARGINS["left"] - MARGINS["right"])
     axes.set_position((box.x0 + NAMES_WIDTH * panel, box.y0, box.width, box.height))
@@ -94,7 +96,7 @@ def _places(ways: pandas.DataFrame, axes: Axes) -> dict[tuple[str, str], float]:
 
 
 def _spacing(places: Mapping[tuple[str, str], float]) -> float:
-    """Return the distance between two neighbouring marks of a way."""
+    """Return the distance between two neighbouring marks of a variant."""
     return 0.8 / len({framework for framework, _ in places})
 
 

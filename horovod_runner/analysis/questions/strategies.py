@@ -1,8 +1,8 @@
 """Strategies side by side: what each costs over compute-only workers, and how much of it computing hides.
 
-One `Comparison` for runs that are equal but for the way (the strategy and the settings of the layer): one job, one
-machine. A run that writes Horovod's timeline is slowed down by it where cores are shared, so that a way's speed comes
-from runs without one, where there are any, and its division from those with one.
+One `Comparison` for runs that are equal but for the variant (the strategy and the settings of the layer): one job, one
+machine. A run that writes Horovod's timeline is slowed down by it where cores are shared, so that a variant's speed
+comes from runs without one, where there are any, and its breakdown from those with one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from horovod_runner.analysis.load.arms import OF_AN_ARM, but_for_the_arm
 from horovod_runner.analysis.load.groups import Cell, Group, bounds
 from horovod_runner.analysis.questions.scaling.parts import NAMES, Split, split
 from horovod_runner.config.strategies import COMPUTE_ONLY, STRATEGIES
-from horovod_runner.results.record import Division
+from horovod_runner.results.record import StepBreakdown
 from horovod_runner.statistics.bootstrap import percentiles, resampled
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval, ratio
 
@@ -28,11 +28,11 @@ EXPOSED = 1 + NAMES.index("communication")
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way of reducing, in one framework on one number of workers.
+class Variant:
+    """One strategy, in one framework on one number of workers.
 
-    `settings`: what tells it from the other ways, the strategy first. `of_compute_only`: its images a second over those
-    of as many compute-only workers. `exposed`: seconds of a step less those of the slowest compute-only worker,
+    `settings`: what tells it from the other variants, the strategy first. `of_compute_only`: its images a second over
+    those of as many compute-only workers. `exposed`: seconds of a step less those of the slowest compute-only worker,
     `exposed_share` that over its step; noise may make them negative. `overlapped`: 1 - exposed / time in which
     something is copied or reduced, by the timeline; below zero where waiting, agreeing and sharing cores cost more than
     the reduction itself takes. Intervals are over runs, their bounds None below three; what nobody measured is None.
@@ -48,7 +48,7 @@ class Way:
     exposed: Interval | None = None
     exposed_share: Interval | None = None
     overlapped: Interval | None = None
-    division: Division | None = None
+    breakdown: StepBreakdown | None = None
     traced: bool = False
 
     @property
@@ -67,48 +67,48 @@ class Way:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Ways of reducing on equal terms, by workers, framework and strategy; `compute_only`: the cells that do without.
+    """Strategies on equal terms, by workers, framework and strategy; `compute_only`: the cells that do without.
 
     `group`: one of those that are compared, for all that they have in common; its `distinct` settings are those that
     tell this comparison from the job's others.
     """
 
     group: Group
-    ways: tuple[Way, ...]
+    variants: tuple[Variant, ...]
     compute_only: Mapping[tuple[str, int], Cell]
 
     @property
     def several(self) -> bool:
-        """Whether there is more than one way to compare."""
-        return len({way.name for way in self.ways}) > 1
+        """Whether there is more than one variant to compare."""
+        return len({variant.name for variant in self.variants}) > 1
 
     @property
     def places(self) -> list[tuple[str, int]]:
         """Frameworks and numbers of workers."""
-        return list(dict.fromkeys((way.framework, way.workers) for way in self.ways))
+        return list(dict.fromkeys((variant.framework, variant.workers) for variant in self.variants))
 
-    def at(self, framework: str, workers: int) -> list[Way]:
-        """Return the ways of a framework on a number of workers."""
-        return [way for way in self.ways if (way.framework, way.workers) == (framework, workers)]
+    def at(self, framework: str, workers: int) -> list[Variant]:
+        """Return the variants of a framework on a number of workers."""
+        return [variant for variant in self.variants if (variant.framework, variant.workers) == (framework, workers)]
 
     @property
-    def divided(self) -> list[Way]:
-        """The ways of which there is a timeline."""
-        return [way for way in self.ways if way.division]
+    def broken_down(self) -> list[Variant]:
+        """The variants of which there is a timeline."""
+        return [variant for variant in self.variants if variant.breakdown]
 
 
 def comparisons(groups: Iterable[Group]) -> list[Comparison]:
-    """Return the comparisons that these groups allow: of several ways, or of one with compute-only workers."""
+    """Return the comparisons that these groups allow: of several variants, or of one with compute-only workers."""
     together: dict[str, list[Group]] = defaultdict(list)
     for group in groups:
         settings = but_for_the_arm(group.settings)
         together[json.dumps([group.experiment, group.machine, settings], sort_keys=True)].append(group)
     made = (_comparison(members) for members in together.values())
-    return [one for one in made if one.ways and (one.several or one.compute_only or one.divided)]
+    return [one for one in made if one.variants and (one.several or one.compute_only or one.broken_down)]
 
 
 def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
-    """Yield one flat row a framework, number of workers and way, compute-only workers first; None is unknown."""
+    """Yield one flat row a framework, number of workers and variant, compute-only workers first; None is unknown."""
     group = comparison.group
     place = {name: getattr(group, name) for name in ("experiment", "workload", "scaling", "fixed_batch", "machine")}
     settings = {"settings": dict(comparison.group.distinct)}
@@ -118,7 +118,7 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
         if compute_only and compute_only.images_per_second:
             figures = {
                 "strategy": COMPUTE_ONLY,
-                "way": COMPUTE_ONLY,
+                "variant": COMPUTE_ONLY,
                 "runs": len(compute_only.completed),
                 "traced": False,
             }
@@ -128,25 +128,29 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                 | bounds("images_per_second", _over_runs(compute_only.images_per_second, compute_only))
                 | settings
             )
-        for way in comparison.at(framework, workers):
-            yield who | _row(way) | settings
+        for variant in comparison.at(framework, workers):
+            yield who | _row(variant) | settings
 
 
 def told(comparison: Comparison) -> list[str]:
-    """Return which way is the fastest, for each framework and number of workers, or that it cannot be told."""
+    """Return which variant is the fastest, for each framework and number of workers, or that it cannot be told."""
     if not comparison.several:
         return []
     return [_fastest(comparison.at(*place)) for place in comparison.places if len(comparison.at(*place)) > 1]
 
 
-def _fastest(ways: Sequence[Way]) -> str:
-    first = max(ways, key=lambda way: way.images_per_second.mean)
+def _fastest(variants: Sequence[Variant]) -> str:
+    first = max(variants, key=lambda variant: variant.images_per_second.mean)
     where = f"{first.framework} on {first.workers} workers"
-    if any(way.images_per_second.ci95_low is None for way in ways):
-        return f"{where}: fewer than three runs of each way, so that they are not ranked."
-    gains = {way.name: ratio(first.images_per_second, way.images_per_second) for way in ways if way is not first}
-    level = [way.name for way in ways if way is first or not gains[way.name].lies_above(1)]
-    slower = [way.name for way in ways if way.name not in level]
+    if any(variant.images_per_second.ci95_low is None for variant in variants):
+        return f"{where}: fewer than three runs of each variant, so that they are not ranked."
+    gains = {
+        variant.name: ratio(first.images_per_second, variant.images_per_second)
+        for variant in variants
+        if variant is not first
+    }
+    level = [variant.name for variant in variants if variant is first or not gains[variant.name].lies_above(1)]
+    slower = [variant.name for variant in variants if variant.name not in level]
     behind = f"; slower than {first.name}: {', '.join(slower)}" if slower else ""
     if len(level) > 1:
         return f"{where}: {', '.join(level)} cannot be told apart{behind}."
@@ -155,58 +159,65 @@ def _fastest(ways: Sequence[Way]) -> str:
     return f"{where}: {first.name} is the fastest, {times}."
 
 
-def _row(way: Way) -> dict[str, Any]:
-    row = {"strategy": way.settings["strategy"], "way": way.name, "runs": len(way.cell.completed), "traced": way.traced}
-    row |= bounds("images_per_second", way.images_per_second) | bounds("of_compute_only", way.of_compute_only)
-    row |= {"step_seconds": way.step_seconds} | bounds("exposed_seconds", way.exposed)
-    row |= bounds("exposed_share", way.exposed_share) | bounds("overlapped", way.overlapped)
-    if way.division:
-        row |= {"traced_step_seconds": way.division.step_seconds, "busy_seconds": way.division.busy_seconds}
-        row |= {f"{phase}_seconds": seconds for phase, seconds in way.division.seconds.items()}
-        row |= {f"summed_{phase}_seconds": seconds for phase, seconds in way.division.summed_seconds.items()}
+def _row(variant: Variant) -> dict[str, Any]:
+    row = {
+        "strategy": variant.settings["strategy"],
+        "variant": variant.name,
+        "runs": len(variant.cell.completed),
+        "traced": variant.traced,
+    }
+    row |= bounds("images_per_second", variant.images_per_second) | bounds("of_compute_only", variant.of_compute_only)
+    row |= {"step_seconds": variant.step_seconds} | bounds("exposed_seconds", variant.exposed)
+    row |= bounds("exposed_share", variant.exposed_share) | bounds("overlapped", variant.overlapped)
+    if variant.breakdown:
+        row |= {"traced_step_seconds": variant.breakdown.step_seconds, "busy_seconds": variant.breakdown.busy_seconds}
+        row |= {f"{phase}_seconds": seconds for phase, seconds in variant.breakdown.seconds.items()}
+        row |= {f"summed_{phase}_seconds": seconds for phase, seconds in variant.breakdown.summed_seconds.items()}
     return row
 
 
 def _comparison(members: Sequence[Group]) -> Comparison:
     keys = _varied(members)
-    ways: dict[tuple[int, str, int, str], Way] = {}
+    variants: dict[tuple[int, str, int, str], Variant] = {}
     compute_only: dict[tuple[str, int], Cell] = {}
-    for group in sorted(members, key=_traced):  # what has no timeline first: the others only add their division
+    for group in sorted(members, key=_traced):  # what has no timeline first: the others only add their breakdown
         for cell in (cell for cell in group.cells if cell.workers > 1):
             if cell.ceiling and cell.ceiling.images_per_second:
                 compute_only[cell.framework, cell.workers] = cell.ceiling
             if cell.images_per_second and group.settings.get("strategy") != COMPUTE_ONLY:
-                way = _way(cell, {key: group.settings.get(key) for key in keys}, _traced(group))
-                place = (cell.workers, cell.framework, _rank(way), way.name)
-                ways[place] = _with_division(ways[place], cell) if place in ways else way
+                variant = _variant(cell, {key: group.settings.get(key) for key in keys}, _traced(group))
+                place = (cell.workers, cell.framework, _rank(variant), variant.name)
+                variants[place] = _with_breakdown(variants[place], cell) if place in variants else variant
     shared = {key: value for key, value in members[0].distinct.items() if not key.startswith(OF_AN_ARM)}
-    return Comparison(replace(members[0], distinct=shared), tuple(ways[place] for place in sorted(ways)), compute_only)
+    return Comparison(
+        replace(members[0], distinct=shared), tuple(variants[place] for place in sorted(variants)), compute_only
+    )
 
 
 def _varied(members: Sequence[Group]) -> list[str]:
-    """Return the settings that tell ways apart, the strategy first."""
+    """Return the settings that tell variants apart, the strategy first."""
     keys = dict.fromkeys(key for group in members for key in group.settings if key.startswith(OF_AN_ARM))
     values = {key: {json.dumps(group.settings.get(key)) for group in members} for key in keys}
     varied = [key for key in keys if len(values[key]) > 1 and key not in ("strategy", "measure", TIMELINE)]
     return ["strategy", *varied]
 
 
-def _rank(way: Way) -> int:
-    return list(STRATEGIES).index(way.settings["strategy"])
+def _rank(variant: Variant) -> int:
+    return list(STRATEGIES).index(variant.settings["strategy"])
 
 
 def _traced(group: Group) -> bool:
     return bool(group.settings.get(TIMELINE))
 
 
-def _way(cell: Cell, settings: Mapping[str, Any], traced: bool) -> Way:
+def _variant(cell: Cell, settings: Mapping[str, Any], traced: bool) -> Variant:
     made = split(cell, np.random.default_rng(cell.workers))
-    way = Way(cell.framework, cell.workers, settings, cell, float(made.mean[0, 0]), traced=traced)
+    variant = Variant(cell.framework, cell.workers, settings, cell, float(made.mean[0, 0]), traced=traced)
     if cell.ceiling and cell.ceiling.images_per_second and made.told_apart:
         exposed, share = _exposed(made)
-        of_compute_only = ratio(way.images_per_second, _over_runs(cell.ceiling.images_per_second, cell.ceiling))
-        way = replace(way, of_compute_only=of_compute_only, exposed=exposed, exposed_share=share)
-    return _with_division(way, cell)
+        of_compute_only = ratio(variant.images_per_second, _over_runs(cell.ceiling.images_per_second, cell.ceiling))
+        variant = replace(variant, of_compute_only=of_compute_only, exposed=exposed, exposed_share=share)
+    return _with_breakdown(variant, cell)
 
 
 def _exposed(made: Split) -> tuple[Interval, Interval]:
@@ -218,36 +229,36 @@ def _exposed(made: Split) -> tuple[Interval, Interval]:
     return percentiles(exposed, drawn), percentiles(exposed / step, drawn / made.drawn[:, 0])
 
 
-def _with_division(way: Way, traced: Cell) -> Way:
+def _with_breakdown(variant: Variant, traced: Cell) -> Variant:
     """Add what the timelines of a cell's runs say, if they say anything; of several runs their mean."""
-    divisions = [run.result.timeline for run in traced.completed if run.result.timeline]
-    if not divisions:
-        return way
-    return replace(way, division=_mean_division(divisions), overlapped=_overlapped(way, divisions))
+    breakdowns = [run.result.timeline for run in traced.completed if run.result.timeline]
+    if not breakdowns:
+        return variant
+    return replace(variant, breakdown=_mean_breakdown(breakdowns), overlapped=_overlapped(variant, breakdowns))
 
 
-def _overlapped(way: Way, divisions: Sequence[Division]) -> Interval | None:
+def _overlapped(variant: Variant, breakdowns: Sequence[StepBreakdown]) -> Interval | None:
     """Return 1 - exposed / busy; the interval takes both as scattering, where there are three runs of each arm."""
-    busy = np.array([division.busy_seconds for division in divisions])
-    if way.exposed is None or not busy.mean() > 0:
+    busy = np.array([breakdown.busy_seconds for breakdown in breakdowns])
+    if variant.exposed is None or not busy.mean() > 0:
         return None
-    middle = 1 - way.exposed.mean / float(busy.mean())
-    made = split(way.cell, np.random.default_rng(way.workers))
+    middle = 1 - variant.exposed.mean / float(busy.mean())
+    made = split(variant.cell, np.random.default_rng(variant.workers))
     if made.drawn is None or len(busy) < FEWEST_SAMPLES:
         return Interval(middle, None, None)
     drawn = resampled(busy[:, None], np.random.default_rng(len(busy)))[:, 0]
     return percentiles(middle, 1 - made.drawn[:, EXPOSED] / drawn)
 
 
-def _mean_division(divisions: Sequence[Division]) -> Division:
+def _mean_breakdown(breakdowns: Sequence[StepBreakdown]) -> StepBreakdown:
     def mean(name: str) -> dict[str, float]:
-        phases = getattr(divisions[0], name)
-        return {phase: float(np.mean([getattr(each, name)[phase] for each in divisions])) for phase in phases}
+        phases = getattr(breakdowns[0], name)
+        return {phase: float(np.mean([getattr(each, name)[phase] for each in breakdowns])) for phase in phases}
 
-    ready = [each.last_ready for each in divisions if each.last_ready]
-    return Division(
-        steps=sum(each.steps for each in divisions),
-        step_seconds=float(np.mean([each.step_seconds for each in divisions])),
+    ready = [each.last_ready for each in breakdowns if each.last_ready]
+    return StepBreakdown(
+        steps=sum(each.steps for each in breakdowns),
+        step_seconds=float(np.mean([each.step_seconds for each in breakdowns])),
         seconds=mean("seconds"),
         summed_seconds=mean("summed_seconds"),
         last_ready=tuple(int(sum(counts)) for counts in zip(*ready, strict=True)),

@@ -47,8 +47,8 @@ def draw(group: Group, scalings: Sequence[Scaling], folder: Path) -> list[Pictur
     return [picture for kind, drawn in sheets.items() for picture in _of_group(group, kind, drawn, folder)]
 
 
-def draw_ways(comparison: Comparison, folder: Path) -> list[Picture]:
-    """Write the sheet that sets ways of reducing side by side into `folder`, and return its panels for the page.
+def draw_strategies(comparison: Comparison, folder: Path) -> list[Picture]:
+    """Write the sheet that sets strategies side by side into `folder`, and return its panels for the page.
 
     Empty where there is one way alone, and no timeline.
     """

@@ -34,8 +34,8 @@ class Shown(NamedTuple):
     pictures: Sequence[Picture] | None
 
 
-class Ways(NamedTuple):
-    """Ways of reducing side by side on the page, and their pictures (None where they were left out)."""
+class ComparedStrategies(NamedTuple):
+    """Strategies side by side on the page, and their pictures (None where they were left out)."""
 
     comparison: Comparison
     pictures: Sequence[Picture] | None
@@ -60,7 +60,7 @@ class Study:
     notes: Sequence[str]
     figures: str
     tables: Sequence[str]
-    ways: Sequence[Ways] = ()
+    compared_strategies: Sequence[ComparedStrategies] = ()
     answers: Sequence[Answered] = ()
     whole: bool = True
 

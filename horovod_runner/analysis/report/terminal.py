@@ -58,9 +58,9 @@ def show(groups: Sequence[Group], to: Console) -> None:
             to.print(f" {escape(sentence)}")
     compared = comparisons(groups)
     for comparison in compared:
-        _show_ways(comparison, to)
+        _show_strategies(comparison, to)
     untimed = any(cell.untimed for group in groups for cell in group.cells)
-    to.print(f"[dim]{escape(' '.join(words.meanings(ways=bool(compared), untimed=untimed)))}[/dim]")
+    to.print(f"[dim]{escape(' '.join(words.meanings(strategies=bool(compared), untimed=untimed)))}[/dim]")
 
 
 def show_answers(experiment: str, answers: Sequence[Answer], instead_of: Sequence[Group], to: Console) -> None:
@@ -76,17 +76,17 @@ def show_answers(experiment: str, answers: Sequence[Answer], instead_of: Sequenc
         to.print(f"\n{escape(experiment)}: {shown}; the page and tables/cells.csv have a row for each.")
 
 
-def _show_ways(comparison: Comparison, to: Console) -> None:
-    """Print ways of reducing side by side, how their steps divide by the timeline, and which is the fastest."""
+def _show_strategies(comparison: Comparison, to: Console) -> None:
+    """Print strategies side by side, their step breakdown by the timeline, and which is the fastest."""
     wide = to.width >= WIDE
-    to.print(_plain_table(_ways_title(comparison), text_tables.way_rows(comparison), wide), no_wrap=True)
-    if comparison.divided:
-        to.print(_plain_table(text_tables.DIVISION_TITLE, text_tables.division_rows(comparison), wide), no_wrap=True)
+    to.print(_plain_table(_strategies_title(comparison), text_tables.strategy_rows(comparison), wide), no_wrap=True)
+    if comparison.broken_down:
+        to.print(_plain_table(text_tables.BREAKDOWN_TITLE, text_tables.breakdown_rows(comparison), wide), no_wrap=True)
     for sentence in told(comparison):
         to.print(f" {escape(sentence)}")
 
 
-def _ways_title(comparison: Comparison) -> str:
+def _strategies_title(comparison: Comparison) -> str:
     group, apart = comparison.group, words.settings(comparison.group.distinct)
     named = f"[bold]{escape(group.experiment)}: {escape(words.job(group.workload))}[/bold], {words.scaling(group)}"
     return f"\n{named}{escape(f'; {apart}' if apart else '')}: exposed communication"

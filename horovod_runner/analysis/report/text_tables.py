@@ -10,26 +10,26 @@ from horovod_runner.analysis.report import words
 from horovod_runner.statistics.interval import Interval, times
 
 if TYPE_CHECKING:
-    from horovod_runner.analysis.questions.strategies import Comparison, Way
+    from horovod_runner.analysis.questions.strategies import Comparison, Variant
 
 LEFT = ("framework", "strategy", "arm", "rule", "status", "settings", "verdict", "workload")
-DIVISION_TITLE = "How a step divides by Horovod's timeline, as rank 0 saw it, in ms"
+BREAKDOWN_TITLE = "Step breakdown by Horovod's timeline, as rank 0 saw it, in ms"
 
 
-def way_rows(comparison: Comparison) -> list[dict[str, str]]:
-    """Return the table that sets ways of reducing side by side, each framework's compute-only workers first."""
+def strategy_rows(comparison: Comparison) -> list[dict[str, str]]:
+    """Return the table that sets strategies side by side, each framework's compute-only workers first."""
     made = []
     for framework, number in comparison.places:
-        who, ways = {"framework": framework, "workers": str(number)}, comparison.at(framework, number)
+        who, variants = {"framework": framework, "workers": str(number)}, comparison.at(framework, number)
         if (framework, number) in comparison.compute_only:
-            made.append(who | _compute_only_row(comparison.compute_only[framework, number], ways))
-        made += [who | _way_row(way) for way in ways]
+            made.append(who | _compute_only_row(comparison.compute_only[framework, number], variants))
+        made += [who | _variant_row(variant) for variant in variants]
     return made
 
 
-def _compute_only_row(compute_only: Cell, ways: Sequence[Way]) -> dict[str, str]:
-    """Return the row of compute-only workers; their step is the slowest one's, which ways are measured against."""
-    step = next((way.step_seconds - way.exposed.mean for way in ways if way.exposed), None)
+def _compute_only_row(compute_only: Cell, variants: Sequence[Variant]) -> dict[str, str]:
+    """Return the row of compute-only workers; their step is the slowest one's."""
+    step = next((variant.step_seconds - variant.exposed.mean for variant in variants if variant.exposed), None)
     row = {
         "strategy": "none, compute-only",
         "images/s": words.with_bounds(compute_only.images_per_second),
@@ -39,16 +39,16 @@ def _compute_only_row(compute_only: Cell, ways: Sequence[Way]) -> dict[str, str]
     return row | {"exposed ms": words.NOTHING, "exposed %": words.NOTHING, "overlapped %": words.NOTHING}
 
 
-def _way_row(way: Way) -> dict[str, str]:
-    exposed = times(way.exposed, 1000) if way.exposed else None
+def _variant_row(variant: Variant) -> dict[str, str]:
+    exposed = times(variant.exposed, 1000) if variant.exposed else None
     return {
-        "strategy": f"{way.name}{words.TRACED if way.traced else ''}",
-        "images/s": words.with_bounds(way.images_per_second),
-        "of compute-only": words.with_bounds(way.of_compute_only),
-        "step ms": words.milliseconds(way.step_seconds),
+        "strategy": f"{variant.name}{words.TRACED if variant.traced else ''}",
+        "images/s": words.with_bounds(variant.images_per_second),
+        "of compute-only": words.with_bounds(variant.of_compute_only),
+        "step ms": words.milliseconds(variant.step_seconds),
         "exposed ms": words.with_bounds(exposed),
-        "exposed %": words.percent(way.exposed_share.mean if way.exposed_share else None),
-        "overlapped %": _whole_percent(way.overlapped),
+        "exposed %": words.percent(variant.exposed_share.mean if variant.exposed_share else None),
+        "overlapped %": _whole_percent(variant.overlapped),
     }
 
 
@@ -68,16 +68,16 @@ def _whole_percent(interval: Interval | None) -> str:
     return f"{100 * interval.mean:.0f} {told}"
 
 
-def division_rows(comparison: Comparison) -> list[dict[str, str]]:
-    """Return the table of how steps divide by Horovod's timeline, in milliseconds a step."""
+def breakdown_rows(comparison: Comparison) -> list[dict[str, str]]:
+    """Return the table of step breakdowns by Horovod's timeline, in milliseconds a step."""
     made = []
-    for way in comparison.divided:
-        division = way.division
-        assert division is not None
-        row = {"framework": way.framework, "workers": str(way.workers), "strategy": way.name}
-        row |= {"step ms": words.milliseconds(division.step_seconds)}
-        row |= {phase: words.milliseconds(seconds) for phase, seconds in division.seconds.items()}
-        made.append(row | {"last ready": _last_ready(division.last_ready)})
+    for variant in comparison.broken_down:
+        breakdown = variant.breakdown
+        assert breakdown is not None
+        row = {"framework": variant.framework, "workers": str(variant.workers), "strategy": variant.name}
+        row |= {"step ms": words.milliseconds(breakdown.step_seconds)}
+        row |= {phase: words.milliseconds(seconds) for phase, seconds in breakdown.seconds.items()}
+        made.append(row | {"last ready": _last_ready(breakdown.last_ready)})
     return made
 
 

@@ -41,16 +41,16 @@ MEANS = {
     f"{TRACED}: all its runs wrote a timeline, which slows them down where cores are shared.",
     "untimed": f"{UNTIMED.capitalize()}: runs that were done several at once shared cores; their speed means nothing.",
 }
-OF_WAYS = "exposed"  # what is said only where ways of reducing stand side by side
+OF_STRATEGIES = "exposed"  # what is said only where strategies stand side by side
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/\\-])/(?:[^\s'\",;:=()]+)")
 
 
-def meanings(*, ways: bool, untimed: bool) -> list[str]:
+def meanings(*, strategies: bool, untimed: bool) -> list[str]:
     """Return what the figures mean, a sentence or more each.
 
-    `ways`: whether ways of reducing are compared; `untimed`: whether runs were not timed.
+    `strategies`: whether strategies are compared; `untimed`: whether runs were not timed.
     """
-    told = {OF_WAYS: ways, "untimed": untimed}
+    told = {OF_STRATEGIES: strategies, "untimed": untimed}
     return [text for name, text in MEANS.items() if told.get(name, True)]
 
 

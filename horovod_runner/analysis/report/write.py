@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MOST_DRAWN = 8  # groups with figures in one report: a matrix has hundreds, and drawing one takes a second
 MOST_WHOLE = 4  # groups with a section each where questions are answered: of more, there is one table of all
-MOST_COMPARED = 4  # comparisons of ways of reducing with figures in one experiment
+MOST_COMPARED = 4  # comparisons of strategies with figures in one experiment
 PAGE = "report.html"
 
 
@@ -111,14 +111,14 @@ def _studies(
             pictures = figures.draw(group, scalings, drawn_to) if place in picked else None
             shown.append(page.Shown(group, scalings, pictures))
         compared = comparisons(members)
-        ways = [
-            page.Ways(one, figures.draw_ways(one, drawn_to) if place < MOST_COMPARED else None)
+        side_by_side = [
+            page.ComparedStrategies(one, figures.draw_strategies(one, drawn_to) if place < MOST_COMPARED else None)
             for place, one in enumerate(compared)
         ]
         told = [page.Answered(one, figures.draw_answer(name, one, drawn_to)) for one in answered[name]]
         written = [_from(file, table) for table in _write_tables(shown, compared, told, tabled_to)]
         notes = list(_notes(shown, home, whole))
-        yield page.Study(name, shown, notes, _from(file, drawn_to), written, ways, told, whole)
+        yield page.Study(name, shown, notes, _from(file, drawn_to), written, side_by_side, told, whole)
 
 
 def _from(file: Path, other: Path) -> str:

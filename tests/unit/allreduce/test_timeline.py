@@ -1,4 +1,4 @@
-"""Horovod's timeline, by hand-made traces whose division is known."""
+"""Horovod's timeline, by hand-made traces whose breakdown is known."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Ways of reducing side by side: what was put into made runs comes out, and nothing is ranked by chance."""
+"""Strategies side by side: what was put into made runs comes out, and nothing is ranked by chance."""
 
 from __future__ import annotations
 
+import html
 import io
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,14 @@ from horovod_runner.analysis.plots import panels
 from horovod_runner.analysis.questions.scaling.causes import slow_worker
 from horovod_runner.analysis.questions.strategies import Comparison, comparisons, told
 from horovod_runner.analysis.report import write as report
-from horovod_runner.results.record import Division
+from horovod_runner.results.record import StepBreakdown
 from horovod_runner.statistics.interval import Interval
-from horovod_runner.statistics.throughput import LateWorker
+from horovod_runner.statistics.throughput import Straggler
 from tests.made_results import add_timed
 
 UNET = {"workload": "unet", "framework": "torch", "workers": 2}
 PHASES = {"reducing": 0.03, "copying": 0.02, "negotiating": 0.001, "waiting": 0.01, "queueing": 0.002}
-DIVISION = Division(steps=40, step_seconds=0.2, seconds=PHASES, summed_seconds=PHASES, last_ready=(3, 17))
+BREAKDOWN = StepBreakdown(steps=40, step_seconds=0.2, seconds=PHASES, summed_seconds=PHASES, last_ready=(3, 17))
 
 
 def add(root: Path, strategy: str, seconds: float, runs: int = 5, timeline: Any = None, **settings: Any) -> None:
@@ -46,14 +47,14 @@ def test_strategies_share_their_compute_only_workers_and_are_set_side_by_side(tm
     for strategy, seconds in (("none", 0.1), ("fused", 0.125), ("blocking", 0.16)):
         add(tmp_path, strategy, seconds)
     made = only(tmp_path)
-    assert made.several and [way.name for way in made.ways] == ["blocking", "fused"]
-    blocking, fused = made.ways
+    assert made.several and [variant.name for variant in made.variants] == ["blocking", "fused"]
+    blocking, fused = made.variants
     assert fused.exposed and fused.exposed.mean == pytest.approx(0.025, rel=1e-3)
     assert fused.exposed.ci95_low and fused.exposed.ci95_high and 0.022 < fused.exposed.ci95_low < 0.025
     assert fused.exposed_share and fused.exposed_share.mean == pytest.approx(0.2, rel=1e-3)
     assert fused.of_compute_only and fused.of_compute_only.mean == pytest.approx(0.8, rel=1e-3)
     assert blocking.exposed_share and blocking.exposed_share.mean == pytest.approx(0.375, rel=1e-3)
-    assert fused.overlapped is None and fused.division is None
+    assert fused.overlapped is None and fused.breakdown is None
     table = tables.strategies(tmp_path)
     assert list(table["strategy"]) == ["none", "blocking", "fused"]
     assert table["exposed_seconds"].isna().tolist() == [True, False, False]
@@ -77,31 +78,37 @@ def test_two_runs_rank_nothing(tmp_path: Path) -> None:
     assert "fewer than three runs" in sentence and "fastest" not in sentence
 
 
-def test_settings_of_the_layer_are_ways_too(tmp_path: Path) -> None:
-    """But not other settings: a single way with them, and without compute-only workers, is compared with nothing."""
+def test_settings_of_the_layer_are_variants_too(tmp_path: Path) -> None:
+    """But not other settings: a single variant with them, and without compute-only workers, has nothing beside it."""
     for cycle in (None, 1.0, 20.0):
         add(tmp_path, "fused", 0.1, allreduce={"cycle_ms": cycle})
     add(tmp_path, "fused", 0.2, batch_norm="ghost", ghost_batch=2)
     made = only(tmp_path)
-    assert {way.name for way in made.ways} == {"fused, cycle_ms default", "fused, cycle_ms 1", "fused, cycle_ms 20"}
+    assert {variant.name for variant in made.variants} == {
+        "fused, cycle_ms default",
+        "fused, cycle_ms 1",
+        "fused, cycle_ms 20",
+    }
 
 
 def test_a_timeline_adds_its_division_and_no_speed(tmp_path: Path) -> None:
     """Exposed 25 ms, busy 50 ms without the timeline's own cost: half is overlapped."""
     add(tmp_path, "none", 0.1)
     add(tmp_path, "fused", 0.125)
-    add(tmp_path, "fused", 0.2, timeline=DIVISION, allreduce={"timeline": True})
-    (fused,) = only(tmp_path).ways
+    add(tmp_path, "fused", 0.2, timeline=BREAKDOWN, allreduce={"timeline": True})
+    (fused,) = only(tmp_path).variants
     assert fused.name == "fused" and not fused.traced and fused.step_seconds == pytest.approx(0.125)
-    assert fused.division and fused.division.last_ready == (15, 85) and fused.division.seconds == pytest.approx(PHASES)
+    assert (
+        fused.breakdown and fused.breakdown.last_ready == (15, 85) and fused.breakdown.seconds == pytest.approx(PHASES)
+    )
     assert fused.overlapped and fused.overlapped.mean == pytest.approx(0.5, rel=1e-3)
     assert fused.overlapped.ci95_low and 0.4 < fused.overlapped.ci95_low < 0.5
 
 
 def test_more_exposed_than_reduced_is_shown_as_it_is(tmp_path: Path) -> None:
     add(tmp_path, "none", 0.1)
-    add(tmp_path, "fused", 0.2, timeline=DIVISION, allreduce={"timeline": True})
-    (fused,) = only(tmp_path).ways
+    add(tmp_path, "fused", 0.2, timeline=BREAKDOWN, allreduce={"timeline": True})
+    (fused,) = only(tmp_path).variants
     assert fused.traced and fused.overlapped and fused.overlapped.mean == pytest.approx(-1, rel=1e-3)
 
 
@@ -109,11 +116,11 @@ def test_the_report_shows_both_and_packing_keeps_them(tmp_path: Path) -> None:
     for framework in ("torch", "tensorflow"):
         for strategy, seconds in (("none", 0.1), ("fused", 0.125), ("blocking", 0.16)):
             add(tmp_path, strategy, seconds, framework=framework)
-        add(tmp_path, "fused", 0.2, timeline=DIVISION, allreduce={"timeline": True}, framework=framework)
+        add(tmp_path, "fused", 0.2, timeline=BREAKDOWN, allreduce={"timeline": True}, framework=framework)
     said = io.StringIO()
     page = report.write_report(tmp_path, console=Console(file=said, width=132)).read_text()
     for text in ("blocking", "none, compute-only", "exposed", "Horovod's timeline", "1: 85 of 100"):
-        assert text in said.getvalue() and text in page, text
+        assert text in said.getvalue() and text in html.unescape(page), text
     (study,) = [folder for folder in tmp_path.iterdir() if folder.is_dir()]
     assert (study / "tables" / "strategies.csv").exists() and list((study / "figures").glob("*-strategies.png"))
     assert len(panels.of_strategies(only(tmp_path))) == 2
@@ -125,8 +132,8 @@ def test_the_report_shows_both_and_packing_keeps_them(tmp_path: Path) -> None:
     assert before.equals(after) and after["busy_seconds"].notna().sum() == 2
 
 
-def later(ratio: float, low: float) -> LateWorker:
-    return LateWorker(rank=1, later=Interval(mean=ratio, ci95_low=low, ci95_high=2 * ratio - low))
+def later(ratio: float, low: float) -> Straggler:
+    return Straggler(rank=1, later=Interval(mean=ratio, ci95_low=low, ci95_high=2 * ratio - low))
 
 
 @pytest.mark.parametrize("runs", [1, 5])

@@ -91,12 +91,12 @@ class TestLateWorker:
     def test_the_last_one_is_named_with_an_interval_over_blocks(self) -> None:
         """Rank 2 comes 40 % later than the median of the others, of which rank 0 is early."""
         noise = np.random.default_rng(1).normal(scale=0.02, size=(100, 4))
-        late = stats.late_worker(np.array([0.5, 1.0, 1.4, 1.0]) * (1 + noise))
+        late = stats.straggler(np.array([0.5, 1.0, 1.4, 1.0]) * (1 + noise))
         assert late is not None and late.rank == 2 and late.later.mean == pytest.approx(0.4, abs=0.02)
         assert late.later.ci95_low is not None and late.later.ci95_high is not None
         assert 0.37 < late.later.ci95_low < late.later.mean < late.later.ci95_high < 0.43
 
     def test_of_a_worker_alone_and_of_few_steps(self) -> None:
-        assert stats.late_worker([[1.0], [1.0]]) is None
-        late = stats.late_worker([[1.0, 2.0], [1.0, 2.0]])
-        assert late == stats.LateWorker(1, Interval(1.0, None, None))
+        assert stats.straggler([[1.0], [1.0]]) is None
+        late = stats.straggler([[1.0, 2.0], [1.0, 2.0]])
+        assert late == stats.Straggler(1, Interval(1.0, None, None))
