@@ -67,8 +67,14 @@ report: setup ## tables, plots and the page of the results in RESULTS
 	$(BIN)/horovod-runner report $(call given,RESULTS,"$$RESULTS") $(arguments)
 
 # The tests call make themselves, and expect what a person sees who does: no "Entering directory".
+# In two phases: first, two at a time, what is content with a core; then, one by one, what starts ranks (tests/phases.py).
+# The second is run whatever the first has found, and make fails if either did.
+pytest := env -u MAKELEVEL $(BIN)/python -m pytest
 test: lint ## everything that has to hold before a change goes in
-	env -u MAKELEVEL $(BIN)/python -m pytest $(arguments)
+	failed=0; \
+	$(pytest) --ranks none --numprocesses 2 --dist worksteal $(arguments) || failed=1; \
+	$(pytest) --ranks only $(arguments) || failed=1; \
+	exit $$failed
 
 lint: setup ## style, types, and who may import whom
 	$(BIN)/ruff check --quiet --config horovod_runner/environment/ruff.toml .

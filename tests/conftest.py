@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 from horovod_runner.launch.launchers import find
 from horovod_runner.results.store import RunFolder, Store
 
+pytest_plugins = ("tests.phases",)
 ROOT = Path(__file__).parent.parent
 # The smallest jobs that are still the real ones: every layer, few channels.
 SMALL = {
@@ -86,6 +89,20 @@ def workers_of(process: subprocess.Popen[Any]) -> list[psutil.Process]:
     """Return the ranks below a process."""
     children = psutil.Process(process.pid).children(recursive=True)
     return [p for p in children if p.cmdline()[1:3] == ["-m", "horovod_runner.training.worker"]]
+
+
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """Return the temporary folder that the processes of a phase share: what takes long is made there once for all."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@contextmanager
+def alone(file: Path) -> Iterator[None]:
+    """Keep the other processes of a phase out, waiting for them if need be."""
+    with file.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from horovod_runner.collectives.record import Report, WayResult, read_report
 from horovod_runner.collectives.samples import Sample
 from tests.conftest import ROOT, Done, plain_environment, program, run
 
+pytestmark = pytest.mark.usefixtures("real_ranks")
 SIZES = ["4", "40000", "4194304"]
 
 

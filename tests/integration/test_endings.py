@@ -59,7 +59,7 @@ def start_and_kill(argv: list[str], results: Path, kill: Callable[[subprocess.Po
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
+def undisturbed(real_ranks: None, tmp_path_factory: pytest.TempPathFactory) -> list[float]:
     done = bench("torch", "unet", tmp_path_factory.mktemp("undisturbed"), *OPTIONS)
     assert done.code == 0, done.err
     return losses(done.folder)
@@ -77,6 +77,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_curve(
     assert losses(done.folder) == undisturbed, "bit for bit: two workers' sums do not depend on their order"
 
 
+@pytest.mark.usefixtures("real_ranks")
 def test_tensorflow_goes_on_too(results: Path) -> None:
     reference = bench("tensorflow", "unet", results / "undisturbed", *OPTIONS)
     argv = bench_argv("tensorflow", "unet", results, *OPTIONS)
@@ -97,6 +98,7 @@ def test_a_loss_that_is_no_number_is_kept_as_a_result(framework: str, results: P
     assert result.steps < 30
 
 
+@pytest.mark.usefixtures("real_ranks")
 def test_ranks_that_disagree_are_told_about_what(results: Path) -> None:
     mpirun = [program("mpirun"), "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]
     one = bench_argv("torch", "unet", results, "--steps", "4", "--seed", "0")
@@ -134,12 +136,14 @@ def test_mistakes_are_one_sentence_and_exit_code_2(options: list[str], words: st
     assert len(done.err.strip().splitlines()) == 1, done.err
 
 
+@pytest.mark.usefixtures("real_ranks")
 def test_a_launcher_and_a_number_of_workers_that_contradict_each_other(results: Path) -> None:
     argv = [program("horovodrun"), "--gloo", "-np", "2", *bench_argv("torch", "unet", results, "--workers", "3")]
     done = run(argv, results)
     assert done.code != 0 and (done.out + done.err).count("leave --workers out") == 1
 
 
+@pytest.mark.usefixtures("real_ranks")
 def test_a_cut_checkpoint_is_named_and_kept(results: Path) -> None:
     argv = bench_argv("torch", "unet", results, *OPTIONS)
     folder = start_and_kill(argv, results, kill_all)
@@ -153,6 +157,7 @@ def test_a_cut_checkpoint_is_named_and_kept(results: Path) -> None:
     assert run(argv, results).code == 0, "the remedy that the sentence gave works"
 
 
+@pytest.mark.usefixtures("real_ranks")
 def test_interrupting_leaves_no_rank_behind(results: Path) -> None:
     process = subprocess.Popen(
         bench_argv("torch", "unet", results, *OPTIONS),

@@ -17,6 +17,8 @@ from horovod_runner.results.record import RunResult
 from horovod_runner.results.store import RunFolder, Store
 from tests.conftest import ROOT, plain_environment, run, workers_of
 
+pytestmark = pytest.mark.usefixtures("real_ranks")
+
 SMALL = {"workload": "unet", "framework": "torch", "width": 4, "data": {"examples": 64}, "local_batch": 4, "threads": 1}
 ELSEWHERE = "import socket; socket.gethostname = lambda: 'elsewhere'; from horovod_runner.cli import main; main()"
 

@@ -37,6 +37,7 @@ def assert_refused(done: Done, *words: str) -> None:
     assert not list(done.results.glob("*/*")), "a refused run leaves no folder"
 
 
+@pytest.mark.usefixtures("real_ranks")
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("framework", ["tensorflow", "torch"])
 def test_a_missing_framework_is_one_sentence(framework: str, workers: str, results: Path, tmp_path: Path) -> None:
@@ -45,11 +46,13 @@ def test_a_missing_framework_is_one_sentence(framework: str, workers: str, resul
     assert_refused(done, f"{framework} cannot be used here", f"{framework} is not installed", "make setup")
 
 
+@pytest.mark.usefixtures("real_ranks")
 def test_missing_horovod_is_one_sentence(results: Path, tmp_path: Path) -> None:
     done = run(bench_argv("torch", "unet", results, "--workers", "2"), results, env=without(["horovod"], tmp_path))
     assert_refused(done, "horovod is not installed", "make setup")
 
 
+@pytest.mark.usefixtures("real_ranks")
 def test_two_ranks_without_their_framework_say_it_once(results: Path, tmp_path: Path) -> None:
     environment = without(["tensorflow"], tmp_path, OPAL_PREFIX=str(Path(program("mpirun")).parent.parent))
     done = run([program("mpirun"), *MPIRUN, *bench_argv("tensorflow", "unet", results)], results, env=environment)

@@ -20,7 +20,7 @@ from horovod_runner.matrix.sharing import needs
 from horovod_runner.results.store import Store
 from tests.conftest import ROOT, bench, losses, plain_environment, run
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.usefixtures("real_ranks")
 
 BASE: dict[str, Any] = {
     "workload": "resnet50",

@@ -84,6 +84,7 @@ def made_small(command: str, results: Path, imagenet: Path) -> list[str]:
     return words
 
 
+@pytest.mark.usefixtures("real_ranks")
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c != THIS_TEST])
 def test_command(command: str, tmp_path: Path, imagenet: Path) -> None:
     done = run(made_small(command, tmp_path / "r", imagenet), tmp_path / "r", env=plain_environment(), timeout=400)

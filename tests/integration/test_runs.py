@@ -13,6 +13,7 @@ from tests.conftest import ROOT, Done, bench, losses, plain_environment, program
 FRAMEWORKS = ("tensorflow", "torch")
 
 
+@pytest.mark.usefixtures("real_ranks")
 @pytest.mark.parametrize("workload", ["resnet50", "unet"])
 def test_both_frameworks_have_the_same_loss_curve_on_two_workers(workload: str, results: Path) -> None:
     """In float64 nothing but rounding is left between them, over MPI in one and Gloo in the other.
@@ -34,6 +35,7 @@ def test_both_frameworks_have_the_same_loss_curve_on_two_workers(workload: str, 
     assert origin["launcher"]["controller"] == "gloo"
 
 
+@pytest.mark.usefixtures("real_ranks")
 @pytest.mark.parametrize("controller", ["--mpi", "--gloo"])
 def test_every_rank_enters_make_under_horovodrun(controller: str, results: Path) -> None:
     """`horovodrun -np 2 make bench-torch` from a shell in which nothing is activated; rank 0 alone talks."""
@@ -47,6 +49,7 @@ def test_every_rank_enters_make_under_horovodrun(controller: str, results: Path)
     assert said.count("completed: ") == 1 and "make:" not in said and "make[" not in said, said
 
 
+@pytest.mark.usefixtures("real_ranks")
 def test_make_bench_tf_under_plain_mpirun_and_alone(results: Path) -> None:
     make = ["make", "bench-tf", "WORKLOAD=unet", "STEPS=4", "IMAGE_SIZE=32", "GLOBAL_BATCH=8", f"RESULTS={results}"]
     make += ["ARGS=--set width=4 --set threads=1 --set data.examples=64"]
@@ -81,6 +84,7 @@ def test_precisions(single: tuple[str, list[float]], precision: str, results: Pa
     assert curve[0] != reference[0]
 
 
+@pytest.mark.usefixtures("real_ranks")
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_without_reduction_horovod_does_not_run_and_workers_drift_apart(framework: str, results: Path) -> None:
     done = bench(framework, "unet", results, "--workers", "2", "--steps", "6", "--set", "strategy=none")
@@ -90,6 +94,7 @@ def test_without_reduction_horovod_does_not_run_and_workers_drift_apart(framewor
     assert len(done.folder.read_steps()[0].worker_seconds) == 2
 
 
+@pytest.mark.usefixtures("real_ranks")
 def test_training_learns_and_the_record_is_complete(results: Path) -> None:
     """A real job on real data: two epochs of digits take the validation loss well below chance (log 10 = 2.30)."""
     done = bench("torch", "resnet50", results, "--epochs", "3", "--workers", "2")

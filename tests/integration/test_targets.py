@@ -11,7 +11,9 @@ import pytest
 from horovod_runner.results.record import RunResult
 from horovod_runner.results.store import RunFolder, Store
 from tests.conftest import losses
-from tests.parity.several_runs import launch, start
+from tests.integration.several_runs import launch, start
+
+pytestmark = pytest.mark.usefixtures("real_ranks")
 
 TARGET = 0.25
 JOB: dict[str, Any] = {

@@ -16,6 +16,8 @@ import pytest
 from horovod_runner.results.store import Store
 from tests.conftest import ROOT, losses, plain_environment
 
+pytestmark = pytest.mark.usefixtures("real_ranks")
+
 FRAMEWORK = """
     Framework(
         name="by_hand",

@@ -17,6 +17,8 @@ from horovod_runner.results.record import RunResult
 from horovod_runner.results.store import Store
 from tests.conftest import bench, plain_environment, program, run
 
+pytestmark = pytest.mark.usefixtures("real_ranks")
+
 SMALL: dict[str, Any] = {"workload": "unet", "width": 8, "workers": 2, "local_batch": 4, "threads": 1, "steps": 24}
 SMALL |= {"data": {"examples": 64}, "validate_every": 0, "checkpoint": {"every": 0}}
 

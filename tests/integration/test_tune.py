@@ -15,6 +15,8 @@ from horovod_runner.config.machine import fingerprint, load_machine
 from horovod_runner.results.store import read_json
 from tests.conftest import ROOT, plain_environment, run
 
+pytestmark = pytest.mark.usefixtures("real_ranks")
+
 # One choice is left: to yield or not. Two candidates, three rounds, then perhaps six fresh ones.
 NARROW = {
     **{"width": 4, "data.examples": 64, "local_batch": 4, "steps": 8, "threads": 1},
@@ -35,7 +37,6 @@ def measured(ledger: Path) -> list[tuple[str, float]]:
     return [(run["run_id"], run["images_per_second"]["mean"]) for row in rounds for run in row["runs"]]
 
 
-@pytest.mark.integration
 def test_it_goes_on_where_it_was_stopped_and_its_settings_reach_a_run(results: Path, tmp_path: Path) -> None:
     machine, ledger = tmp_path / "machine.yaml", results / "tune" / "unet-torch-n2.json"
     process = subprocess.Popen(argv(results, machine), cwd=ROOT, env=plain_environment(), stderr=subprocess.PIPE)
@@ -66,7 +67,6 @@ def test_it_goes_on_where_it_was_stopped_and_its_settings_reach_a_run(results: P
     assert other.code == 2 and "measurements of other settings" in other.err and other.err.count("\n") == 1
 
 
-@pytest.mark.integration
 def test_a_run_takes_the_settings_of_the_machine(results: Path, tmp_path: Path) -> None:
     machine = tmp_path / "machine.yaml"
     when = json.dumps({"workload": "unet", "framework": "torch", "workers": 2})

@@ -7,12 +7,15 @@ import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 from horovod_runner.parity.rows import CLAIMS
+from tests.conftest import alone, shared_folder
 from tests.made_results import add_failure, add_timed, make_results
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
@@ -23,23 +26,43 @@ Executed = Callable[[str], nbformat.NotebookNode]
 
 
 def execute(notebook: Path, results: Path) -> nbformat.NotebookNode:
-    """Return the notebook with the outputs that these results give it."""
-    env = os.environ | {"HOROVOD_RUNNER_RESULTS": str(results), "PYTHONPATH": str(notebook.parents[1])}
+    """Return the notebook with the outputs that these results give it.
+
+    The kernel speaks through sockets in a folder of its own: a free port may be somebody else's before it is taken.
+    """
     read = nbformat.read(notebook, as_version=4)
-    client = NotebookClient(read, timeout=300, resources={"metadata": {"path": str(notebook.parent)}})
-    return client.execute(env=env)
+    with TemporaryDirectory() as own:
+        env = os.environ | {"HOROVOD_RUNNER_RESULTS": str(results), "PYTHONPATH": str(notebook.parents[1])}
+        env |= {"IPYTHONDIR": own, "JUPYTER_RUNTIME_DIR": own}
+        sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{own}/kernel"}})
+        where = {"metadata": {"path": str(notebook.parent)}}
+        return NotebookClient(read, timeout=300, resources=where, config=sockets).execute(env=env)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def from_shipped(tmp_path_factory: pytest.TempPathFactory) -> Executed:
-    """Return what executes a notebook on the studies that the repository ships, once for all tests.
+    """Return what executes a notebook on the studies that the repository ships, once for all tests and processes.
 
     `results` may have studies of one's own beside them.
     """
-    folder = tmp_path_factory.mktemp("shipped")
-    for name in STUDIES:
-        (folder / name).symlink_to(NOTEBOOKS.parent / "results" / name)
-    return cache(lambda name: execute(NOTEBOOKS / f"{name}.ipynb", folder))
+    folder = shared_folder(tmp_path_factory) / "notebooks"
+    studies = folder / "shipped"
+    studies.mkdir(parents=True, exist_ok=True)
+
+    @cache
+    def executed(name: str) -> nbformat.NotebookNode:
+        stored = folder / f"{name}.ipynb"
+        with alone(folder / f"{name}.lock"):
+            if not stored.exists():
+                done = execute(NOTEBOOKS / f"{name}.ipynb", studies)
+                stored.write_text(nbformat.writes(done))
+        return nbformat.read(stored, as_version=4)
+
+    with alone(folder / "shipped.lock"):
+        for name in STUDIES:
+            if not (studies / name).exists():
+                (studies / name).symlink_to(NOTEBOOKS.parent / "results" / name)
+    return executed
 
 
 def shown(notebook: nbformat.NotebookNode, *kinds: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Both frameworks in one process: TensorFlow's threads are placed before its first operation, as a worker does."""
+"""Both frameworks in one process, on one core: TensorFlow's threads are placed before its first operation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import tensorflow as tf
+import torch
 
 tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(1)
+torch.set_num_threads(1)

@@ -1,6 +1,6 @@
 """One launch that does several runs one after another: a framework takes longer to import than a small run does.
 
-`start` launches it; `python -m tests.parity.several_runs FOLDER...` is one of its ranks. Horovod starts once in a
+`start` launches it; `python -m tests.integration.several_runs FOLDER...` is one of its ranks. Horovod starts once in a
 process: MPI could not start again, and Gloo would meet those that it met before. So all runs have what Horovod read
 from the settings of the first; and without its cache, which takes an operation for another one of the same name.
 """
@@ -35,7 +35,7 @@ def start(
 def launch(folders: Sequence[RunFolder]) -> None:
     """Do, or go on with, the runs of these folders in one launch."""
     config = folders[0].read_config()
-    argv = [sys.executable, "-m", "tests.parity.several_runs", *(str(folder.path) for folder in folders)]
+    argv = [sys.executable, "-m", "tests.integration.several_runs", *(str(folder.path) for folder in folders)]
     done = subprocess.run(
         command(config, argv, Start(config.workers, Machine())),
         env=environment(),

@@ -15,9 +15,9 @@ import pytest
 from horovod_runner.parity.rows import relative
 from horovod_runner.parity.settings import plain
 from horovod_runner.parity.sides import Trajectory
-from tests.parity.several_runs import start
+from tests.integration.several_runs import start
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.usefixtures("real_ranks")
 
 FRAMEWORKS = ["torch", "tensorflow"]
 EQUAL = 1e-13
