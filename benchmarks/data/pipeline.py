@@ -14,7 +14,14 @@ from benchmarks.data.dataset import Dataset, Split
 from benchmarks.data.order import Shard, epoch_order, steps_per_epoch
 from benchmarks.data.prefetch import Stream, decoding_processes
 
-__all__ = ["TrainBatches", "batch_mark", "epoch_order", "example_digests", "steps_per_epoch", "validation_batches"]
+__all__ = [
+    "TrainBatches",
+    "batch_fingerprint",
+    "epoch_order",
+    "example_digests",
+    "steps_per_epoch",
+    "validation_batches",
+]
 
 Broken = Literal["stop", "skip"]
 
@@ -146,19 +153,19 @@ def _digest(image: np.ndarray, target: np.ndarray) -> bytes:
     return whole.digest()[:8]
 
 
-MARKS = 2**48
+FINGERPRINTS = 2**48
 """Marks of batches are numbers below this one, which a float64 holds exactly."""
 
 
-def batch_mark(batch: Batch, first_row: int) -> int:
+def batch_fingerprint(batch: Batch, first_row: int) -> int:
     """Return a hash of this worker's rows of a global batch, which begin at `first_row` of it.
 
-    Marks of all workers, added up modulo MARKS, are equal exactly for equal global batches: the same examples, in the
-    same rows, byte by byte, however many workers there are.
+    Fingerprints of all workers, added up modulo FINGERPRINTS, are equal exactly for equal global batches: the same
+    examples, in the same rows, byte by byte, however many workers there are.
     """
     digests = ((row, d) for row, d in enumerate(_digests(batch), first_row) if d is not None)
     words = (hashlib.blake2b(row.to_bytes(8, "big") + d, digest_size=6).digest() for row, d in digests)
-    return sum(int.from_bytes(word, "big") for word in words) % MARKS
+    return sum(int.from_bytes(word, "big") for word in words) % FINGERPRINTS
 
 
 def _to_batch(images: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Batch:

@@ -1,6 +1,6 @@
-"""The ways in which ranks can reduce: who starts and coordinates them, and the module that does it.
+"""The algorithms by which ranks can reduce: who starts and coordinates them, and the module that does it.
 
-Each way is a launch of its own: mpi4py and Horovod in one process bring each other down.
+Each algorithm is a launch of its own: mpi4py and Horovod in one process bring each other down.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ class Reducer(Protocol):
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way of reducing.
+class Algorithm:
+    """One algorithm, by one library.
 
-    `needs` are the operations that Horovod has to be built with; empty for a way that does without Horovod.
+    `needs` are the operations that Horovod has to be built with; empty for one that does without Horovod.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Way:
     needs: tuple[str, ...] = ()
 
     def missing(self, framework: str) -> str | None:
-        """Return why this way cannot be gone here, or None if it can; no framework is imported."""
+        """Return why it cannot be used here, or None if it can; no framework is imported."""
         packages = [FRAMEWORKS[framework].package, "horovod"] if self.needs else ["mpi4py"]
         absent = [name for name in packages if importlib.util.find_spec(name) is None]
         if absent:
@@ -87,16 +87,16 @@ class Way:
         return f"Horovod was not built with {' and '.join(unbuilt)}" if unbuilt else None
 
 
-COPY = Way("copy", "memory copy", "mpi")
+COPY = Algorithm("copy", "memory copy", "mpi")
 """No reduction: every rank copies as many bytes, all at once. What memory alone allows."""
 NCCL = "horovod-nccl"
-WAYS = {
-    way.name: way
-    for way in (
-        Way("mpi4py", "mpi4py", "mpi"),
-        Way("horovod-mpi", "Horovod, MPI", "mpi", ("mpi",)),
-        Way("horovod-gloo", "Horovod, Gloo", "gloo", ("gloo",)),
-        Way(NCCL, "Horovod, NCCL", "mpi", ("mpi", "nccl")),
+ALGORITHMS = {
+    algorithm.name: algorithm
+    for algorithm in (
+        Algorithm("mpi4py", "mpi4py", "mpi"),
+        Algorithm("horovod-mpi", "Horovod, MPI", "mpi", ("mpi",)),
+        Algorithm("horovod-gloo", "Horovod, Gloo", "gloo", ("gloo",)),
+        Algorithm(NCCL, "Horovod, NCCL", "mpi", ("mpi", "nccl")),
     )
 }
 

@@ -11,10 +11,10 @@ from horovod_runner.allreduce.mpi import MpiGroup
 from horovod_runner.config.schema import RunConfig
 
 
-def join(way: str, config: RunConfig) -> ByMpi:
+def join(algorithm: str, config: RunConfig) -> ByMpi:
     """Start MPI and return this rank."""
     group = MpiGroup(config)
-    return Copier(group) if way == COPY.name else ByMpi(group)
+    return Copier(group) if algorithm == COPY.name else ByMpi(group)
 
 
 class ByMpi:

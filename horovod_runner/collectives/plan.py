@@ -14,7 +14,7 @@ from typing import Literal
 import psutil
 
 from benchmarks.workloads import WORKLOADS
-from horovod_runner.allreduce.algorithms import WAYS, Way
+from horovod_runner.allreduce.algorithms import ALGORITHMS, Algorithm
 from horovod_runner.config.frameworks import BOUND, DEFAULT
 from horovod_runner.config.schema import AllreduceConfig, RunConfig, Settings, decode
 from horovod_runner.errors import UserError
@@ -26,7 +26,7 @@ QUICK_SIZES = (4, 1024, 65536, 1024**2, 16 * 1024**2)
 QUICK_MODELS = ("resnet50",)
 SECONDS, QUICK_SECONDS = 1.0, 0.1
 LARGEST = FLOAT_BYTES * (2**31 - 1)  # bytes; MPI counts elements in a C int
-COPIES = 3  # what a rank needs to reduce a message: what it gives, what it gets, and a buffer on the way
+COPIES = 3  # what a rank needs to reduce a message: what it gives, what it gets, and a buffer in between
 MOST_RANKS = 100_000  # sums of the checks' small integers stay exact in float32 up to here
 
 
@@ -72,7 +72,7 @@ class Case(Settings):
 class Plan(Settings):
     """What the ranks of one launch do; `iterations` overrules `seconds`, which are for each case."""
 
-    way: str
+    algorithm: str
     framework: str
     workers: int
     cases: tuple[Case, ...]
@@ -86,8 +86,8 @@ class Plan(Settings):
         return decode(plain, "allreduce")
 
 
-def plans(request: Request, ways: Sequence[Way], ranks_here: int) -> list[Plan]:
-    """Return a plan for each way; UserError says which option is wrong, and what to write instead.
+def plans(request: Request, algorithms: Sequence[Algorithm], ranks_here: int) -> list[Plan]:
+    """Return a plan for each algorithm; UserError says which option is wrong, and what to write instead.
 
     `ranks_here` is the most ranks that a host takes, each of which needs memory.
     """
@@ -98,24 +98,24 @@ def plans(request: Request, ways: Sequence[Way], ranks_here: int) -> list[Plan]:
     seconds = request.seconds if request.seconds is not None else QUICK_SECONDS if request.quick else SECONDS
     return [
         Plan(
-            way=way.name,
+            algorithm=algorithm.name,
             framework=request.framework,
             workers=request.workers,
-            cases=cases if way.name in WAYS else flat,
+            cases=cases if algorithm.name in ALGORITHMS else flat,
             seconds=seconds,
             iterations=request.iterations,
-            allreduce=AllreduceConfig(controller=way.controller, yield_when_idle=request.yields),
+            allreduce=AllreduceConfig(controller=algorithm.controller, yield_when_idle=request.yields),
         )
-        for way in ways
+        for algorithm in algorithms
     ]
 
 
-def chosen(request: Request) -> list[Way]:
-    """Return the ways that were asked for, or all there are; UserError for one that does not exist."""
-    names = list(dict.fromkeys(request.through)) if request.through else list(WAYS)
+def chosen(request: Request) -> list[Algorithm]:
+    """Return the algorithms that were asked for, or all there are; UserError for one that does not exist."""
+    names = list(dict.fromkeys(request.through)) if request.through else list(ALGORITHMS)
     for name in names:
-        _known("through", name, WAYS)
-    return [WAYS[name] for name in names]
+        _known("through", name, ALGORITHMS)
+    return [ALGORITHMS[name] for name in names]
 
 
 def _check(request: Request) -> None:
@@ -151,7 +151,7 @@ def _cases(request: Request) -> tuple[Case, ...]:
 
 
 def _gradients(model: str) -> list[Case]:
-    """Return the gradients of the model that `bench --workload` trains without further options, in both ways."""
+    """Return the gradients of the model that `bench --workload` trains without further options, in both forms."""
     from benchmarks.data import open_dataset
 
     config = decode({"framework": DEFAULT, "workload": model}, "allreduce")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from horovod_runner.allreduce.algorithms import COPY, WAYS, Reducer, Way
+from horovod_runner.allreduce.algorithms import ALGORITHMS, COPY, Algorithm, Reducer
 from horovod_runner.collectives.plan import Case, Plan
 from horovod_runner.collectives.samples import Folder, Sample
 from horovod_runner.config.schema import RunConfig
@@ -57,7 +57,7 @@ def _measure_all(folder: Folder, world: World) -> None:
     refuse_strangers(world)
     threads = threads_for(world, None)
     become_rank(world, threads)
-    reducer = _join({**WAYS, COPY.name: COPY}[plan.way], plan.as_run())
+    reducer = _join({**ALGORITHMS, COPY.name: COPY}[plan.algorithm], plan.as_run())
     group = reducer.group
     if group.size != plan.workers:
         raise SharedError(f"{plan.workers} ranks were started, but each finds {group.size}; use .venv/bin/mpirun")
@@ -71,10 +71,10 @@ def _measure_all(folder: Folder, world: World) -> None:
     group.close()
 
 
-def _join(way: Way, config: RunConfig) -> Reducer:
+def _join(algorithm: Algorithm, config: RunConfig) -> Reducer:
     """Import what reduces and meet the other ranks, as those of a run with these settings do."""
-    room = f"frameworks.{config.framework}.collectives" if way.needs else "collectives.by_mpi"
-    reducer: Reducer = import_framework(f"horovod_runner.{room}").join(way.name, config)
+    room = f"frameworks.{config.framework}.collectives" if algorithm.needs else "collectives.by_mpi"
+    reducer: Reducer = import_framework(f"horovod_runner.{room}").join(algorithm.name, config)
     return reducer
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
-from horovod_runner.allreduce.algorithms import COPY, WAYS
+from horovod_runner.allreduce.algorithms import ALGORITHMS, COPY
 from horovod_runner.collectives.fit import Fit, busbw, fit
 from horovod_runner.collectives.plan import Case
 from horovod_runner.collectives.samples import Sample
@@ -24,7 +24,7 @@ GB = 1e9
 
 
 class Row(Settings):
-    """One case by one way.
+    """One case by one algorithm.
 
     `min_seconds`, `avg_seconds` and `max_seconds` are over ranks, of each rank's mean; median and 95th percentile are
     of the slowest rank, the one with the largest mean. `algbw` is bytes over that median, and `busbw` follows from it
@@ -59,8 +59,8 @@ class Line(Settings):
     worst_bytes: int
 
 
-class WayResult(Settings):
-    """What was measured by one way, or why nothing was; `launcher`, `threads` and `environment` as rank 0 saw them."""
+class AlgorithmResult(Settings):
+    """What was measured by one algorithm, or why nothing was; launcher, threads and environment as rank 0 saw them."""
 
     name: str
     status: Literal["measured", "missing", "failed"]
@@ -74,8 +74,8 @@ class WayResult(Settings):
 
     @property
     def title(self) -> str:
-        """The way's name as people write it."""
-        return (COPY if self.name == COPY.name else WAYS[self.name]).title
+        """The algorithm's name as people write it."""
+        return (COPY if self.name == COPY.name else ALGORITHMS[self.name]).title
 
     @property
     def correct(self) -> bool:
@@ -89,7 +89,9 @@ class WayResult(Settings):
 
 
 class Report(Settings):
-    """The whole measurement. The first of `ways` is the memory copy."""
+    """The whole measurement. The first of `algorithms` (`ways` in the file) is the memory copy."""
+
+    model_config = ConfigDict(populate_by_name=True)
 
     schema_version: Literal[1] = Field(1, alias="schema")
     command: tuple[str, ...]
@@ -99,22 +101,27 @@ class Report(Settings):
     workers: int
     framework: str
     yield_when_idle: bool
-    ways: tuple[WayResult, ...]
+    algorithms: tuple[AlgorithmResult, ...] = Field(alias="ways")
 
     @property
-    def measured(self) -> list[WayResult]:
-        """The ways of reducing that have rows."""
-        return [way for way in self.ways if way.rows and way.name != COPY.name]
+    def measured(self) -> list[AlgorithmResult]:
+        """The algorithms that have rows."""
+        return [algorithm for algorithm in self.algorithms if algorithm.rows and algorithm.name != COPY.name]
 
     @property
     def copy_seconds(self) -> dict[int, float]:
         """The median seconds of a memory copy, by its bytes."""
-        return {row.bytes: row.median_seconds for way in self.ways if way.name == COPY.name for row in way.rows}
+        return {
+            row.bytes: row.median_seconds
+            for algorithm in self.algorithms
+            if algorithm.name == COPY.name
+            for row in algorithm.rows
+        }
 
     @property
     def passed(self) -> bool:
         """Whether nothing failed and every sum was right."""
-        return all(way.status != "failed" and way.correct for way in self.ways)
+        return all(algorithm.status != "failed" and algorithm.correct for algorithm in self.algorithms)
 
 
 def row(case: Case, sample: Sample, ranks: int, *, reduces: bool) -> Row:

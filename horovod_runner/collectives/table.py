@@ -1,4 +1,4 @@
-"""A measured way in the terminal: a line a case, the fitted model, and why something is missing."""
+"""A measured algorithm in the terminal: a line a case, the fitted model, and why something is missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from horovod_runner.collectives.plan import Case
-from horovod_runner.collectives.record import Line, Row, WayResult
+from horovod_runner.collectives.record import AlgorithmResult, Line, Row
 
 POOR = 0.25
 """A relative residual beyond which the alpha-beta model is said to describe the times poorly."""
@@ -18,8 +18,8 @@ HEADS = ("", "arrays", "min", "avg", "max", "median", "p95", "copy", "algbw", "b
 NOTHING = "–"
 
 
-def show(result: WayResult, ranks: int, copied: Mapping[int, float], to: Console) -> None:
-    """Print what was measured by one way; `copied` are the seconds of a memory copy, by its bytes."""
+def show(result: AlgorithmResult, ranks: int, copied: Mapping[int, float], to: Console) -> None:
+    """Print what was measured by one algorithm; `copied` are the seconds of a memory copy, by its bytes."""
     title = f"\n[bold]{escape(result.title)}[/bold], {ranks} ranks"
     if not result.rows:
         to.print(f"{title}: {_status(result)}", highlight=False, soft_wrap=True)
@@ -40,7 +40,7 @@ def show(result: WayResult, ranks: int, copied: Mapping[int, float], to: Console
             to.print(f"    {said}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
-def _status(result: WayResult) -> str:
+def _status(result: AlgorithmResult) -> str:
     if result.status == "missing":
         return f"not measured: {escape(result.reason or '')}"
     return f"[red]failed[/red]: {escape(result.reason or '')}"

@@ -123,9 +123,9 @@ SCHEDULERS = {
 }
 
 
-def _directives(mark: str, *options: str | int | None) -> list[str]:
+def _directives(prefix: str, *options: str | int | None) -> list[str]:
     """Return the directives of the options that were given."""
-    return [f"{mark} {option}" for option in options if option]
+    return [f"{prefix} {option}" for option in options if option]
 
 
 def _clock(seconds: int) -> str:

@@ -26,10 +26,10 @@ def describe() -> dict[str, Any]:
     }
     # The kernel reports a little less or more memory from boot to boot: it is rounded to GiB for the name.
     name = [facts["cpu"], facts["cores"], round(facts["memory_bytes"] / 2**30), facts["system"], facts["gpus"]]
-    return {"id": _mark([*name, platform.node()]), "kind": _mark(name), **facts}
+    return {"id": _fingerprint([*name, platform.node()]), "kind": _fingerprint(name), **facts}
 
 
-def _mark(name: Sequence[Any]) -> str:
+def _fingerprint(name: Sequence[Any]) -> str:
     return hashlib.sha256(repr(name).encode()).hexdigest()[:10]
 
 

@@ -64,14 +64,14 @@ class Foreign(NamedTuple):
     """A launcher whose processes this suite's Horovod cannot join, and the variables by which it is known."""
 
     name: str
-    mark: str
+    variable: str
     rank: str
     size: str
 
 
 _TORCHRUN = Foreign("torchrun", "TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE")
 
-# The first whose mark is there. jsrun's own variables come with Open MPI's where it starts IBM's MPI, which is found
+# The first whose variable is set. jsrun's own variables come with Open MPI's where it starts IBM's MPI, which is found
 # out when Horovod starts; PMI's are left by MPICH, Intel MPI and Cray MPI, PyTorch's by whoever starts its jobs.
 _FOREIGN = (
     _TORCHRUN,
@@ -91,7 +91,7 @@ def detect(environment: Mapping[str, str] = os.environ) -> World:
     So is the one task of an `srun`, as under `srun --pty bash`: it may start workers itself. SharedError where a
     launcher that is none of ours has started several: each would train alone and believe itself the whole run.
     """
-    if _TORCHRUN.mark in environment:  # where srun starts one torchrun a node, both have left their variables
+    if _TORCHRUN.variable in environment:  # where srun starts one torchrun a node, both have left their variables
         _refuse_foreign(environment)
     for launcher, names in _VARIABLES.items():
         if all(name in environment for name in names[:3]):
@@ -108,16 +108,16 @@ def _refuse_foreign(environment: Mapping[str, str]) -> None:
         return
     count = str(world.size) if launcher.size in environment else "N"
     raise SharedError(
-        f"{launcher.name} ({launcher.mark} is set) is no launcher of this suite, and every process would train alone;"
-        f" use `horovodrun -np {count}` or `mpirun -np {count}` of .venv/bin, or start one process with --workers"
-        f" {count}; a process that is the only one can do with {launcher.mark} unset"
+        f"{launcher.name} ({launcher.variable} is set) is no launcher of this suite, and every process would train"
+        f" alone; use `horovodrun -np {count}` or `mpirun -np {count}` of .venv/bin, or start one process with"
+        f" --workers {count}; a process that is the only one can do with {launcher.variable} unset"
     )
 
 
 def _foreign(environment: Mapping[str, str]) -> tuple[Foreign | None, World]:
     """Return the launcher that is none of ours, if there is one, and what it says of this process's place."""
     for launcher in _FOREIGN:
-        if launcher.mark in environment and launcher.rank in environment:
+        if launcher.variable in environment and launcher.rank in environment:
             rank, size = environment[launcher.rank], environment.get(launcher.size, "1")
             if rank.isdecimal() and size.isdecimal():
                 return launcher, World(int(rank), int(size))

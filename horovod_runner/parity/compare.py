@@ -104,9 +104,11 @@ def same_trajectory(first: Trajectory, second: Trajectory, label: str, tolerance
 
 def same_batches(runs: Sequence[Trajectory], label: str) -> Row:
     """Return a row that counts the steps at which a run's global batch differs, in a byte or in its order."""
-    steps = zip(*(run.marks for run in runs), strict=True)
-    wrong = [f"step {step}" for step, marks in enumerate(steps, 1) if len(set(marks)) > 1]
-    return _count("data", f"{label}: hashes of {len(runs[0].marks)} batches", wrong, "the same bytes in the same order")
+    steps = zip(*(run.fingerprints for run in runs), strict=True)
+    wrong = [f"step {step}" for step, fingerprints in enumerate(steps, 1) if len(set(fingerprints)) > 1]
+    return _count(
+        "data", f"{label}: hashes of {len(runs[0].fingerprints)} batches", wrong, "the same bytes in the same order"
+    )
 
 
 def _count(claim: Claim, what: str, wrong: Sequence[str], why: str) -> Row:

@@ -86,7 +86,7 @@ def _crossed(framework: str, results: Path, folder: RunFolder, whole: Trajectory
     state = folder.checkpoints / f"step-{CROSSED_AFTER:08d}.safetensors"
     checkpoint = {"every": CROSSED_AFTER, "keep": 9, "resume_from": str(state)}
     went_on, _ = run_ranks(other, results, checkpoint=checkpoint)
-    rest = Trajectory(whole.losses[CROSSED_AFTER:], whole.marks[CROSSED_AFTER:], whole.state)
+    rest = Trajectory(whole.losses[CROSSED_AFTER:], whole.fingerprints[CROSSED_AFTER:], whole.state)
     start = f"{title(framework)} on {workers} workers to step {CROSSED_AFTER}"
     return _same("crossing over", f"{start}, then {title(other)} on 1 = never crossed", rest, went_on, SAME)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.architecture import Architecture, Arrays, draw_initial
 from benchmarks.data.batch import Batch
-from benchmarks.data.pipeline import batch_mark
+from benchmarks.data.pipeline import batch_fingerprint
 from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.machine.world import World
 from horovod_runner.results.store import RunFolder
@@ -26,10 +26,10 @@ Change = Callable[[int, Batch], Batch]
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What training left: the loss of every step, the batches' marks, and the last state."""
+    """What training left: the loss of every step, the batches' fingerprints, and the last state."""
 
     losses: tuple[float, ...]
-    marks: tuple[int, ...]
+    fingerprints: tuple[int, ...]
     state: Arrays
 
 
@@ -73,12 +73,12 @@ class Side:
     def train(self, steps: int, change: Change = lambda step, batch: batch) -> Trajectory:
         """Make so many steps of the run from where the model stands; `change` may alter a step's batch (from 0)."""
         schedule = self.schedule
-        losses, marks = [], []
+        losses, fingerprints = [], []
         for step, given in enumerate(self.batches(steps)):
             batch = change(step, given)
-            marks.append(batch_mark(batch, 0))
+            fingerprints.append(batch_fingerprint(batch, 0))
             losses.append(self.backend.step(batch, schedule(step)))
-        return Trajectory(tuple(losses), tuple(marks), self.backend.state())
+        return Trajectory(tuple(losses), tuple(fingerprints), self.backend.state())
 
     def validate(self) -> Validation:
         """Return loss and metric over the validation examples."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from benchmarks.data.batch import Batch
-from benchmarks.data.pipeline import batch_mark
+from benchmarks.data.pipeline import batch_fingerprint
 from horovod_runner.frameworks.base import Backend
 from horovod_runner.training.plan import Plan
 from horovod_runner.training.recorder import Recorder, WorkerStep
@@ -68,7 +68,7 @@ def train(backend: Backend, plan: Plan, data: TrainData, recorder: Recorder, pau
             loss=loss,
             times=times,
             ready_seconds=timer.since_start(backend.ready_at()),
-            mark=batch_mark(batch, data.first_row) if plan.mark_batches else 0,
+            fingerprint=batch_fingerprint(batch, data.first_row) if plan.fingerprint_batches else 0,
             squared_norms=backend.squared_norms(),
         )
         recorder.add(seen)

@@ -20,7 +20,7 @@ class Plan:
     first_step: int
     checkpoint_every: int
     validate_every: int
-    mark_batches: bool = True
+    fingerprint_batches: bool = True
     validate_steps: int | None = None  # steps between validations, in place of epochs
     stop_at: float | None = None  # the validation metric that ends the run
 
@@ -70,7 +70,7 @@ def plan_of(config: RunConfig, steps_per_epoch: int) -> Plan:
         first_step=0,
         checkpoint_every=0 if not trains else steps_per_epoch if every is None else every,
         validate_every=config.validate_every if trains else 0,
-        mark_batches=config.data.digests,
+        fingerprint_batches=config.data.digests,
         validate_steps=config.validate_steps if trains else None,
         stop_at=config.target.metric if config.target.stop else None,
     )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.data.pipeline import MARKS
+from benchmarks.data.pipeline import FINGERPRINTS
 from horovod_runner.errors import Diverged
 from horovod_runner.results.record import StepRecord
 from horovod_runner.training.timing import StepTimes
@@ -25,9 +25,9 @@ Write = Callable[[Sequence[StepRecord]], None]
 class WorkerStep(NamedTuple):
     """What one worker saw of a step; steps and epochs count from 1.
 
-    `ready_seconds` are those until it handed its first gradient to the reduction, None where nothing is reduced; `mark`
-    is that of its part of the batch (data.pipeline.batch_mark); `squared_norms` are what backend.Backend.squared_norms
-    gives.
+    `ready_seconds` are those until it handed its first gradient to the reduction, None where nothing is reduced;
+    `fingerprint` is that of its part of the batch (data.pipeline.batch_fingerprint); `squared_norms` are what
+    backend.Backend.squared_norms gives.
     """
 
     step: int
@@ -36,13 +36,13 @@ class WorkerStep(NamedTuple):
     loss: float
     times: StepTimes
     ready_seconds: float | None = None
-    mark: int = 0
+    fingerprint: int = 0
     squared_norms: tuple[float, float] | None = None
 
     def figures(self) -> list[float]:
         """Return what workers exchange of it; NaN where something is not known."""
         ready = math.nan if self.ready_seconds is None else self.ready_seconds
-        return [self.loss, *self.times, self.mark, ready, *(self.squared_norms or (math.nan, math.nan))]
+        return [self.loss, *self.times, self.fingerprint, ready, *(self.squared_norms or (math.nan, math.nan))]
 
 
 class Recorder:
@@ -89,8 +89,8 @@ class Recorder:
 def _merge(step: WorkerStep, everyone: np.ndarray, validation: Validation | None) -> StepRecord:
     """Make one record of (workers, 7).
 
-    The mean loss, the slowest worker's seconds, the marks' sum, the ready times, the mean of shards' squared norms and
-    the sum of the shares of the average's.
+    The mean loss, the slowest worker's seconds, the fingerprints' sum, the ready times, the mean of shards' squared
+    norms and the sum of the shares of the average's.
     """
     val_loss, val_metric = validation or (None, None)
     ready = everyone[:, 4]
@@ -107,7 +107,7 @@ def _merge(step: WorkerStep, everyone: np.ndarray, validation: Validation | None
         ready_seconds=tuple(ready.tolist()) if np.isfinite(ready).all() else (),
         shard_squared_norm=_finite(everyone[:, 5].mean()),
         mean_squared_norm=_finite(everyone[:, 6].sum()),
-        batch=f"{sum(int(mark) for mark in everyone[:, 3]) % MARKS:012x}",
+        batch=f"{sum(int(fingerprint) for fingerprint in everyone[:, 3]) % FINGERPRINTS:012x}",
     )
 
 

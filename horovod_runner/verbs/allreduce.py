@@ -1,4 +1,4 @@
-"""The verb: starts the ranks of each way, one launch after the other, and makes tables, a JSON file and a figure."""
+"""The verb: starts the ranks of each algorithm, one launch after the other; makes tables, a JSON file, a figure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from subprocess import TimeoutExpired
 
 from rich.console import Console
 
-from horovod_runner.allreduce.algorithms import COPY, WAYS, Way
+from horovod_runner.allreduce.algorithms import ALGORITHMS, COPY, Algorithm
 from horovod_runner.collectives import table
 from horovod_runner.collectives.plan import Plan, Request, chosen, plans
-from horovod_runner.collectives.record import Report, WayResult, line, row, write_report
+from horovod_runner.collectives.record import AlgorithmResult, Report, line, row, write_report
 from horovod_runner.collectives.samples import Folder
 from horovod_runner.config.machine import Machine, load_machine
 from horovod_runner.errors import EXIT_USER_ERROR, SharedError, UserError
@@ -37,16 +37,16 @@ LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Launch:
-    """One way, ready to be started; `missing` says why it is not."""
+    """One algorithm, ready to be started; `missing` says why it is not."""
 
-    way: Way
+    algorithm: Algorithm
     plan: Plan
     machine: Machine
     missing: str | None = None
 
 
 def allreduce(request: Request, console: Console) -> int:
-    """Measure the collective by every way; return 1 if a way failed or a sum was wrong.
+    """Measure the collective by every algorithm; return 1 if a algorithm failed or a sum was wrong.
 
     The path of the JSON file is the last line. UserError before anything is started when an option is wrong.
     """
@@ -83,12 +83,14 @@ def _launches(request: Request) -> list[Launch]:
     """Return what will be started, checked as far as that is possible before it is."""
     machine = load_machine(request.machine)
     machine.require_room(request.workers)
-    ways = [COPY, *chosen(request)]
+    algorithms = [COPY, *chosen(request)]
     ranks_here = min(request.workers, max(machine.hosts.values(), default=request.workers))
-    launches = [_checked(Launch(w, p, machine)) for w, p in zip(ways, plans(request, ways, ranks_here), strict=True)]
+    launches = [
+        _checked(Launch(w, p, machine)) for w, p in zip(algorithms, plans(request, algorithms, ranks_here), strict=True)
+    ]
     for launch in launches[1:]:
         if launch.missing is not None and request.through is not None:
-            raise UserError(f"--through {launch.way.name}: {launch.missing}; leave it out")
+            raise UserError(f"--through {launch.algorithm.name}: {launch.missing}; leave it out")
     if all(launch.missing for launch in launches):
         raise UserError("there is nothing here to reduce with; run `make setup`")
     return launches
@@ -96,7 +98,7 @@ def _launches(request: Request) -> list[Launch]:
 
 def _checked(launch: Launch) -> Launch:
     """Return the launch with the reason why it cannot be started here, if there is one."""
-    missing = launch.way.missing(launch.plan.framework)
+    missing = launch.algorithm.missing(launch.plan.framework)
     if missing is None:
         try:
             _argv(launch, [])
@@ -105,23 +107,23 @@ def _checked(launch: Launch) -> Launch:
     return replace(launch, missing=missing)
 
 
-def _results(launches: Sequence[Launch], ranks: Path, console: Console) -> Iterator[WayResult]:
+def _results(launches: Sequence[Launch], ranks: Path, console: Console) -> Iterator[AlgorithmResult]:
     copied: dict[int, float] = {}
     for launch in launches:
         if launch.missing is not None:
-            result = WayResult(name=launch.way.name, status="missing", reason=launch.missing)
+            result = AlgorithmResult(name=launch.algorithm.name, status="missing", reason=launch.missing)
         else:
-            with console.status(f"{launch.way.title} …") if console.is_terminal else contextlib.nullcontext():
-                result = _measured(launch, Folder(ranks / launch.way.name))
-        if launch.way is COPY:
+            with console.status(f"{launch.algorithm.title} …") if console.is_terminal else contextlib.nullcontext():
+                result = _measured(launch, Folder(ranks / launch.algorithm.name))
+        if launch.algorithm is COPY:
             copied = {row.bytes: row.median_seconds for row in result.rows}
-        if launch.way is not COPY or result.status != "measured":
+        if launch.algorithm is not COPY or result.status != "measured":
             table.show(result, launch.plan.workers, copied, console)
         yield result
 
 
-def _measured(launch: Launch, folder: Folder) -> WayResult:
-    """Start the ranks of one way and see them end; what they finished counts, even where they failed later."""
+def _measured(launch: Launch, folder: Folder) -> AlgorithmResult:
+    """Start the ranks of one algorithm and see them end; what they finished counts, even where they failed later."""
     folder.write_plan(launch.plan)
     ended = _run(launch, folder)
     # Without the rules around its pages, the launcher's own words are the last where no rank came to speak.
@@ -129,12 +131,12 @@ def _measured(launch: Launch, folder: Folder) -> WayResult:
     if ended.code == EXIT_USER_ERROR and not ended.given_up and (refusal := failures.complaint(lines)):
         raise UserError(refusal)
     cases = {case.key: case for case in launch.plan.cases}
-    reduces = launch.way is not COPY
+    reduces = launch.algorithm is not COPY
     rows = tuple(row(cases[s.case], s, launch.plan.workers, reduces=reduces) for s in folder.read_samples())
     failed = ended.code != 0 or ended.given_up is not None
     origin = folder.read_origin()
-    return WayResult(
-        name=launch.way.name,
+    return AlgorithmResult(
+        name=launch.algorithm.name,
         status="failed" if failed else "measured",
         reason=_why(ended, lines, len(rows), launch.plan) if failed else None,
         log_tail=tuple(failures.tail(lines)) if failed else (),
@@ -183,9 +185,8 @@ def _why(ended: Ended, lines: Sequence[failures.Line], done: int, plan: Plan) ->
     return f"{reason}{where}"
 
 
-def _report(request: Request, now: str, seconds: float, results: Sequence[WayResult]) -> Report:
+def _report(request: Request, now: str, seconds: float, results: Sequence[AlgorithmResult]) -> Report:
     return Report(
-        schema=1,
         command=tuple(provenance.command()),
         started=now,
         seconds=round(seconds, 1),
@@ -193,14 +194,14 @@ def _report(request: Request, now: str, seconds: float, results: Sequence[WayRes
         workers=request.workers,
         framework=request.framework,
         yield_when_idle=request.yields,
-        ways=tuple(results),
+        algorithms=tuple(results),
     )
 
 
 def _keep_samples(ranks: Path, folder: Path) -> None:
-    """Put every way's raw times beside the summary, and drop those of an earlier measurement."""
-    for way in (COPY, *WAYS.values()):
-        kept, new = folder / f"{way.name}.samples.jsonl", Folder(ranks / way.name).samples_file
+    """Put every algorithm's raw times beside the summary, and drop those of an earlier measurement."""
+    for algorithm in (COPY, *ALGORITHMS.values()):
+        kept, new = folder / f"{algorithm.name}.samples.jsonl", Folder(ranks / algorithm.name).samples_file
         if new.exists():
             os.replace(new, kept)
         else:

@@ -1,4 +1,4 @@
-"""The collective alone, with two real ranks by every way there is here; wrong sums and dying ranks are told."""
+"""The collective alone, with two real ranks by every algorithm there is here; wrong sums and dying ranks are told."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from horovod_runner.collectives.rank import SPOILED
-from horovod_runner.collectives.record import Report, WayResult, read_report
+from horovod_runner.collectives.record import AlgorithmResult, Report, read_report
 from horovod_runner.collectives.samples import Sample
 from tests.conftest import ROOT, Done, plain_environment, program, run
 
@@ -30,33 +30,33 @@ def measured(results: Path, *options: str, **variables: str) -> tuple[Done, Repo
     return done, read_report(results / "allreduce")
 
 
-def by_name(report: Report) -> dict[str, WayResult]:
-    return {way.name: way for way in report.ways}
+def by_name(report: Report) -> dict[str, AlgorithmResult]:
+    return {algorithm.name: algorithm for algorithm in report.algorithms}
 
 
-def test_every_way_reduces_and_is_kept_with_its_figure(results: Path) -> None:
+def test_every_algorithm_reduces_and_is_kept_with_its_figure(results: Path) -> None:
     done, report = measured(results, "--sizes", *SIZES, "--models", "resnet50", "--iterations", "6")
     assert done.code == 0, done.out + done.err
     folder = results / "allreduce"
     assert done.out.strip().splitlines()[-1] == str(folder / "allreduce.json")
     assert (folder / "allreduce.png").exists() and (folder / "allreduce.svg").exists()
-    ways = by_name(report)
-    assert list(ways) == ["copy", "mpi4py", "horovod-mpi", "horovod-gloo", "horovod-nccl"]
-    assert ways["horovod-nccl"].status == "missing" and "not built with NCCL" in done.out
-    for way in report.measured:
-        assert way.correct and way.line is not None
-        assert [(row.name, row.handed) for row in way.rows[3:]] == [("resnet50", "tensors"), ("resnet50", "flat")]
-        assert [row.tensors for row in way.rows] == [1, 1, 1, 161, 1]
-        for row in way.rows:
+    algorithms = by_name(report)
+    assert list(algorithms) == ["copy", "mpi4py", "horovod-mpi", "horovod-gloo", "horovod-nccl"]
+    assert algorithms["horovod-nccl"].status == "missing" and "not built with NCCL" in done.out
+    for algorithm in report.measured:
+        assert algorithm.correct and algorithm.line is not None
+        assert [(row.name, row.handed) for row in algorithm.rows[3:]] == [("resnet50", "tensors"), ("resnet50", "flat")]
+        assert [row.tensors for row in algorithm.rows] == [1, 1, 1, 161, 1]
+        for row in algorithm.rows:
             assert row.iterations == 6 and 0 < row.min_seconds <= row.avg_seconds <= row.max_seconds
             assert (
                 row.busbw_gb_per_second
                 == row.algbw_gb_per_second
                 == pytest.approx(row.bytes / row.median_seconds / 1e9)
             )
-    assert ways["horovod-gloo"].launcher == {"name": "horovodrun", "controller": "gloo", "hosts": 1}
-    assert (ways["mpi4py"].environment or {})["OMPI_MCA_mpi_yield_when_idle"] == "1"
-    assert set(report.copy_seconds) == {row.bytes for row in ways["mpi4py"].rows}
+    assert algorithms["horovod-gloo"].launcher == {"name": "horovodrun", "controller": "gloo", "hosts": 1}
+    assert (algorithms["mpi4py"].environment or {})["OMPI_MCA_mpi_yield_when_idle"] == "1"
+    assert set(report.copy_seconds) == {row.bytes for row in algorithms["mpi4py"].rows}
     lines = (folder / "horovod-mpi.samples.jsonl").read_text().splitlines()
     samples = [Sample.model_validate_json(line) for line in lines]
     assert [len(sample.seconds) for sample in samples] == [2] * 5, "every rank's own times are kept"
@@ -66,9 +66,9 @@ def test_the_other_binding_without_yielding(results: Path) -> None:
     options = ["--framework", "tensorflow", "--through", "horovod-mpi", "--no-yield"]
     done, report = measured(results, *options, "--sizes", *SIZES, "--models", "--iterations", "3")
     assert done.code == 0, done.out + done.err
-    (way,) = report.measured
-    assert way.correct and len(way.rows) == 3 and report.framework == "tensorflow"
-    assert "OMPI_MCA_mpi_yield_when_idle" not in (way.environment or {})
+    (algorithm,) = report.measured
+    assert algorithm.correct and len(algorithm.rows) == 3 and report.framework == "tensorflow"
+    assert "OMPI_MCA_mpi_yield_when_idle" not in (algorithm.environment or {})
 
 
 def test_a_rank_that_sends_something_else_turns_the_rows_red(results: Path) -> None:
@@ -82,14 +82,14 @@ def test_a_rank_that_sends_something_else_turns_the_rows_red(results: Path) -> N
         assert row.busbw_gb_per_second == pytest.approx(row.algbw_gb_per_second * 4 / 3)
 
 
-@pytest.mark.parametrize("way", ["mpi4py", "horovod-gloo"])
-def test_a_rank_that_is_killed_ends_the_others_with_the_reason(way: str, results: Path) -> None:
-    options = ["--through", way, "--sizes", "4000000", "--models", "--iterations", "3000"]
+@pytest.mark.parametrize("algorithm", ["mpi4py", "horovod-gloo"])
+def test_a_rank_that_is_killed_ends_the_others_with_the_reason(algorithm: str, results: Path) -> None:
+    options = ["--through", algorithm, "--sizes", "4000000", "--models", "--iterations", "3000"]
     process = subprocess.Popen(
         argv(results, *options), cwd=ROOT, env=plain_environment(), stdout=subprocess.PIPE, text=True
     )
     try:
-        ranks = ranks_in_the_first_case(process, results / "allreduce" / ".ranks" / way)
+        ranks = ranks_in_the_first_case(process, results / "allreduce" / ".ranks" / algorithm)
         ranks[1].kill()
         killed = time.monotonic()
         out, _ = process.communicate(timeout=60)
@@ -100,12 +100,12 @@ def test_a_rank_that_is_killed_ends_the_others_with_the_reason(way: str, results
     assert "failed: rank 1, ended by SIGKILL" in out and "in a message of 4.0 MB" in out
     _, alive = psutil.wait_procs(list(ranks.values()), timeout=30)
     assert not alive
-    result = by_name(read_report(results / "allreduce"))[way]
+    result = by_name(read_report(results / "allreduce"))[algorithm]
     assert result.status == "failed" and not result.rows and "SIGKILL" in (result.reason or "")
 
 
 def ranks_in_the_first_case(process: subprocess.Popen[str], folder: Path) -> dict[int, psutil.Process]:
-    """Return the ranks of a way by their number, once they have begun to reduce."""
+    """Return the ranks of a algorithm by their number, once they have begun to reduce."""
     deadline = time.monotonic() + 120
     while not (folder / "origin.json").exists():
         assert process.poll() is None and time.monotonic() < deadline, "the ranks did not begin"

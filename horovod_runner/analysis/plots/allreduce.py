@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis.plots import files
 from horovod_runner.analysis.plots import look as plots
-from horovod_runner.collectives.record import GB, Report, Row, WayResult
+from horovod_runner.collectives.record import GB, AlgorithmResult, Report, Row
 from horovod_runner.collectives.table import size_words
 
 if TYPE_CHECKING:
@@ -36,20 +36,20 @@ def draw(report: Report, folder: Path) -> None:
 
 
 def _has(report: Report, models: bool) -> bool:
-    return any((row.name != "message") == models for way in report.measured for row in way.rows)
+    return any((row.name != "message") == models for algorithm in report.measured for row in algorithm.rows)
 
 
 def _times(report: Report, axes: Axes) -> Axes:
     """Draw median times with a bar to the 95th percentile, the fitted line dashed, and the memory copy."""
     ends = []
-    for way in (way for way in report.measured if way.messages):
-        sizes, seconds = _columns(way.messages)
-        colour, _ = LOOKS[way.name]
-        late = [row.p95_seconds - row.median_seconds for row in way.messages]
-        axes.errorbar(sizes, seconds, yerr=[[0.0] * len(late), late], elinewidth=0.8, **_look(way, line="none"))
-        ends.append(plots.End(sizes[-1], seconds[-1], way.title, colour, "-"))
-        _draw_line(way, sizes, axes)
-    ends += _draw_copy(report, axes, [row.bytes for way in report.measured for row in way.messages])
+    for algorithm in (algorithm for algorithm in report.measured if algorithm.messages):
+        sizes, seconds = _columns(algorithm.messages)
+        colour, _ = LOOKS[algorithm.name]
+        late = [row.p95_seconds - row.median_seconds for row in algorithm.messages]
+        axes.errorbar(sizes, seconds, yerr=[[0.0] * len(late), late], elinewidth=0.8, **_look(algorithm, line="none"))
+        ends.append(plots.End(sizes[-1], seconds[-1], algorithm.title, colour, "-"))
+        _draw_line(algorithm, sizes, axes)
+    ends += _draw_copy(report, axes, [row.bytes for algorithm in report.measured for row in algorithm.messages])
     _by_bytes(axes)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, _: _time_words(value))
@@ -57,14 +57,14 @@ def _times(report: Report, axes: Axes) -> Axes:
     return plots.name_ends(axes, ends)
 
 
-def _draw_line(way: WayResult, sizes: Sequence[float], axes: Axes) -> None:
-    if way.line is None:
+def _draw_line(algorithm: AlgorithmResult, sizes: Sequence[float], axes: Axes) -> None:
+    if algorithm.line is None:
         return
-    rate = way.line.bandwidth_gb_per_second
+    rate = algorithm.line.bandwidth_gb_per_second
     slope = 0.0 if rate is None else 1 / (rate * GB)
     points = [sizes[0] * (sizes[-1] / sizes[0]) ** (i / 99) for i in range(100)]
-    times = [way.line.latency_seconds + x * slope for x in points]
-    axes.plot(points, times, color=LOOKS[way.name][0], linestyle=plots.DASHED, linewidth=1)
+    times = [algorithm.line.latency_seconds + x * slope for x in points]
+    axes.plot(points, times, color=LOOKS[algorithm.name][0], linestyle=plots.DASHED, linewidth=1)
 
 
 def _draw_copy(report: Report, axes: Axes, shown: Sequence[int]) -> list[plots.End]:
@@ -78,12 +78,12 @@ def _draw_copy(report: Report, axes: Axes, shown: Sequence[int]) -> list[plots.E
 def _bandwidths(report: Report, axes: Axes) -> Axes:
     """Draw bus bandwidth, and the rate of a memory copy."""
     ends = []
-    for way in (way for way in report.measured if way.messages):
-        sizes, _ = _columns(way.messages)
-        rates = [row.busbw_gb_per_second or math.nan for row in way.messages]
-        axes.plot(sizes, rates, **_look(way, line="-"))
-        ends.append(plots.End(sizes[-1], rates[-1], way.title, LOOKS[way.name][0], "-"))
-    shown = {row.bytes for way in report.measured for row in way.messages}
+    for algorithm in (algorithm for algorithm in report.measured if algorithm.messages):
+        sizes, _ = _columns(algorithm.messages)
+        rates = [row.busbw_gb_per_second or math.nan for row in algorithm.messages]
+        axes.plot(sizes, rates, **_look(algorithm, line="-"))
+        ends.append(plots.End(sizes[-1], rates[-1], algorithm.title, LOOKS[algorithm.name][0], "-"))
+    shown = {row.bytes for algorithm in report.measured for row in algorithm.messages}
     copied = sorted((size, size / seconds / GB) for size, seconds in report.copy_seconds.items() if size in shown)
     if copied:
         axes.plot(*zip(*copied, strict=True), color=plots.FAINT, linewidth=1.2)
@@ -97,16 +97,18 @@ def _bandwidths(report: Report, axes: Axes) -> Axes:
 
 def _gradients(report: Report, axes: Axes) -> Axes:
     """Draw each model's gradients: handed over tensor by tensor (full) and as one flat array (faint)."""
-    models = list(dict.fromkeys(row.name for way in report.measured for row in way.rows if row.name != "message"))
-    ways = report.measured
-    width = 0.8 / max(1, len(ways))
+    models = list(
+        dict.fromkeys(row.name for algorithm in report.measured for row in algorithm.rows if row.name != "message")
+    )
+    algorithms = report.measured
+    width = 0.8 / max(1, len(algorithms))
     sizes: dict[str, int] = {}
-    for number, way in enumerate(ways):
-        for row in (row for row in way.rows if row.name != "message"):
-            place = models.index(row.name) + (number - (len(ways) - 1) / 2) * width
+    for number, algorithm in enumerate(algorithms):
+        for row in (row for row in algorithm.rows if row.name != "message"):
+            place = models.index(row.name) + (number - (len(algorithms) - 1) / 2) * width
             flat = row.handed == "flat"
             half = place + (0.25 if flat else -0.25) * width
-            look: dict[str, Any] = {"color": LOOKS[way.name][0], "alpha": 0.45 if flat else 1.0}
+            look: dict[str, Any] = {"color": LOOKS[algorithm.name][0], "alpha": 0.45 if flat else 1.0}
             axes.bar(half, row.median_seconds * 1e3, width / 2 * 0.9, **look)
             sizes[row.name] = row.bytes
     for place, model in enumerate(models):
@@ -115,9 +117,9 @@ def _gradients(report: Report, axes: Axes) -> Axes:
             axes.plot([place - 0.42, place + 0.42], [height, height], color=plots.INK, linewidth=1)
     axes.set_xticks(range(len(models)), [f"{model}\n{size_words(sizes[model])}" for model in models])
     axes.text(1.04, 0.98, _LEGEND, fontsize=8.5, va="top", transform=axes.transAxes)
-    for number, way in enumerate(ways):
+    for number, algorithm in enumerate(algorithms):
         height = 0.55 - plots.NAME_GAP * number
-        axes.text(1.04, height, way.title, color=LOOKS[way.name][0], fontsize=8.5, transform=axes.transAxes)
+        axes.text(1.04, height, algorithm.title, color=LOOKS[algorithm.name][0], fontsize=8.5, transform=axes.transAxes)
     return plots.titled(axes, "Gradients of a step", "", "ms")
 
 
@@ -128,8 +130,8 @@ def _columns(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
     return [float(row.bytes) for row in rows], [row.median_seconds for row in rows]
 
 
-def _look(way: WayResult, line: str) -> dict[str, Any]:
-    colour, marker = LOOKS[way.name]
+def _look(algorithm: AlgorithmResult, line: str) -> dict[str, Any]:
+    colour, marker = LOOKS[algorithm.name]
     return {"color": colour, "marker": marker, "linestyle": line, "markersize": 4.5, "linewidth": 1.6}
 
 

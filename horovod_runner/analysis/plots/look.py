@@ -164,7 +164,7 @@ def pair(table: pandas.DataFrame, value: str, of: tuple[str, str] = PAIR) -> pan
 def throughput(table: pandas.DataFrame, axes: Axes) -> Axes:
     """Draw images per second against workers with 95 % intervals, beside N times the same framework's one worker.
 
-    `table` has the columns of `tables.cells`, of one job and one way of scaling.
+    `table` has the columns of `tables.cells`, of one job and strong or weak scaling.
     """
     known = table.dropna(subset=["images_per_second"])
     names = list(dict.fromkeys(known["framework"]))

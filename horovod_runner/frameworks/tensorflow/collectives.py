@@ -19,10 +19,10 @@ from horovod_runner.frameworks.tensorflow.horovod import JoinedGroup
 Tensors = list[tf.Tensor]
 
 
-def join(way: str, config: RunConfig) -> ByTensorflow:
+def join(algorithm: str, config: RunConfig) -> ByTensorflow:
     """Start Horovod and return this rank; tensors lie on this rank's GPU for NCCL, and in memory for all else."""
     group = JoinedGroup(config)
-    return ByTensorflow(group, f"/GPU:{hvd.local_rank()}" if way == NCCL else "/CPU:0")
+    return ByTensorflow(group, f"/GPU:{hvd.local_rank()}" if algorithm == NCCL else "/CPU:0")
 
 
 class ByTensorflow:

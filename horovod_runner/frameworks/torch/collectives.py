@@ -13,10 +13,10 @@ from horovod_runner.config.schema import RunConfig
 from horovod_runner.frameworks.torch.horovod import JoinedGroup
 
 
-def join(way: str, config: RunConfig) -> ByTorch:
+def join(algorithm: str, config: RunConfig) -> ByTorch:
     """Start Horovod and return this rank; tensors lie on this rank's GPU for NCCL, and in memory for all else."""
     group = JoinedGroup(config)
-    return ByTorch(group, torch.device("cuda", hvd.local_rank()) if way == NCCL else torch.device("cpu"))
+    return ByTorch(group, torch.device("cuda", hvd.local_rank()) if algorithm == NCCL else torch.device("cpu"))
 
 
 class ByTorch:

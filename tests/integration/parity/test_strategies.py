@@ -54,7 +54,7 @@ def test_all_strategies_are_one_trajectory(framework: str, tmp_path: Path) -> No
         "blocking": start(tmp_path, [run("blocking")])[0],
     }
     for strategy, run in runs.items():
-        assert run.marks == runs["fused"].marks and run.state.keys() == runs["fused"].state.keys()
+        assert run.fingerprints == runs["fused"].fingerprints and run.state.keys() == runs["fused"].state.keys()
         assert difference(runs["fused"], run) < EQUAL, strategy
 
 
@@ -90,7 +90,7 @@ class TestLag:
         on = {**whole, "checkpoint": {"every": 2, "keep": 9, "resume_from": str(saved)}}
         (resumed,) = start(tmp_path / "resumed", [on])
         assert resumed.losses == straight.losses[2:]
-        assert difference(straight, Trajectory(straight.losses, straight.marks, resumed.state)) == 0
+        assert difference(straight, Trajectory(straight.losses, straight.fingerprints, resumed.state)) == 0
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

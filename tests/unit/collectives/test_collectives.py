@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from horovod_runner import cli
-from horovod_runner.allreduce.algorithms import COPY, WAYS
+from horovod_runner.allreduce.algorithms import ALGORITHMS, COPY
 from horovod_runner.analysis.plots import allreduce as figure
 from horovod_runner.collectives import table
 from horovod_runner.collectives.fit import busbw, fit
 from horovod_runner.collectives.plan import SIZES, Case, Request, chosen, plans
 from horovod_runner.collectives.rank import fill
-from horovod_runner.collectives.record import Report, Row, WayResult, line, read_report, row, write_report
+from horovod_runner.collectives.record import AlgorithmResult, Report, Row, line, read_report, row, write_report
 from horovod_runner.collectives.samples import Sample
 from horovod_runner.errors import UserError
 
@@ -102,7 +102,7 @@ def test_the_pattern_is_summed_exactly_and_tells_ranks_and_tensors_apart(ranks: 
 
 def test_the_gradients_are_those_of_the_models() -> None:
     request = Request(sizes=(4,), models=("resnet50", "unet"))
-    (plan,) = plans(request, [WAYS["mpi4py"]], ranks_here=2)
+    (plan,) = plans(request, [ALGORITHMS["mpi4py"]], ranks_here=2)
     tensors = {case.name: case for case in plan.cases if case.handed == "tensors"}
     assert len(tensors["resnet50"].elements) == 161, "53 kernels, 53 normalisations of two arrays, the last layer's two"
     flat = {case.name: case for case in plan.cases if case.handed == "flat"}
@@ -112,14 +112,19 @@ def test_the_gradients_are_those_of_the_models() -> None:
 
 def test_copies_are_made_of_as_many_bytes_and_once_each() -> None:
     request = Request(sizes=(64, 4, 64), models=("unet",))
-    copied, reduced = plans(request, [COPY, WAYS["mpi4py"]], ranks_here=2)
+    copied, reduced = plans(request, [COPY, ALGORITHMS["mpi4py"]], ranks_here=2)
     assert [case.bytes for case in reduced.cases[:2]] == [4, 64] and len(reduced.cases) == 4
     assert [case.bytes for case in copied.cases] == [4, 64, reduced.cases[-1].bytes]
 
 
-def test_without_a_choice_every_way_is_tried_once() -> None:
-    assert [way.name for way in chosen(Request())] == ["mpi4py", "horovod-mpi", "horovod-gloo", "horovod-nccl"]
-    assert [way.name for way in chosen(Request(through=("mpi4py", "mpi4py")))] == ["mpi4py"]
+def test_without_a_choice_every_algorithm_is_tried_once() -> None:
+    assert [algorithm.name for algorithm in chosen(Request())] == [
+        "mpi4py",
+        "horovod-mpi",
+        "horovod-gloo",
+        "horovod-nccl",
+    ]
+    assert [algorithm.name for algorithm in chosen(Request(through=("mpi4py", "mpi4py")))] == ["mpi4py"]
 
 
 def test_what_a_machines_launcher_cannot_start_is_refused_where_it_was_asked_for(
@@ -172,13 +177,12 @@ def made_row(size: int, seconds: float, name: str = "message", correct: bool = T
 
 @pytest.fixture
 def report() -> Report:
-    """Two ways that were measured, one with a bandwidth without end, one that is missing."""
+    """Two algorithms that were measured, one with a bandwidth without end, one that is missing."""
     rows = tuple(made_row(size, seconds) for size, seconds in zip(SIZES, modelled(SIZES), strict=True))
     flat = tuple(made_row(size, 1e-3) for size in SIZES)
     copied = tuple(made_row(size, size / 1e10) for size in SIZES)
     model = made_row(4 * 10**6, 0.01, "resnet50")
     return Report(
-        schema=1,
         command=("horovod-runner", "allreduce"),
         started="2026-01-01T00:00:00+00:00",
         seconds=12.5,
@@ -186,11 +190,11 @@ def report() -> Report:
         workers=2,
         framework="torch",
         yield_when_idle=True,
-        ways=(
-            WayResult(name="copy", status="measured", rows=copied),
-            WayResult(name="mpi4py", status="measured", rows=(*rows, model), line=line(rows)),
-            WayResult(name="horovod-mpi", status="measured", rows=flat, line=line(flat)),
-            WayResult(name="horovod-nccl", status="missing", reason="Horovod was not built with NCCL"),
+        algorithms=(
+            AlgorithmResult(name="copy", status="measured", rows=copied),
+            AlgorithmResult(name="mpi4py", status="measured", rows=(*rows, model), line=line(rows)),
+            AlgorithmResult(name="horovod-mpi", status="measured", rows=flat, line=line(flat)),
+            AlgorithmResult(name="horovod-nccl", status="missing", reason="Horovod was not built with NCCL"),
         ),
     )
 
@@ -204,15 +208,15 @@ def test_the_record_comes_back_as_it_was_written(report: Report, tmp_path: Path)
         read_report(tmp_path)
 
 
-def test_one_wrong_sum_or_one_way_that_failed_spoils_the_whole(report: Report) -> None:
+def test_one_wrong_sum_or_one_algorithm_that_failed_spoils_the_whole(report: Report) -> None:
     assert report.passed
-    wrong = WayResult(name="mpi4py", status="measured", rows=(made_row(4, 1.0, correct=False),))
-    failed = WayResult(name="mpi4py", status="failed", reason="rank 1")
-    for way in (wrong, failed):
-        assert not report.model_copy(update={"ways": (*report.ways, way)}).passed
+    wrong = AlgorithmResult(name="mpi4py", status="measured", rows=(made_row(4, 1.0, correct=False),))
+    failed = AlgorithmResult(name="mpi4py", status="failed", reason="rank 1")
+    for algorithm in (wrong, failed):
+        assert not report.model_copy(update={"algorithms": (*report.algorithms, algorithm)}).passed
 
 
-def test_the_figure_names_the_ways_that_were_measured(report: Report, tmp_path: Path) -> None:
+def test_the_figure_names_the_algorithms_that_were_measured(report: Report, tmp_path: Path) -> None:
     figure.draw(report, tmp_path)
     drawing = (tmp_path / "allreduce.svg").read_text()
     for words in ("mpi4py", "Horovod, MPI", "memory copy", "Bus bandwidth", "resnet50", "a processor"):
@@ -222,7 +226,7 @@ def test_the_figure_names_the_ways_that_were_measured(report: Report, tmp_path: 
 
 
 def test_the_model_is_told_with_its_units_and_its_failure(report: Report) -> None:
-    fitted, flat = (way.line for way in report.measured)
+    fitted, flat = (algorithm.line for algorithm in report.measured)
     assert fitted is not None and flat is not None
     assert table.line_words(fitted).startswith("time = 20 µs [20, 20] + bytes / 3 GB/s [3, 3]: off by at most")
     assert "1,000 µs" in table.line_words(flat) and "∞" in table.line_words(flat)

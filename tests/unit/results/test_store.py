@@ -158,8 +158,8 @@ class TestRecorder:
             return np.stack([own, other.ravel()])
 
         recorder = Recorder(two_workers, written.extend, [], record_every=1)
-        recorder.add(seen(1, mark=2**48 - 1, ready_seconds=0.2))
-        recorder.add(seen(2, loss=2.0, step_seconds=0.7, mark=21))
+        recorder.add(seen(1, fingerprint=2**48 - 1, ready_seconds=0.2))
+        recorder.add(seen(2, loss=2.0, step_seconds=0.7, fingerprint=21))
         recorder.validated(Validation(0.9, 0.8))
         recorder.flush()
         assert [s.train_loss for s in written] == [2.0, 4.0]
