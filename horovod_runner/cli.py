@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,6 +16,7 @@ from typing import Any, NoReturn
 from benchmarks.workloads import WORKLOADS
 from horovod_runner.config.frameworks import DEFAULT, FRAMEWORKS
 from horovod_runner.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, MISTAKES, SharedError, UserError
+from horovod_runner.machine.terminal import err, in_utf8, out, show_libraries, speak_alone, tell, warn
 from horovod_runner.results import OWN
 
 PASSED_OVER = "SUITE_PASSED_OVER"
@@ -34,6 +36,24 @@ _BENCH_SETTINGS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; return the exit code.
+
+    Without `argv` it is that of the process's own command line, which keeps the terminal for our own words; a defect of
+    ours is shown with what libraries said before it, where no log has that.
+    """
+    if argv is not None:
+        return _run_verb(argv)
+    in_utf8()
+    speak_alone()
+    try:
+        return _run_verb(sys.argv[1:])
+    except Exception:
+        show_libraries()
+        traceback.print_exc(file=err())
+        return 1
+
+
+def _run_verb(argv: Sequence[str]) -> int:
     """Run one verb; return the exit code. A user's mistake is one sentence on standard error, exit code 2."""
     verb = None
     try:
@@ -45,10 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         again = "goes on from here" if verb in (_bench, _run, _tune) else "starts afresh"
-        print(f"\nhorovod-runner: interrupted; the same command {again}", file=sys.stderr)
+        print(file=err())
+        warn(f"interrupted; the same command {again}")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        return 0
 
 
 def _complain(error: Exception) -> None:
@@ -68,6 +87,10 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage."""
         raise UserError(f"{message}; see {self.prog} --help")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print help where the user sees it."""
+        print(message, end="", file=out(), flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -301,7 +324,7 @@ def _report(arguments: argparse.Namespace) -> int:
         with full_disk_named(arguments.out):
             arguments.out.mkdir(parents=True, exist_ok=True)
     try:
-        print(write_report(arguments.folder, arguments.out and arguments.out / PAGE))
+        tell(write_report(arguments.folder, arguments.out and arguments.out / PAGE))
     except Unwritable as error:
         raise Unwritable(error.path, error.cause, "--out") from None
     return 0
@@ -323,7 +346,7 @@ def _pack(arguments: argparse.Namespace) -> int:
     from horovod_runner.analysis.load.pack import pack
 
     for file in pack(arguments.folder):
-        print(file)
+        tell(file)
     return 0
 
 
@@ -355,8 +378,7 @@ def _say_what_was_passed_over() -> None:
     if names and detect().rank == 0:
         told = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
         verb = "is" if len(names) == 1 else "are"
-        print(
-            f"horovod-runner: {told} of the shell {verb} passed over; give {'it' if len(names) == 1 else 'them'} to"
-            f" make: make bench {names[0]}=...",
-            file=sys.stderr,
+        warn(
+            f"{told} of the shell {verb} passed over; give {'it' if len(names) == 1 else 'them'} to make:"
+            f" make bench {names[0]}=..."
         )

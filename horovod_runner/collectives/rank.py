@@ -21,6 +21,7 @@ from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import EXIT_USER_ERROR, SharedError, UserError
 from horovod_runner.frameworks.imports import import_framework
 from horovod_runner.machine.process import become_rank
+from horovod_runner.machine.terminal import print_leniently, warn
 from horovod_runner.machine.world import World, complain, detect, refuse_strangers, threads_for
 from horovod_runner.results import provenance
 from horovod_runner.results.store import write_json
@@ -36,6 +37,7 @@ SPOILED = "SUITE_SPOILED_RANK"
 
 def main() -> int:
     """Be one rank of the measurement in the folder named on the command line; return the exit code."""
+    print_leniently()
     world, folder = detect(), Folder(Path(sys.argv[1]))
     try:
         _measure_all(folder, world)
@@ -45,7 +47,7 @@ def main() -> int:
         code = EXIT_USER_ERROR
     except Exception:
         why = traceback.format_exc()
-        print(f"horovod-runner: rank {world.rank} of {world.size}: {why}", file=sys.stderr, flush=True)
+        warn(f"rank {world.rank} of {world.size}: {why}")
         code = 1
     # At once: the others may be in a collective that this rank will never join.
     sys.stdout.flush()

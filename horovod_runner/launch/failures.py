@@ -11,6 +11,8 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+from horovod_runner.errors import EXIT_USER_ERROR
+
 TAIL_LINES = 12
 LONGEST_REASON = 300
 
@@ -33,6 +35,12 @@ def said(log: Path, since: int) -> list[Line]:
         file.seek(since)
         lines = file.read().decode(errors="replace").splitlines()
     return [_untagged(line) for line in lines if line.strip()]
+
+
+def refused(code: int, lines: Sequence[Line]) -> bool:
+    """Whether a worker refused to run; horovodrun ends with a code of its own, and says what each rank's was."""
+    left = (page for rank, text in lines if rank is None and (page := _LEFT.search(text)))
+    return code == EXIT_USER_ERROR or any(int(page[2]) == EXIT_USER_ERROR for page in left)
 
 
 def complaint(lines: Sequence[Line]) -> str | None:

@@ -14,23 +14,34 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from horovod_runner.config.machine import Machine
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.launch import interrupts
 from horovod_runner.launch.launchers import Start, command
-from horovod_runner.machine.process import LOGGED
+from horovod_runner.machine.process import LOGGED, TOLD
 from horovod_runner.results.store import RunFolder
 from horovod_runner.training.timing import Clock
 
 GRACE_SECONDS = 10.0
 LOOK_SECONDS = 2.0
+TOLD_SECONDS = 0.2
 THIS_MACHINE = Machine()
-_OURS = (LOGGED, "PATH", "OPAL_PREFIX", "PYTHONUNBUFFERED", "PYTHONPATH", "SUITE_JOB", "SUITE_COMMAND")
+_OURS = (
+    LOGGED,
+    TOLD,
+    "PYTHONUTF8",
+    "PATH",
+    "OPAL_PREFIX",
+    "PYTHONUNBUFFERED",
+    "PYTHONPATH",
+    "SUITE_JOB",
+    "SUITE_COMMAND",
+)
 
 
 @dataclass(frozen=True)
@@ -42,38 +53,48 @@ class Ended:
 
 
 def launch(
-    config: RunConfig, folder: RunFolder, *, machine: Machine = THIS_MACHINE, log: IO[bytes] | None = None
+    config: RunConfig,
+    folder: RunFolder,
+    log: IO[bytes],
+    *,
+    machine: Machine = THIS_MACHINE,
+    tell: Callable[[str], None] | None = None,
 ) -> Ended:
-    """Run all workers of the run in this folder to their end; their output goes to `log`, or to this terminal.
+    """Run all workers of the run in this folder to their end.
 
+    What they and their launcher print goes to `log`; `tell` is called with each line that rank 0 has for the user.
     UserError when there is no launcher for so many workers. KeyboardInterrupt passes through, with the ranks ended.
     """
-    variables = environment(machine) | ({} if log is None else {LOGGED: "1"})
+    told = None if tell is None else Told(folder.told_file, tell)
+    variables = environment(machine) | {LOGGED: "1"} | ({} if told is None else {TOLD: str(told.file.absolute())})
     passed_on = passed_to_hosts(variables, machine)
     worker = [sys.executable, "-m", "horovod_runner.training.worker", str(folder.path)]
-    argv = command(config, worker, Start(config.workers, machine, passed_on, tagged=log is not None))
-    with started(argv, variables, log) as process:
+    argv = command(config, worker, Start(config.workers, machine, passed_on, tagged=True))
+    with told or contextlib.nullcontext(), started(argv, variables, log) as process:
         watchdog = Watchdog(machine, folder)
         while True:
             try:
-                return Ended(process.wait(LOOK_SECONDS))
+                return Ended(process.wait(LOOK_SECONDS if told is None else TOLD_SECONDS))
             except subprocess.TimeoutExpired:
                 interrupts.check()
                 why = watchdog.over()
+            if told is not None:
+                told.pass_on()
             if why is not None:
                 return Ended(process.returncode or 1, given_up=why)
 
 
 @contextlib.contextmanager
-def started(
-    argv: Sequence[str], variables: Mapping[str, str], log: IO[bytes] | None
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a command in a process group of its own, of which nothing is left behind, however this ends."""
+def started(argv: Sequence[str], variables: Mapping[str, str], log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command in a process group of its own, of which nothing is left behind, however this ends.
+
+    What it prints goes to the log.
+    """
     process = subprocess.Popen(
         argv,
         env=variables,
         stdout=log,
-        stderr=None if log is None else subprocess.STDOUT,
+        stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
         preexec_fn=_die_with_parent,
@@ -96,6 +117,28 @@ def conversing(argv: Sequence[str], variables: Mapping[str, str]) -> Iterator[su
     )
     with process, _ended_at_exit(process):
         yield process
+
+
+class Told:
+    """Passes on what rank 0 has for the user: whole lines of a file, which it may write to on another host."""
+
+    def __init__(self, file: Path, tell: Callable[[str], None]) -> None:
+        self.file, self._tell, self._passed = file, tell, 0
+        file.unlink(missing_ok=True)
+
+    def pass_on(self) -> None:
+        """Tell the lines that have come since the last time."""
+        lines = self.file.read_bytes().split(b"\n")[:-1] if self.file.exists() else []
+        for line in lines[self._passed :]:
+            self._tell(line.decode(errors="replace"))
+        self._passed = max(self._passed, len(lines))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pass_on()
+        self.file.unlink(missing_ok=True)
 
 
 class Watchdog:

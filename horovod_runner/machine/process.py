@@ -11,6 +11,7 @@ import psutil
 from horovod_runner.machine.world import World, launcher_process
 
 LOGGED = "SUITE_LOGGED"  # tells a run's ranks that what they print goes to its log already
+TOLD = "SUITE_TOLD"  # names the file to which rank 0 then adds what the user shall see at once
 
 
 def become_rank(world: World, threads: int) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import NamedTuple
 import psutil
 
 from horovod_runner.errors import SharedError, UserError
+from horovod_runner.machine.terminal import warn
 
 PATIENCE_SECONDS = 3.0
 
@@ -165,7 +165,7 @@ def complain(error: Exception, world: World) -> None:
     if rank != 0:
         time.sleep(PATIENCE_SECONDS)
     if rank == 0 or not isinstance(error, SharedError):
-        print(f"horovod-runner: {error}", file=sys.stderr, flush=True)
+        warn(str(error))
 
 
 def threads_for(world: World, wanted: int | None) -> int:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from horovod_runner.config.schema import RunConfig
-from horovod_runner.errors import EXIT_DIVERGED, EXIT_USER_ERROR, UserError
+from horovod_runner.errors import EXIT_DIVERGED, UserError
 from horovod_runner.launch import failures
 from horovod_runner.launch.processes import Ended
 from horovod_runner.results.record import RunResult, Status
@@ -39,25 +39,31 @@ def result_of(begun: Begun, ended: Ended) -> RunResult:
     UserError when a worker refused to run.
     """
     folder = begun.folder
-    lines = failures.said(folder.log_file, begun.said_before)
-    if ended.code == EXIT_USER_ERROR and not ended.given_up:
-        raise UserError(failures.complaint(lines) or f"a worker refused to run; see {folder.log_file}")
     if not ended.given_up and ended.code in (0, EXIT_DIVERGED) and folder.done:
         return folder.read_result()
-    result = _failure(begun, ended, lines)
+    result = _failure(begun, ended)
     folder.write_result(result)
     return result
 
 
-def _failure(begun: Begun, ended: Ended, lines: list[failures.Line]) -> RunResult:
-    status: Status = "timeout" if ended.given_up else "failed"
+def diagnosis(begun: Begun, ended: Ended) -> tuple[str, list[str]]:
+    """Return why a run failed, in one line, and what its log says last; UserError when a worker refused to run."""
+    lines = failures.said(begun.folder.log_file, begun.said_before)
+    if not ended.given_up and failures.refused(ended.code, lines):
+        raise UserError(failures.complaint(lines) or f"a worker refused to run; see {begun.folder.log_file}")
     oom_kills = failures.oom_kills() - begun.oom_kills
+    return ended.given_up or failures.reason(ended.code, lines, oom_kills), failures.tail(lines)
+
+
+def _failure(begun: Begun, ended: Ended) -> RunResult:
+    status: Status = "timeout" if ended.given_up else "failed"
+    why, last = diagnosis(begun, ended)
     return summarise(
         begun.config,
         status,
         steps=begun.folder.read_steps(),
         wall_seconds=time.perf_counter() - begun.clock,
         at_once=begun.at_once,
-        error=ended.given_up or failures.reason(ended.code, lines, oom_kills),
-        log_tail=failures.tail(lines),
+        error=why,
+        log_tail=last,
     )

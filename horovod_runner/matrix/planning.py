@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from horovod_runner.config.schema import RunConfig
@@ -31,7 +32,7 @@ def show(experiment: Experiment, configs: Sequence[RunConfig], store: Store, con
     console.print(_table(experiment, configs, states))
     if len(configs) > MOST_ROWS:
         counts = ", ".join(f"{count:,} {state}" for state, count in Counter(states).items())
-        console.print(f"… {len(configs) - MOST_ROWS:,} more; by state, of all: {counts}", highlight=False)
+        console.print(f"… {len(configs) - MOST_ROWS:,} more; by state, of all: {counts}", highlight=False, markup=False)
     for because, count in experiment.left_out():
         console.print(f"left out: {_counted(count, 'point')}: {because}", highlight=False, markup=False, soft_wrap=True)
     left = [config for config, state in zip(configs, states, strict=True) if state not in _STANDING]
@@ -84,7 +85,7 @@ def _table(experiment: Experiment, configs: Sequence[RunConfig], states: Sequenc
     for title in (*map(_title, paths), "steps", "state"):
         table.add_column(title, overflow="fold", vertical="bottom")
     for config, state in list(zip(configs, states, strict=True))[:MOST_ROWS]:
-        table.add_row(*(str(look_up(config, path)) for path in paths), _length(config), state)
+        table.add_row(*(escape(str(look_up(config, path))) for path in paths), _length(config), escape(state))
     return table
 
 

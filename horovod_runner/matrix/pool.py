@@ -6,6 +6,7 @@ All are driven from one thread, which gives a worker a run, and waits until some
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from enum import Enum
@@ -53,7 +54,7 @@ class PoolWorker:
         self._watchdog = Watchdog(self._machine, folder)
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has just died: there will be no answer
-            self._process.stdin.write(f"{folder.path}\n".encode())
+            self._process.stdin.write(os.fsencode(folder.path) + b"\n")
 
     def _serves(self, run: Needs) -> bool:
         """Whether its process is there and is of the kind that the run needs."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -125,7 +126,7 @@ class LiveTable:
         for title in ("run", "", ""):
             table.add_column(title)
         for config in self._window():
-            table.add_row(name_of(config), *self._cells(config))
+            table.add_row(escape(name_of(config)), *self._cells(config))
         return table
 
     def _window(self) -> Sequence[RunConfig]:
@@ -147,14 +148,14 @@ class LiveTable:
     def _cells(self, config: RunConfig) -> tuple[str | ProgressBar, str]:
         result = self._results.get(config.run_id)
         if result is not None:
-            return _MARKS[result.status], outcome(result)
+            return _MARKS[result.status], escape(outcome(result))
         current = self._current.get(config.run_id)
         if current is None:
             return "[dim]waits", ""
         done, planned, loss = current.progress()
         if not planned:
             return "[cyan]starts", f"{time.monotonic() - current.began:.0f} s"
-        return ProgressBar(total=planned, completed=done, width=24), f"step {done} of {planned}  {loss}"
+        return ProgressBar(total=planned, completed=done, width=24), escape(f"step {done} of {planned}  {loss}")
 
 
 def outcome(result: RunResult) -> str:

@@ -98,6 +98,6 @@ def _do(config: RunConfig, session: Session) -> bool:
 def run_one(config: RunConfig, store: Store, machine: Machine = THIS_MACHINE) -> RunResult:
     """Launch one run and return its result; one that left none is recorded as failed, with the diagnosis."""
     begun = begin(config, store)
-    with full_disk_named(begun.folder.log_file), begun.folder.log_file.open("ab") as log:
-        ended = launch(config, begun.folder, machine=machine, log=log)
+    with begun.folder.open_log() as log:
+        ended = launch(config, begun.folder, log, machine=machine)
     return result_of(begun, ended)

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.config.stored import decode_stored, encode_stored
@@ -63,6 +63,11 @@ class RunFolder:
     def log_file(self) -> Path:
         """What the ranks printed."""
         return self.path / "log.txt"
+
+    @property
+    def told_file(self) -> Path:
+        """What rank 0 has for the user, while whoever started the run passes that on."""
+        return self.path / ".told"
 
     @property
     def timeline_file(self) -> Path:
@@ -134,8 +139,13 @@ class RunFolder:
 
     def log(self, line: str) -> None:
         """Add a line to the log."""
-        with full_disk_named(self.log_file), self.log_file.open("a") as file:
-            file.write(line + "\n")
+        append_line(self.log_file, line)
+
+    def open_log(self) -> IO[bytes]:
+        """Open the log for adding to it, as any number of workers may, in a folder that the first of them makes."""
+        with full_disk_named(self.log_file):
+            self.path.mkdir(parents=True, exist_ok=True)
+            return self.log_file.open("ab")
 
     def write_result(self, result: RunResult) -> None:
         """Write the summary: from now on the run is done."""
@@ -237,6 +247,12 @@ def full_disk_named(path: Path) -> Iterator[None]:
         if error.errno not in remedies:
             raise
         raise UserError(f"{path}: {remedies[error.errno]}") from None
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file of lines; names of files that are no UTF-8 are told by their bytes' numbers."""
+    with full_disk_named(path), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(line + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

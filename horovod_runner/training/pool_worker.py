@@ -9,7 +9,6 @@ after a run that broke down, which may have left anything behind.
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 from pathlib import Path
@@ -20,8 +19,9 @@ from horovod_runner.errors import EXIT_DIVERGED
 from horovod_runner.frameworks.base import load_backend
 from horovod_runner.frameworks.installed import require_installed
 from horovod_runner.machine.process import follow, place_threads
+from horovod_runner.machine.terminal import print_into, print_leniently, tell
 from horovod_runner.machine.world import World, threads_for
-from horovod_runner.results.store import RunFolder, full_disk_named
+from horovod_runner.results.store import RunFolder
 from horovod_runner.training.reuse import Backends
 from horovod_runner.training.worker import explained, train
 
@@ -29,33 +29,30 @@ from horovod_runner.training.worker import explained, train
 def do(folder: RunFolder, world: World, backends: Backends) -> int:
     """Do the run in this folder; return the exit code of its worker, having said in its log why it is not 0."""
     try:
-        _speak_into(folder.log_file)
+        _speak_into(folder)
         config = folder.read_config()
         require_installed(config)
         place_threads(threads_for(world, config.threads))
-        return train(config, folder, world, functools.partial(print, flush=True), backends.load)
+        return train(config, folder, world, tell, backends.load)
     except (Exception, KeyboardInterrupt) as error:
         return explained(error, world)
 
 
-def _speak_into(log: Path) -> None:
-    """Have all that this process prints, libraries in C included, go to the end of this file."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    with full_disk_named(log), log.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+def _speak_into(folder: RunFolder) -> None:
+    """Have all that this process prints, libraries in C included, go to the end of the run's log."""
+    with folder.open_log() as log:
+        print_into(log)
 
 
 def main() -> int:
     """Do the runs that are named on standard input."""
     world, backends = World(local_size=int(sys.argv[1])), Backends(load_backend)
     follow(psutil.Process(os.getppid()))
-    with os.fdopen(os.dup(1), "w") as answers:
-        for line in sys.stdin:
-            folder = RunFolder(Path(line.rstrip("\n")))
-            code = do(folder, world, backends)
-            print(code, folder.path, file=answers, flush=True)
+    with os.fdopen(os.dup(1), "wb", buffering=0) as answers:
+        print_leniently()
+        for line in sys.stdin.buffer:
+            code = do(RunFolder(Path(os.fsdecode(line.rstrip(b"\n")))), world, backends)
+            answers.write(b"%d %b" % (code, line))
             if code not in (0, EXIT_DIVERGED):
                 return code
     return 0

@@ -16,10 +16,11 @@ from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_USER_ERROR, MISTAKES, SharedError
 from horovod_runner.frameworks.base import load_backend
 from horovod_runner.frameworks.installed import require_installed
-from horovod_runner.machine.process import LOGGED, become_rank
+from horovod_runner.machine.process import LOGGED, TOLD, become_rank
+from horovod_runner.machine.terminal import log_libraries, print_leniently, tell, warn
 from horovod_runner.machine.world import World, complain, detect, refuse_strangers, threads_for
 from horovod_runner.results.record import RunResult
-from horovod_runner.results.store import RunFolder
+from horovod_runner.results.store import RunFolder, append_line
 from horovod_runner.training.join import Load, Say, say_nothing
 
 
@@ -31,6 +32,8 @@ def run_worker(config: RunConfig, folder: RunFolder) -> int:
         become_rank(world, threads_for(world, config.threads))
         if world.rank == 0:
             folder.open(config)
+        with folder.open_log() as log:
+            log_libraries(log)
         return train(config, folder, world, _talker(folder, world), load_backend)
     except (Exception, KeyboardInterrupt) as error:
         code = explained(error, world)
@@ -46,7 +49,7 @@ def explained(error: BaseException, world: World) -> int:
         complain(error, world)
         return EXIT_USER_ERROR
     why = "".join(traceback.format_exception(error))
-    print(f"horovod-runner: rank {world.rank} of {world.size}: {why}", file=sys.stderr, flush=True)
+    warn(f"rank {world.rank} of {world.size}: {why}")
     return 1
 
 
@@ -92,14 +95,15 @@ def _talker(folder: RunFolder, world: World) -> Say:
     """Return what rank 0 talks by, to the user and to the log, which are one where a runner looks after the run."""
     if world.rank != 0:
         return say_nothing
-    if os.environ.get(LOGGED):
-        return functools.partial(print, flush=True)
+    if os.environ.get(LOGGED) is None:
+        return functools.partial(_say, folder.log)
+    told = os.environ.get(TOLD)
+    return tell if told is None else functools.partial(_say, functools.partial(append_line, Path(told)))
 
-    def say(line: str) -> None:
-        print(line, flush=True)
-        folder.log(line)
 
-    return say
+def _say(also: Say, line: str) -> None:
+    tell(line)
+    also(line)
 
 
 def _leave(code: int) -> None:
@@ -111,6 +115,7 @@ def _leave(code: int) -> None:
 
 def main() -> int:
     """Be one worker of the run in the folder named on the command line."""
+    print_leniently()
     folder = RunFolder(Path(sys.argv[1]))
     return run_worker(folder.read_config(), folder)
 

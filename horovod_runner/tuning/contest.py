@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from horovod_runner.config.defaults import put_all
 from horovod_runner.config.diagnostics import WrongSettings
@@ -95,7 +96,7 @@ class Runs:
         earlier = self.ledger.rounds
         with self._console.status("") as status:
             for place, candidate in enumerate(order, 1):
-                status.update(f"{TITLES[stage]}: {candidate.name} ({place} of {len(order)})")
+                status.update(escape(f"{TITLES[stage]}: {candidate.name} ({place} of {len(order)})"))
                 runs.append(self._run(candidate))
                 row = Round(number=number, stage=stage, whole=place == len(order), runs=tuple(runs))
                 self._keep(rounds=(*earlier, row))

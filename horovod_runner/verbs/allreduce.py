@@ -21,7 +21,7 @@ from horovod_runner.collectives.plan import Plan, Request, chosen, plans
 from horovod_runner.collectives.record import AlgorithmResult, Report, line, row, write_report
 from horovod_runner.collectives.samples import Folder
 from horovod_runner.config.machine import Machine, load_machine
-from horovod_runner.errors import EXIT_USER_ERROR, SharedError, UserError
+from horovod_runner.errors import SharedError, UserError
 from horovod_runner.launch import failures
 from horovod_runner.launch.launchers import Start, command
 from horovod_runner.launch.processes import Ended, environment, passed_to_hosts, started
@@ -128,7 +128,7 @@ def _measured(launch: Launch, folder: Folder) -> AlgorithmResult:
     ended = _run(launch, folder)
     # Without the rules around its pages, the launcher's own words are the last where no rank came to speak.
     lines = [(rank, text) for rank, text in failures.said(folder.log_file, 0) if text.strip("- ")]
-    if ended.code == EXIT_USER_ERROR and not ended.given_up and (refusal := failures.complaint(lines)):
+    if not ended.given_up and failures.refused(ended.code, lines) and (refusal := failures.complaint(lines)):
         raise UserError(refusal)
     cases = {case.key: case for case in launch.plan.cases}
     reduces = launch.algorithm is not COPY

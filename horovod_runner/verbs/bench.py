@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,12 @@ from horovod_runner.config.defaults import put_all
 from horovod_runner.config.job_settings import decode_with
 from horovod_runner.config.machine import Machine, load_machine
 from horovod_runner.config.schema import RunConfig
-from horovod_runner.errors import EXIT_DIVERGED, EXIT_USER_ERROR, SharedError
+from horovod_runner.errors import EXIT_DIVERGED, SharedError
 from horovod_runner.frameworks.installed import require_installed
 from horovod_runner.launch.processes import launch
+from horovod_runner.machine.terminal import err, tell, warn
 from horovod_runner.machine.world import World, detect
+from horovod_runner.matrix.ending import begin, diagnosis
 from horovod_runner.results.earlier import refuse_earlier
 from horovod_runner.results.provenance import remember_command
 from horovod_runner.results.store import Store
@@ -57,19 +57,17 @@ def _size(world: World, workers: Any) -> Any:
 
 def _launch(config: RunConfig, store: Store, machine: Machine) -> int:
     require_installed(config)
-    folder = store.open_run(config)
-    code = launch(config, folder, machine=machine).code
+    begun = begin(config, store)
+    with begun.folder.open_log() as log:
+        ended = launch(config, begun.folder, log, machine=machine, tell=tell)
     # A launcher may put a code of its own in the place of a rank's.
-    if folder.result_file.exists() and folder.read_result().status == "diverged":
+    if begun.folder.result_file.exists() and begun.folder.read_result().status == "diverged":
         return EXIT_DIVERGED
-    if code not in (0, EXIT_USER_ERROR):
-        print(f"horovod-runner: {_why(code)}; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 1
-    return code
-
-
-def _why(code: int) -> str:
-    """Say what a launcher's exit code means: a signal's number is negative, or added to 128 as shells do."""
-    number = -code if code < 0 else code - 128
-    names = {s.value: s.name for s in signal.Signals}
-    return f"a worker was ended by {names[number]}" if number in names else f"a worker ended with exit code {code}"
+    if ended.code == 0 and not ended.given_up:
+        return 0
+    why, last = diagnosis(begun, ended)
+    log_file = begun.folder.log_file
+    warn(f"{why}; its log is {log_file}, and the same command goes on from the last checkpoint")
+    for line in last:
+        print(f"    {line}", file=err())
+    return 1

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from horovod_runner.config.frameworks import BOUND, FRAMEWORKS
 from horovod_runner.environment.install import PYTHONS
 from horovod_runner.launch.launchers import find
 from horovod_runner.launch.processes import environment
+from horovod_runner.machine.terminal import console
 from horovod_runner.machine.world import detect, threads_for
 from horovod_runner.results import OWN
 
@@ -57,18 +58,18 @@ print(json.dumps({{"version": about.version(), "gpus": about.gpus()}}))
 
 def examine() -> int:
     """Print the page; return 1 if a run could not work here, else 0."""
-    console = Console()
+    to = console()
     table = Table(box=None, pad_edge=False, show_header=False)
     findings = []
     for finding in _findings():
         findings.append(finding)
         mark = "[green]ok" if not finding.remedy else "[red]missing" if finding.fatal else "[yellow]note"
-        table.add_row(mark, finding.subject, finding.found)
+        table.add_row(mark, escape(finding.subject), escape(finding.found))
         if finding.remedy:
-            table.add_row("", "", f"→ {finding.remedy}")
-    console.print(table)
+            table.add_row("", "", escape(f"→ {finding.remedy}"))
+    to.print(table)
     broken = [finding.subject for finding in findings if finding.fatal and finding.remedy]
-    console.print(f"A run could not work here: {', '.join(broken)}." if broken else _outlook())
+    to.print(escape(f"A run could not work here: {', '.join(broken)}." if broken else _outlook()))
     return 1 if broken else 0
 
 

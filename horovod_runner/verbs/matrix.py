@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from horovod_runner.config.job_settings import JobSettings
 from horovod_runner.config.schema import RunConfig
+from horovod_runner.machine.terminal import console, tell
 from horovod_runner.matrix.design import Experiment
 from horovod_runner.matrix.experiment import load_experiment, runs
 from horovod_runner.results.earlier import refuse_earlier
@@ -26,7 +25,7 @@ def plan(file: Path, settings: Mapping[str, Any], results: Path, machine: Path |
     experiment, configs = read(file, settings, here.settings, smoke=smoke)
     require_cores(experiment.at_once, file, here)
     refuse_earlier(results / file.stem, {config.run_id for config in configs})
-    show(experiment, configs, Store(results), Console())
+    show(experiment, configs, Store(results), console())
     return 0
 
 
@@ -54,19 +53,17 @@ def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | 
         require_installed(framework)
     refuse_earlier(results / file.stem, {config.run_id for config in configs})
     remember_command()
-    console, store = Console(), Store(results)
+    to, store = console(), Store(results)
     write_down(experiment, file, store)
-    console.print(experiment.description.strip(), highlight=False)
-    with ended_by_signals(), watching(configs, store, console, experiment.at_once) as watcher:
+    to.print(experiment.description.strip(), markup=False)
+    with ended_by_signals(), watching(configs, store, to, experiment.at_once) as watcher:
         tally = run_all(configs, store, watcher, here, experiment.at_once)
     page = write_report(results / configs[0].experiment)
     for failure in tally.failed:
-        console.print(
-            f"{failure.run_id} {failure.status}: {failure.error}", markup=False, highlight=False, soft_wrap=True
-        )
+        say(to, f"{failure.run_id} {failure.status}: {failure.error}")
         for line in failure.log_tail:
-            say(console, f"    {line}", style="dim")
-    print(page)
+            say(to, f"    {line}", style="dim")
+    tell(page)
     return 1 if tally.failed else 0
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from horovod_runner.config.frameworks import PAIR
 from horovod_runner.errors import UserError
@@ -153,18 +154,15 @@ def show(table: Table, console: Console) -> None:
             console.print(f"\n[bold]{title}[/bold]", highlight=False)
         for row in chosen:
             console.print(_line(row), highlight=False, soft_wrap=True)
-            console.print(
-                f"      [dim]{row.why}{f'; largest at {row.where}' if row.where else ''}[/dim]",
-                highlight=False,
-                soft_wrap=True,
-            )
-    console.print(f"\n{table.verdict} ({table.seconds:.0f} s)", highlight=False)
+            why = escape(f"{row.why}{f'; largest at {row.where}' if row.where else ''}")
+            console.print(f"      [dim]{why}[/dim]", highlight=False, soft_wrap=True)
+    console.print(f"\n{escape(table.verdict)} ({table.seconds:.0f} s)", highlight=False)
 
 
 def _line(row: Row) -> str:
     sign = ">" if row.differs else "≤"
     verdict = "[green]pass[/green]" if row.passed else "[red]FAIL[/red]"
-    return f"{verdict}  {row.difference:8.1e} {sign} {row.tolerance:7.0e}  {row.what}"
+    return f"{verdict}  {row.difference:8.1e} {sign} {row.tolerance:7.0e}  {escape(row.what)}"
 
 
 def _write(table: Table, folder: Path, console: Console) -> None:
@@ -178,4 +176,4 @@ def _write(table: Table, folder: Path, console: Console) -> None:
 
         draw(table, folder / "figures")
     for file in (table.write(folder), folder / "figures" / "parity.png"):
-        console.print(str(file), highlight=False, soft_wrap=True)
+        console.print(str(file), markup=False, highlight=False, soft_wrap=True)

@@ -18,6 +18,7 @@ from typing import Any
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import UserError
 from horovod_runner.launch.schedulers import SCHEDULERS, Resources, Scheduler
+from horovod_runner.machine.terminal import tell
 
 # The warning comes a minute before the end, up to a minute early with Slurm; what is left must be worth starting.
 SHORTEST_SECONDS = 300
@@ -56,8 +57,8 @@ def submit(request: Request, settings: Mapping[str, Any]) -> int:
         raise UserError(f"--machine {request.machine}: there is no such file; name the machine's description")
     out = request.out or Path(f"{request.file.stem}.{request.scheduler}.sh")
     _write(out, script(request, resources, configs, out))
-    print(f"{out}: {_summary(request, configs)} Read it, then submit it from this folder:")
-    print(SCHEDULERS[request.scheduler].submit.format(_word(out)))
+    tell(f"{out}: {_summary(request, configs)} Read it, then submit it from this folder:")
+    tell(SCHEDULERS[request.scheduler].submit.format(_word(out)))
     return 0
 
 

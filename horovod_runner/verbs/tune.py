@@ -14,6 +14,7 @@ from horovod_runner.errors import UserError
 from horovod_runner.frameworks.installed import require_installed
 from horovod_runner.launch.interrupts import ended_by_signals
 from horovod_runner.machine import hardware
+from horovod_runner.machine.terminal import tell
 from horovod_runner.machine.world import detect
 from horovod_runner.results import provenance
 from horovod_runner.results.store import Store, exclusive, full_disk_named
@@ -51,7 +52,7 @@ def tune(request: Request, settings: Mapping[str, Any]) -> int:
     runs.tell(outcome.sentence)
     add_settings(out, job.when, dict(outcome.winner.settings), fingerprint())
     runs.tell(f"every measurement: {place.file}; later runs take the settings with --machine {out}")
-    print(out)
+    tell(out)
     return 0
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -18,6 +16,7 @@ from horovod_runner.analysis.questions.scaling.study import studies
 from horovod_runner.analysis.questions.strategies import Comparison, comparisons, told
 from horovod_runner.analysis.report import text_tables, words
 from horovod_runner.analysis.report.answers import Answer
+from horovod_runner.machine import terminal
 
 WIDE = 132  # columns of a terminal in which every figure has a column of its own
 PAIRED = (  # in a narrower one, the second stands below the first
@@ -38,8 +37,7 @@ HEADS = {"efficiency": "eff.", "interval": INTERVAL, "its interval": INTERVAL, "
 
 def console() -> Console:
     """Return a console for standard output, which is as wide as it likes where no terminal says otherwise."""
-    free = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(width=WIDE if free else None, highlight=False)
+    return terminal.console(WIDE)
 
 
 def show(groups: Sequence[Group], to: Console) -> None:

@@ -1,0 +1,129 @@
+"""A terminal shows our own words and no library's, whatever it can show, and whether it is there or not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, plain_environment
+
+CHATTER = """
+import os, sys, warnings
+from horovod_runner.machine import terminal
+terminal.speak_alone()
+print("chatter of a library")
+print("chatter of another", file=sys.stderr)
+os.write(2, b"chatter in C\\n")
+os.system("echo chatter of a child")
+warnings.warn("chatter of Python")
+"""
+SIGNS = "3 … → – ± µ ² é \udce9 中 [/dim] [red]"
+
+
+def said(script: str, *redirection: str, **variables: str) -> tuple[str, str]:
+    """Return what a script printed to standard output and error, run by a shell."""
+    words = f'"$0" -c "$1" {" ".join(redirection)}'
+    environment = {k: v for k, v in plain_environment().items() if not k.startswith(("LC_", "LANG", "PYTHONIO"))}
+    done = subprocess.run(
+        ["bash", "-c", words, sys.executable, script],
+        capture_output=True,
+        cwd=ROOT,
+        env={**environment, "LANG": "C.UTF-8", **variables},
+        check=True,
+        timeout=60,
+    )
+    return done.stdout.decode("latin-1"), done.stderr.decode("latin-1")
+
+
+def test_libraries_their_c_code_and_their_children_are_not_heard() -> None:
+    assert said(CHATTER + "terminal.tell('ours'); terminal.warn('ours too')") == (
+        "ours\n",
+        "horovod-runner: ours too\n",
+    )
+
+
+def test_what_they_said_before_and_after_is_in_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text("of the start before\n")
+    into = f"with open({str(log)!r}, 'ab') as log: terminal.log_libraries(log)\nos.system('echo later')\nprint('last')"
+    assert said(CHATTER + into) == ("", "")
+    lines = log.read_text().splitlines()
+    assert lines[0] == "of the start before" and lines[-2:] == ["later", "last"]
+    for words in ("of a library", "of another", "in C", "of a child", "of Python"):
+        assert sum(words in line for line in lines) == 1
+
+
+def test_a_process_that_breaks_down_shows_what_they_said() -> None:
+    out, err = said(CHATTER + "terminal.show_libraries()")
+    assert out == "" and "chatter of a library\n" in err and "chatter in C\n" in err
+
+
+@pytest.mark.parametrize(
+    ("variables", "shown"),
+    [
+        ({"PYTHONIOENCODING": "ascii"}, "3 ... -> - +- u 2 e \\xe9 \\u4e2d [/dim] [red]"),
+        ({"PYTHONIOENCODING": "latin-1"}, "3 ... -> - \xb1 \xb5 \xb2 \xe9 \\xe9 \\u4e2d [/dim] [red]"),
+        ({"LC_ALL": "C"}, "3 ... -> - +- u 2 e \\xe9 \\u4e2d [/dim] [red]"),
+        ({}, "3 … → – ± µ ² é \\xe9 中 [/dim] [red]".encode().decode("latin-1")),
+    ],
+)
+def test_signs_that_a_terminal_lacks_are_replaced(variables: dict[str, str], shown: str) -> None:
+    script = f"from horovod_runner.machine import terminal\nterminal.speak_alone()\nterminal.tell({SIGNS!r})"
+    assert said(script, **variables)[0] == shown + "\n"
+
+
+def test_tables_are_drawn_with_the_signs_there_are() -> None:
+    script = """
+from rich.table import Table
+from horovod_runner.machine import terminal
+terminal.speak_alone()
+table = Table("of 3 …")
+table.add_row("→ µs")
+terminal.console().print(table)
+"""
+    out, err = said(script, PYTHONIOENCODING="ascii")
+    assert out.isascii() and "of 3 ..." in out and "-> us" in out and err == ""
+
+
+@pytest.mark.parametrize("redirection", [">&-", ">/dev/full", "| :", ">&- 2>&-", "2>/dev/full", "<&- >&- 2>&-"])
+def test_no_place_of_output_ends_a_process(redirection: str, tmp_path: Path) -> None:
+    """Closed, full, or a pipe whose reader has gone: the last statement is reached, and Python ends with 0."""
+    reached = tmp_path / "reached"
+    script = CHATTER + "for _ in range(3): terminal.tell('x' * 70000); terminal.warn('ours')\n"
+    script += f"terminal.console().print('y' * 70000)\nopen({str(reached)!r}, 'w').close()"
+    said(f"import time; time.sleep(0.2){script}", redirection)
+    assert reached.exists()
+
+
+def test_a_pipe_that_somebody_made_non_blocking_gets_all_of_it() -> None:
+    script = "from horovod_runner.machine import terminal\nterminal.speak_alone()\nterminal.tell('x' * 300000)"
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=writer)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        assert len(pipe.read()) == 300001
+    assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize("variables", [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {}])
+def test_files_and_their_names_are_utf_8_in_any_locale(variables: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "Grüße – 1" / "bench.yaml"
+    file.parent.mkdir()
+    text = (ROOT / "benchmarks/experiments/bench.yaml").read_text(encoding="utf-8")
+    file.write_text("# ü\n" + text.replace("What does this suite do", "Was [/b] macht … das"), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "horovod_runner", "plan", file],
+        capture_output=True,
+        cwd=ROOT,
+        env={**plain_environment(), **variables},
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0 and done.stderr == b"", done.stderr
+    said = "Was [/b] macht ... das" if variables else "Was [/b] macht … das"
+    assert said in done.stdout.decode()
