@@ -5,6 +5,7 @@ Every rank times every iteration with its own clock, after a barrier; rank 0 wri
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import time
@@ -17,6 +18,7 @@ import numpy as np
 from horovod_runner.allreduce.algorithms import ALGORITHMS, COPY, Algorithm, Reducer
 from horovod_runner.collectives.plan import Case, Plan
 from horovod_runner.collectives.samples import Folder, Sample
+from horovod_runner.config.frameworks import FRAMEWORKS
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import EXIT_USER_ERROR, SharedError, UserError
 from horovod_runner.frameworks.imports import import_framework
@@ -75,8 +77,11 @@ def _measure_all(folder: Folder, world: World) -> None:
 
 def _join(algorithm: Algorithm, config: RunConfig) -> Reducer:
     """Import what reduces and meet the other ranks, as those of a run with these settings do."""
-    room = f"frameworks.{config.framework}.collectives" if algorithm.needs else "collectives.by_mpi"
-    reducer: Reducer = import_framework(f"horovod_runner.{room}").join(algorithm.name, config)
+    if algorithm.needs:
+        module = import_framework(FRAMEWORKS[config.framework], "collectives")
+    else:
+        module = importlib.import_module("horovod_runner.collectives.by_mpi")
+    reducer: Reducer = module.join(algorithm.name, config)
     return reducer
 
 

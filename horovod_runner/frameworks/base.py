@@ -115,7 +115,7 @@ def load_backend(job: Job) -> Backend:
 
         return loading.create(job)
     try:
-        module = import_framework(f"{FRAMEWORKS[name].home}.backend")
+        module = import_framework(FRAMEWORKS[name], "backend")
     except ModuleNotFoundError as error:
         raise UserError(f"{name} cannot be used here: {error.name} is not installed; run `make setup`") from None
     backend: Backend = module.create(job)

@@ -10,16 +10,21 @@ import tempfile
 from collections.abc import Iterator
 from types import ModuleType
 
-# Keras has wrappers and plots for these, does without them where they are missing, and imports them at its own start:
-# nearly 40 % of the time that TensorFlow takes to start, in every worker.
-TAKEN_ALONG = ("IPython", "matplotlib", "pandas", "sklearn")
+from horovod_runner.config.frameworks import Framework
 
 
-def import_framework(name: str) -> ModuleType:
-    """Import a module that imports a framework; ModuleNotFoundError if that is not installed."""
+def import_framework(framework: Framework, part: str) -> ModuleType:
+    """Import a module of a framework's package; ModuleNotFoundError if the framework is not installed."""
+    for variable, value in framework.quiet.items():
+        os.environ.setdefault(variable, value)
+    return import_quietly(f"{framework.home}.{part}", framework.hides)
+
+
+def import_quietly(name: str, hides: tuple[str, ...]) -> ModuleType:
+    """Import a module to which these packages seem missing, and which shows nothing unless it fails."""
     if name in sys.modules:
         return sys.modules[name]
-    with _quietly(), _hidden(TAKEN_ALONG):
+    with _quietly(), _hidden(hides):
         return importlib.import_module(name)
 
 
@@ -40,7 +45,7 @@ def _hidden(names: tuple[str, ...]) -> Iterator[None]:
 def _quietly() -> Iterator[None]:
     """Keep what libraries print to standard error while they are imported, and show it only if the import fails.
 
-    TensorFlow's C++ code greets every process with lines that its own log level does not hold back.
+    A framework may greet every process with lines that its own log level does not hold back.
     """
     sys.stderr.flush()
     with tempfile.TemporaryFile() as kept:

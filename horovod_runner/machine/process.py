@@ -23,10 +23,9 @@ def become_rank(world: World, threads: int) -> None:
 
 
 def place_threads(threads: int) -> None:
-    """Give this process so many threads, before a framework reads the variables; frameworks' chatter is kept down."""
+    """Give this process so many threads, before a framework reads the variables."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def follow(process: psutil.Process) -> None:

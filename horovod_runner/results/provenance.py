@@ -25,7 +25,8 @@ _PACKAGES = {name: candidates for row in FRAMEWORKS.values() for name, candidate
     "mpi4py": ("mpi4py",),
 }
 _COMMAND = "SUITE_COMMAND"
-_VARIABLES = ("HOROVOD_", "OMP_", "MKL_", "OMPI_MCA_mpi_", "TF_NUM", "TF_ENABLE", "CUDA_VISIBLE", "NCCL_")
+_OF_FRAMEWORKS = tuple(beginning for row in FRAMEWORKS.values() for beginning in row.variables)
+_VARIABLES = ("HOROVOD_", "OMP_", "MKL_", "OMPI_MCA_mpi_", "CUDA_VISIBLE", "NCCL_", *_OF_FRAMEWORKS)
 
 
 def describe(world: World, threads: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from horovod_runner.config.frameworks import BOUND, FRAMEWORKS
+from horovod_runner.config.frameworks import BOUND, FRAMEWORKS, Framework
 from horovod_runner.environment.install import PYTHONS
 from horovod_runner.launch.launchers import find
 from horovod_runner.launch.processes import environment
@@ -86,7 +86,7 @@ def _python() -> Iterator[Finding]:
 
 def _frameworks() -> Iterator[Finding]:
     for name, framework in FRAMEWORKS.items():
-        answer = _ask(_FRAMEWORK.format(framework.home))
+        answer = _ask(_FRAMEWORK.format(framework.home), framework)
         if isinstance(answer, str):
             yield Finding(name, answer, SETUP, fatal=True)
         else:
@@ -96,7 +96,7 @@ def _frameworks() -> Iterator[Finding]:
 
 def _horovod() -> Iterator[Finding]:
     for name in BOUND:
-        answer = _ask(_HOROVOD.format(FRAMEWORKS[name].horovod))
+        answer = _ask(_HOROVOD.format(FRAMEWORKS[name].horovod), FRAMEWORKS[name])
         if isinstance(answer, str):
             yield Finding(f"Horovod for {name}", answer, SETUP, fatal=True)
             continue
@@ -171,14 +171,14 @@ def _outlook() -> str:
     return f"The workers of a run here share {cores} cores; more than one of them are started by {launcher}."
 
 
-def _ask(script: str) -> dict[str, Any] | str:
-    """Run a script in a child; return what it printed as JSON, or the last line of what went wrong."""
+def _ask(script: str, framework: Framework) -> dict[str, Any] | str:
+    """Run a script about a framework in a child; return what it printed as JSON, or the last line of its error."""
     done = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
         text=True,
         check=False,
-        env={**environment(), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env={**environment(), **framework.quiet},
     )
     try:
         answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])

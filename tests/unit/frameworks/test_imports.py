@@ -10,30 +10,36 @@ from types import ModuleType
 
 import pytest
 
-from horovod_runner.frameworks.imports import TAKEN_ALONG, import_framework
+from horovod_runner.frameworks.imports import import_quietly
+from tests.conftest import plain_environment
 
+HIDDEN = ("IPython", "matplotlib", "pandas", "sklearn")
 STARTED = """
-import importlib, sys
-from horovod_runner.frameworks.imports import TAKEN_ALONG, import_framework
-backend = import_framework("horovod_runner.frameworks.tensorflow.backend")
+import importlib, os, sys
+from horovod_runner.config.frameworks import FRAMEWORKS
+from horovod_runner.frameworks.imports import import_framework
+row = FRAMEWORKS["tensorflow"]
+backend = import_framework(row, "backend")
 importlib.import_module("horovod.tensorflow")
-print(sorted(set(TAKEN_ALONG) & sys.modules.keys()))
-assert import_framework("horovod_runner.frameworks.tensorflow.backend") is backend
-for name in TAKEN_ALONG:
+print(sorted(set(sys.argv[1:]) & sys.modules.keys()), os.environ["TF_CPP_MIN_LOG_LEVEL"])
+assert import_framework(row, "backend") is backend
+for name in sys.argv[1:]:
     importlib.import_module(name)
 """
 
 
 def test_tensorflow_takes_nothing_along() -> None:
-    done = subprocess.run([sys.executable, "-c", STARTED], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
+    done = subprocess.run(
+        [sys.executable, "-c", STARTED, *HIDDEN], capture_output=True, text=True, timeout=120, env=plain_environment()
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert done.stdout.strip() == "[] 3"
 
 
 @pytest.fixture
 def framework(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A module that greets, and cannot do without a package that frameworks take along."""
-    for name in TAKEN_ALONG:
+    for name in HIDDEN:
         monkeypatch.delitem(sys.modules, name, raising=False)
     (tmp_path / "greeting_framework.py").write_text('import os\nos.write(2, b"I greet you")\nimport pandas\n')
     monkeypatch.syspath_prepend(tmp_path)
@@ -45,12 +51,12 @@ def test_an_import_that_fails_shows_what_was_printed_and_hides_nothing_afterward
     framework: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ModuleNotFoundError, match="pandas"):
-        import_framework(framework)
+        import_quietly(framework, HIDDEN)
     assert "I greet you" in capfd.readouterr().err
-    assert not set(TAKEN_ALONG) & sys.modules.keys()
+    assert not set(HIDDEN) & sys.modules.keys()
 
 
 def test_an_import_is_quiet(framework: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "pandas", ModuleType("pandas"))  # what is there already is left alone
-    assert import_framework(framework).pandas is sys.modules["pandas"]
+    assert import_quietly(framework, HIDDEN).pandas is sys.modules["pandas"]
     assert capfd.readouterr().err == ""
