@@ -285,18 +285,18 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _tune(arguments: argparse.Namespace) -> int:
-    from horovod_runner.tuning.job import Request
+    from horovod_runner.tuning.job import TuningRequest
     from horovod_runner.verbs.tune import tune
 
     options = {name: value for name, value in vars(arguments).items() if name not in ("verb", "set")}
-    return tune(Request(**{**options, "workers": _value("workers", arguments.workers)}), _settings(arguments.set))
+    return tune(TuningRequest(**{**options, "workers": _value("workers", arguments.workers)}), _settings(arguments.set))
 
 
 def _submit(arguments: argparse.Namespace) -> int:
-    from horovod_runner.verbs.submit import Request, submit
+    from horovod_runner.verbs.submit import SubmitRequest, submit
 
     options = {name: value for name, value in vars(arguments).items() if name != "verb"}
-    return submit(Request(**options), _settings(arguments.set))
+    return submit(SubmitRequest(**options), _settings(arguments.set))
 
 
 def _parity(arguments: argparse.Namespace) -> int:
@@ -308,12 +308,12 @@ def _parity(arguments: argparse.Namespace) -> int:
 
 def _allreduce(arguments: argparse.Namespace) -> int:
     from horovod_runner.analysis.report.terminal import console
-    from horovod_runner.collectives.plan import Request
+    from horovod_runner.collectives.plan import AllreduceRequest
     from horovod_runner.verbs.allreduce import allreduce
 
     given = {name: value for name, value in vars(arguments).items() if name != "verb"}
     lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    return allreduce(Request(**{**given, **lists}), console())
+    return allreduce(AllreduceRequest(**{**given, **lists}), console())
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ from benchmarks.peers.layer_rows import (
     CEILING,
     DDP,
     MINIMAL,
-    Job,
+    LayerJob,
     target_rows,
 )
 from benchmarks.peers.layer_tables import page, targets_table
@@ -77,9 +77,9 @@ def _measure(block: str, arm: str, given: argparse.Namespace) -> Sample:
     return arms.suite(framework, workers, steps, (f"strategy={strategy}", *given.set), workload)
 
 
-def _job(rounds: Rounds, block: str) -> Job:
+def _job(rounds: Rounds, block: str) -> LayerJob:
     workload, framework = block.split()
-    return Job(framework, workload, rounds.of(block), gradient_bytes(workload, arms.IMAGE_SIZE))
+    return LayerJob(framework, workload, rounds.of(block), gradient_bytes(workload, arms.IMAGE_SIZE))
 
 
 def _options() -> argparse.Namespace:

@@ -26,7 +26,7 @@ OVER_DDP, OVER_MINIMAL, OF_ONE_BLOCKING, OWN_COST, MEMORY = 1.15, 1.25, 1.10, 1.
 
 
 @dataclass(frozen=True)
-class Job:
+class LayerJob:
     """One block: what its arms gave, round after round, and the bytes of its gradients."""
 
     framework: str
@@ -41,7 +41,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Row:
+class TargetRow:
     """A target and what was measured for it: a value for every round that gave one.
 
     `strategies` counts which strategy stood for ours in how many rounds.
@@ -87,17 +87,19 @@ def _fastest(rounds: Sequence[Arms], strategies: Sequence[str]) -> str | None:
     return max(medians, key=lambda strategy: medians[strategy]) if medians else None
 
 
-def target_rows(job: Job, strategies: Sequence[str], best: str | None = None) -> Iterator[Row]:
+def target_rows(job: LayerJob, strategies: Sequence[str], best: str | None = None) -> Iterator[TargetRow]:
     """Yield a row for every target that this job has the arms for."""
     chosen = choices(job.rounds, strategies, best)
 
     def row(
         case: str, sense: Literal["at least", "at most"], target: float, value: Callable[[Sample, Arms], float | None]
-    ) -> Row:
+    ) -> TargetRow:
         given = [(pick, value(arms[pick], arms)) for pick, arms in zip(chosen, job.rounds, strict=True) if pick]
         counted = [(pick, number) for pick, number in given if number is not None]
         numbers = tuple(number for _, number in counted)
-        return Row(f"{job.workload}, {job.framework}: {case}", sense, target, numbers, len(job.rounds), _count(counted))
+        return TargetRow(
+            f"{job.workload}, {job.framework}: {case}", sense, target, numbers, len(job.rounds), _count(counted)
+        )
 
     if (job.workload, job.framework) in OVER_COMPUTE_ONLY:
         target = OVER_COMPUTE_ONLY[job.workload, job.framework]
@@ -121,28 +123,28 @@ def _of_one_blocking(ours: Sample, arms: Arms) -> float | None:
     return ours.seconds / (compute_only + collective)
 
 
-def _alone(job: Job) -> Iterator[Row]:
+def _alone(job: LayerJob) -> Iterator[TargetRow]:
     if ALONE in job.arms:
         numbers = [_over(arms[ALONE_COMPUTE_ONLY], arms[ALONE]) for arms in job.rounds]
         case = f"{job.workload}, {job.framework}: one worker's step, default strategy over none"
-        yield Row(case, "at most", OWN_COST, _present(numbers), len(job.rounds), Counter())
+        yield TargetRow(case, "at most", OWN_COST, _present(numbers), len(job.rounds), Counter())
 
 
-def _largest_memory(job: Job, strategies: Sequence[str]) -> Row:
+def _largest_memory(job: LayerJob, strategies: Sequence[str]) -> TargetRow:
     """Return the row of the strategy that takes most memory over the compute-only workers, by its median."""
     found = {strategy: memory_over_compute_only(job, strategy) for strategy in strategies}
     most = max(found, key=lambda strategy: statistics.median(found[strategy] or [0.0]))
     case = f"{job.workload}, {job.framework}: memory over none in gradients, the largest"
-    return Row(case, "at most", MEMORY, found[most], len(job.rounds), Counter({most: len(found[most])}))
+    return TargetRow(case, "at most", MEMORY, found[most], len(job.rounds), Counter({most: len(found[most])}))
 
 
-def memory_over_compute_only(job: Job, strategy: str) -> tuple[float, ...]:
+def memory_over_compute_only(job: LayerJob, strategy: str) -> tuple[float, ...]:
     """Return the peak memory of the largest worker less the compute-only ones', in gradients' sizes, by round."""
     pairs = [(arms[strategy].peak_memory_bytes, arms[CEILING].peak_memory_bytes) for arms in job.rounds]
     return tuple((a - b) / job.gradient_bytes for a, b in pairs if a is not None and b is not None)
 
 
-def exposed_ms(job: Job, strategy: str) -> tuple[float, ...]:
+def exposed_ms(job: LayerJob, strategy: str) -> tuple[float, ...]:
     """Return the milliseconds of a step that are not hidden: a step less the compute-only workers', round by round."""
     pairs = [(arms[strategy].seconds, arms[CEILING].seconds) for arms in job.rounds]
     return tuple(1000 * (a - b) for a, b in pairs if a is not None and b is not None)

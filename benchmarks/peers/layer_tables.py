@@ -11,8 +11,8 @@ from benchmarks.peers.layer_rows import (
     CEILING,
     DDP,
     MINIMAL,
-    Job,
-    Row,
+    LayerJob,
+    TargetRow,
     exposed_ms,
     memory_over_compute_only,
 )
@@ -31,7 +31,9 @@ the noise lets one see. Memory is the peak of the largest worker's process less 
 includes what Horovod's and MPI's libraries take, over the size of the gradients in float32."""
 
 
-def page(jobs: Sequence[Job], rows: Sequence[Row], strategies: Sequence[str], told: Mapping[str, Any]) -> str:
+def page(
+    jobs: Sequence[LayerJob], rows: Sequence[TargetRow], strategies: Sequence[str], told: Mapping[str, Any]
+) -> str:
     """Return the whole page; `told` has the command, the origin of the rounds, and how the best was chosen."""
     machine, versions = told["machine"], told["versions"]
     where = f"{machine['cpu']}, {machine['cores']} cores; Horovod {versions['horovod']}, PyTorch {versions['torch']},"
@@ -47,26 +49,26 @@ def page(jobs: Sequence[Job], rows: Sequence[Row], strategies: Sequence[str], to
     return "\n\n".join([*parts, *_failures(jobs)]) + "\n"
 
 
-def targets_table(rows: Iterable[Row]) -> str:
+def targets_table(rows: Iterable[TargetRow]) -> str:
     """Return a line for every target: what it asks, what came out, and which strategies stood for ours."""
     head = ["case", "target", "median", "range", "", "strategy (rounds)"]
     return _table(head, [_target_line(row) for row in rows])
 
 
-def _target_line(row: Row) -> list[str]:
+def _target_line(row: TargetRow) -> list[str]:
     counted = f"{len(row.values)} of {row.rounds} rounds" if len(row.values) < row.rounds else ""
     picks = ", ".join(f"{name} ({count})" for name, count in row.strategies.most_common())
     verdict = ", ".join(word for word in (row.verdict, counted) if word)
     return [row.case, f"{row.sense} {row.target:g}", _median(row.values, 3), _range(row.values, 3), verdict, picks]
 
 
-def strategies_table(jobs: Iterable[Job], strategies: Sequence[str]) -> str:
+def strategies_table(jobs: Iterable[LayerJob], strategies: Sequence[str]) -> str:
     """Return a line for every arm of every job with two workers."""
     head = ["workload", "framework", "arm", "images/s", "over compute-only", "range", "exposed ms", "range", "memory"]
     return _table(head, [line for job in jobs for line in _arm_lines(job, strategies)])
 
 
-def _arm_lines(job: Job, strategies: Sequence[str]) -> Iterator[list[str]]:
+def _arm_lines(job: LayerJob, strategies: Sequence[str]) -> Iterator[list[str]]:
     for arm in (CEILING, *strategies, DDP, MINIMAL, ALLREDUCE):
         if arm in job.arms:
             rates = [rate for arms in job.rounds if (rate := arms[arm].images_per_second) is not None]
@@ -78,7 +80,7 @@ def _arm_lines(job: Job, strategies: Sequence[str]) -> Iterator[list[str]]:
             yield [*name, _median(rates, 1), *shown]
 
 
-def _exposed(job: Job, arm: str) -> Sequence[float]:
+def _exposed(job: LayerJob, arm: str) -> Sequence[float]:
     if arm == CEILING:
         return ()
     if arm == ALLREDUCE:
@@ -86,7 +88,7 @@ def _exposed(job: Job, arm: str) -> Sequence[float]:
     return exposed_ms(job, arm)
 
 
-def _failures(jobs: Iterable[Job]) -> Iterator[str]:
+def _failures(jobs: Iterable[LayerJob]) -> Iterator[str]:
     """Yield a section that names every arm that failed, if any did."""
     lines = [
         f"- {job.workload}, {job.framework}, {arm}, round {number}: {sample.failed}"

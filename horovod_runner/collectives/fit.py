@@ -24,7 +24,7 @@ class Estimate(NamedTuple):
     high: float
 
 
-class Fit(NamedTuple):
+class AlphaBetaFit(NamedTuple):
     """alpha in seconds, beta in bytes per second, and where the line is furthest off, as (model - time) / time."""
 
     alpha: Estimate
@@ -33,7 +33,7 @@ class Fit(NamedTuple):
     worst_bytes: int
 
 
-def fit(sizes: Sequence[int], seconds: Sequence[float]) -> Fit | None:
+def fit(sizes: Sequence[int], seconds: Sequence[float]) -> AlphaBetaFit | None:
     """Fit the model to one time for each size; None where there are fewer than three sizes.
 
     Least squares of the relative errors, neither parameter negative: times span six orders of magnitude, and none of
@@ -51,7 +51,7 @@ def fit(sizes: Sequence[int], seconds: Sequence[float]) -> Fit | None:
     residuals = (alpha + slope * x) / t - 1
     worst = int(np.abs(residuals).argmax())
     beta = Estimate(_over(slope), _over(s.high), _over(s.low))
-    return Fit(a, beta, float(residuals[worst]), int(sizes[worst]))
+    return AlphaBetaFit(a, beta, float(residuals[worst]), int(sizes[worst]))
 
 
 def _solve(x: np.ndarray, t: np.ndarray) -> tuple[float, float]:

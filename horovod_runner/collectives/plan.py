@@ -31,7 +31,7 @@ MOST_RANKS = 100_000  # sums of the checks' small integers stay exact in float32
 
 
 @dataclass(frozen=True)
-class Request:
+class AllreduceRequest:
     """What a user asks for; None is the default."""
 
     workers: int = 2
@@ -86,7 +86,7 @@ class Plan(Settings):
         return decode(plain, "allreduce")
 
 
-def plans(request: Request, algorithms: Sequence[Algorithm], ranks_here: int) -> list[Plan]:
+def plans(request: AllreduceRequest, algorithms: Sequence[Algorithm], ranks_here: int) -> list[Plan]:
     """Return a plan for each algorithm; UserError says which option is wrong, and what to write instead.
 
     `ranks_here` is the most ranks that a host takes, each of which needs memory.
@@ -110,7 +110,7 @@ def plans(request: Request, algorithms: Sequence[Algorithm], ranks_here: int) ->
     ]
 
 
-def chosen(request: Request) -> list[Algorithm]:
+def chosen(request: AllreduceRequest) -> list[Algorithm]:
     """Return the algorithms that were asked for, or all there are; UserError for one that does not exist."""
     names = list(dict.fromkeys(request.through)) if request.through else list(ALGORITHMS)
     for name in names:
@@ -118,7 +118,7 @@ def chosen(request: Request) -> list[Algorithm]:
     return [ALGORITHMS[name] for name in names]
 
 
-def _check(request: Request) -> None:
+def _check(request: AllreduceRequest) -> None:
     _known("framework", request.framework, BOUND)
     for model in request.models or ():
         _known("models", model, WORKLOADS)
@@ -143,7 +143,7 @@ def _known(option: str, given: str, known: Collection[str]) -> None:
         raise UserError(f"--{option}: there is no {given!r}; choose from {', '.join(known)}")
 
 
-def _cases(request: Request) -> tuple[Case, ...]:
+def _cases(request: AllreduceRequest) -> tuple[Case, ...]:
     sizes = request.sizes or (QUICK_SIZES if request.quick else SIZES)
     models = request.models if request.models is not None else QUICK_MODELS if request.quick else tuple(WORKLOADS)
     messages = [Case(name="message", elements=(size // FLOAT_BYTES,)) for size in sorted(set(sizes))]

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, ValidationError
 
 from horovod_runner.allreduce.algorithms import ALGORITHMS, COPY
-from horovod_runner.collectives.fit import Fit, busbw, fit
+from horovod_runner.collectives.fit import AlphaBetaFit, busbw, fit
 from horovod_runner.collectives.plan import Case
 from horovod_runner.collectives.samples import Sample
 from horovod_runner.config.schema import Settings
@@ -23,7 +23,7 @@ FILE = "allreduce.json"
 GB = 1e9
 
 
-class Row(Settings):
+class CaseTimes(Settings):
     """One case by one algorithm.
 
     `min_seconds`, `avg_seconds` and `max_seconds` are over ranks, of each rank's mean; median and 95th percentile are
@@ -46,7 +46,7 @@ class Row(Settings):
     correct: bool
 
 
-class Line(Settings):
+class AlphaBetaModel(Settings):
     """The fitted alpha-beta model; bounds of 95 % confidence; None for a bandwidth that the times set no end to."""
 
     latency_seconds: float
@@ -69,8 +69,8 @@ class AlgorithmResult(Settings):
     launcher: Mapping[str, Any] | None = None
     threads: int | None = None
     environment: Mapping[str, str] | None = None
-    rows: tuple[Row, ...] = ()
-    line: Line | None = None
+    rows: tuple[CaseTimes, ...] = ()
+    line: AlphaBetaModel | None = None
 
     @property
     def title(self) -> str:
@@ -83,7 +83,7 @@ class AlgorithmResult(Settings):
         return all(row.correct for row in self.rows)
 
     @property
-    def messages(self) -> list[Row]:
+    def messages(self) -> list[CaseTimes]:
         """The rows of the given sizes, without the models."""
         return [row for row in self.rows if row.name == "message"]
 
@@ -124,14 +124,14 @@ class Report(Settings):
         return all(algorithm.status != "failed" and algorithm.correct for algorithm in self.algorithms)
 
 
-def row(case: Case, sample: Sample, ranks: int, *, reduces: bool) -> Row:
+def row(case: Case, sample: Sample, ranks: int, *, reduces: bool) -> CaseTimes:
     """Return the summary of a case."""
     seconds = np.array(sample.seconds)
     means = seconds.mean(axis=1)
     slowest = seconds[means.argmax()]
     median = float(np.median(slowest))
     algbw = case.bytes / median / GB
-    return Row(
+    return CaseTimes(
         name=case.name,
         handed=case.handed,
         tensors=len(case.elements),
@@ -148,16 +148,16 @@ def row(case: Case, sample: Sample, ranks: int, *, reduces: bool) -> Row:
     )
 
 
-def line(rows: Sequence[Row]) -> Line | None:
+def line(rows: Sequence[CaseTimes]) -> AlphaBetaModel | None:
     """Return the alpha-beta model of the messages among these rows; None where they are too few."""
     messages = [row for row in rows if row.name == "message"]
     fitted = fit([row.bytes for row in messages], [row.median_seconds for row in messages])
     return None if fitted is None else _line(fitted)
 
 
-def _line(fitted: Fit) -> Line:
+def _line(fitted: AlphaBetaFit) -> AlphaBetaModel:
     alpha, beta = fitted.alpha, fitted.beta
-    return Line(
+    return AlphaBetaModel(
         latency_seconds=alpha.value,
         latency_low=alpha.low,
         latency_high=alpha.high,

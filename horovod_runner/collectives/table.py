@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from horovod_runner.collectives.plan import Case
-from horovod_runner.collectives.record import AlgorithmResult, Line, Row
+from horovod_runner.collectives.record import AlgorithmResult, AlphaBetaModel, CaseTimes
 
 POOR = 0.25
 """A relative residual beyond which the alpha-beta model is said to describe the times poorly."""
@@ -46,7 +46,7 @@ def _status(result: AlgorithmResult) -> str:
     return f"[red]failed[/red]: {escape(result.reason or '')}"
 
 
-def _cells(row: Row, copied: float | None) -> list[str]:
+def _cells(row: CaseTimes, copied: float | None) -> list[str]:
     times = (row.min_seconds, row.avg_seconds, row.max_seconds, row.median_seconds, row.p95_seconds, copied)
     rates = (row.algbw_gb_per_second, row.busbw_gb_per_second)
     return [
@@ -58,7 +58,7 @@ def _cells(row: Row, copied: float | None) -> list[str]:
     ]
 
 
-def line_words(line: Line) -> str:
+def line_words(line: AlphaBetaModel) -> str:
     """Return the fitted model as a sentence."""
     latency = f"{microseconds(line.latency_seconds)} µs [{microseconds(line.latency_low)},"
     latency += f" {microseconds(line.latency_high)}]"

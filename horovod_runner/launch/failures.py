@@ -26,10 +26,10 @@ _MEMORY = re.compile(
     r"out of memory|bad_alloc|MemoryError|OOM when allocating|can(?:'t|not) allocate memory", re.IGNORECASE
 )
 
-Line = tuple[int | None, str]
+LogLine = tuple[int | None, str]
 
 
-def said(log: Path, since: int) -> list[Line]:
+def said(log: Path, since: int) -> list[LogLine]:
     """Return (rank or None, text) of the lines that were written to the log from this place on, blank ones left out."""
     with log.open("rb") as file:
         file.seek(since)
@@ -37,18 +37,18 @@ def said(log: Path, since: int) -> list[Line]:
     return [_untagged(line) for line in lines if line.strip()]
 
 
-def refused(code: int, lines: Sequence[Line]) -> bool:
+def refused(code: int, lines: Sequence[LogLine]) -> bool:
     """Whether a worker refused to run; horovodrun ends with a code of its own, and says what each rank's was."""
     left = (page for rank, text in lines if rank is None and (page := _LEFT.search(text)))
     return code == EXIT_USER_ERROR or any(int(page[2]) == EXIT_USER_ERROR for page in left)
 
 
-def complaint(lines: Sequence[Line]) -> str | None:
+def complaint(lines: Sequence[LogLine]) -> str | None:
     """Return the sentence with which a worker refused to go on, if one did."""
     return next((text.split(_OURS, 1)[1] for _, text in lines if _OURS in text), None)
 
 
-def reason(code: int, lines: Sequence[Line], oom_kills: int = 0) -> str:
+def reason(code: int, lines: Sequence[LogLine], oom_kills: int = 0) -> str:
     """Return in one line why a run failed; `oom_kills` are the processes that the kernel ended meanwhile for memory."""
     telling = [text.strip() for _, text in lines if _MEMORY.search(text)]
     if telling:
@@ -64,14 +64,14 @@ def reason(code: int, lines: Sequence[Line], oom_kills: int = 0) -> str:
     return f"{who}{_code(killed[1] if killed else code)}: {last.removeprefix(_OURS)[:LONGEST_REASON]}"
 
 
-def tail(lines: Sequence[Line]) -> list[str]:
+def tail(lines: Sequence[LogLine]) -> list[str]:
     """Return the last lines of the rank that failed, or of all where none can be told."""
     rank = failing_rank(lines)
     own = [text for who, text in lines if who == rank]
     return (own or [text for _, text in _of_ranks(lines)])[-TAIL_LINES:]
 
 
-def failing_rank(lines: Sequence[Line]) -> int | None:
+def failing_rank(lines: Sequence[LogLine]) -> int | None:
     """Return the rank that first spoke of an error, or the one that the launcher says was killed.
 
     Where horovodrun says that a rank was killed, it is that one: others speak of the connection they lost.
@@ -84,7 +84,7 @@ def failing_rank(lines: Sequence[Line]) -> int | None:
     return next(spoke, next(killed, None))
 
 
-def _killed(lines: Sequence[Line]) -> tuple[int, int] | None:
+def _killed(lines: Sequence[LogLine]) -> tuple[int, int] | None:
     """Return (rank, exit code) of the rank that a signal ended, where horovodrun says so.
 
     It is the first to leave, unless a survivor was faster. After an error of a rank's own, signals are horovodrun's:
@@ -100,7 +100,7 @@ def _killed(lines: Sequence[Line]) -> tuple[int, int] | None:
     return next((one for one in left if one[1] > 128 and one[1] != 128 + signal.SIGTERM), None)
 
 
-def _last(lines: Sequence[Line]) -> str:
+def _last(lines: Sequence[LogLine]) -> str:
     """Return the ranks' last line; where no rank came to speak, the first of what the launcher says of itself."""
     if not lines:
         return "nothing was said"
@@ -108,12 +108,12 @@ def _last(lines: Sequence[Line]) -> str:
     return (lines[0] if pages and ranks is lines else ranks[-1])[1].strip()
 
 
-def _of_ranks(lines: Sequence[Line]) -> Sequence[Line]:
+def _of_ranks(lines: Sequence[LogLine]) -> Sequence[LogLine]:
     """Return the lines with a tag; without any, all of them."""
     return [line for line in lines if line[0] is not None] or lines
 
 
-def _untagged(line: str) -> Line:
+def _untagged(line: str) -> LogLine:
     tag = _TAG.match(line)
     if tag is None:
         return None, line.rstrip()

@@ -42,7 +42,7 @@ class Trials:
     steps: tuple[Array, ...]
 
 
-class Fit(NamedTuple):
+class CriticalBatchFit(NamedTuple):
     """S(B) = s_min (1 + b_crit / B), each value an array of the same shape; `rms` is that of log S.
 
     Steps that fall like 1/B throughout have s_min 0 and an infinite b_crit, steps that never fall a b_crit of 0: the
@@ -70,8 +70,8 @@ class Limits:
     chosen: tuple[int, ...]
     steps: Array
     drawn: Array
-    fit: Fit
-    drawn_fit: Fit
+    fit: CriticalBatchFit
+    drawn_fit: CriticalBatchFit
     perfect: int | None
     plateau: int | None
 
@@ -151,7 +151,7 @@ def steps_at_best(trials: Trials, draws: NDArray[np.int64]) -> Array:
     return np.stack(columns, axis=-1)
 
 
-def fit(batches: ArrayLike, steps: ArrayLike) -> Fit:
+def fit(batches: ArrayLike, steps: ArrayLike) -> CriticalBatchFit:
     """Fit S(B) = S_min (1 + B_crit / B) (McCandlish et al. 2018, arXiv:1812.06162) by least squares of log S.
 
     `steps`: shape (..., batches); infinite ones are left out. Given B_crit, log S_min is a mean of residuals, so that
@@ -173,7 +173,9 @@ def fit(batches: ArrayLike, steps: ArrayLike) -> Fit:
     s_min = np.where(few, np.nan, np.where(high, 0.0, np.exp(level)))
     b_crit = np.where(few, np.nan, np.where(high, np.inf, np.where(low, 0.0, np.exp(place))))
     shape = np.asarray(steps).shape[:-1]
-    return Fit(s_min.reshape(shape), b_crit.reshape(shape), np.where(few, np.nan, rms[:, 0]).reshape(shape))
+    return CriticalBatchFit(
+        s_min.reshape(shape), b_crit.reshape(shape), np.where(few, np.nan, rms[:, 0]).reshape(shape)
+    )
 
 
 def _least(grid: Array, logs: Array, size: Array, known: NDArray[np.bool_]) -> Array:

@@ -24,7 +24,7 @@ WARM_UP_SHARE = 4  # the first quarter of a run is not timed: of all candidates 
 
 
 @dataclass(frozen=True)
-class Request:
+class TuningRequest:
     """The options of `tune`, as they were typed; what is None has its default."""
 
     workload: str | None
@@ -37,7 +37,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Job:
+class TuningJob:
     """The default's description as plain data and as it was validated, and what the user has decided."""
 
     plain: Mapping[str, Any]
@@ -50,7 +50,7 @@ class Job:
         return {"workload": self.config.workload, "framework": self.config.framework, "workers": self.config.workers}
 
 
-def read_job(request: Request, settings: Mapping[str, Any]) -> Job:
+def read_job(request: TuningRequest, settings: Mapping[str, Any]) -> TuningJob:
     """Return the job; UserError where there is nothing to tune in it, or it is no job."""
     plain: dict[str, Any] = {"framework": request.framework, "workers": request.workers}
     if request.workload is not None:
@@ -62,10 +62,10 @@ def read_job(request: Request, settings: Mapping[str, Any]) -> Job:
     _require_something_to_tune(config, request)
     name = f"{config.workload}-{config.framework}-n{config.workers}"
     plain = {**plain, "experiment": name}
-    return Job(plain, decode(plain, "tune"), fixed)
+    return TuningJob(plain, decode(plain, "tune"), fixed)
 
 
-def space(job: Job, request: Request, machine: Machine) -> Space:
+def space(job: TuningJob, request: TuningRequest, machine: Machine) -> Space:
     """Return what there is to choose from on this machine; UserError where `--candidates` names no strategy."""
     given = job.config.allreduce.controller
     return Space(
@@ -102,7 +102,7 @@ def _short(plain: dict[str, Any]) -> dict[str, Any]:
     return put_all(plain, {path: value for path, value in usual.items() if not is_given(plain, path)})
 
 
-def _require_something_to_tune(config: RunConfig, request: Request) -> None:
+def _require_something_to_tune(config: RunConfig, request: TuningRequest) -> None:
     if not 0 < request.minutes < 1e5:
         raise UserError(f"--minutes {request.minutes:g}: it should be more than 0 and less than 100000; give 30")
     if config.workers < 2:

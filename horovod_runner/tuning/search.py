@@ -24,7 +24,7 @@ TITLES = {
     "verdict": "fresh rounds",
 }
 
-Row = Mapping[Candidate, float]
+RoundRates = Mapping[Candidate, float]
 """Images per second of a round; a candidate that failed in it is missing."""
 
 
@@ -35,7 +35,7 @@ class Contest(Protocol):
         """Say whether a candidate can be run at all, and if not, show why."""
         ...
 
-    def measure(self, stage: str, candidates: Sequence[Candidate]) -> Row:
+    def measure(self, stage: str, candidates: Sequence[Candidate]) -> RoundRates:
         """Measure each candidate once, in random order; UserError if the default fails."""
         ...
 
@@ -87,7 +87,7 @@ def _race(stage: str, candidates: Sequence[Candidate], contest: Contest) -> list
 
     The default is measured to the end; once it was beaten, it is not among them.
     """
-    alive, rows = list(candidates), list[Row]()
+    alive, rows = list(candidates), list[RoundRates]()
     contest.tell(f"{TITLES[stage]}: {len(set(candidates) - {DEFAULT})} beside the default")
     while alive:
         measured = alive if DEFAULT in alive else [DEFAULT, *alive]
@@ -124,7 +124,7 @@ def _judge(leader: Candidate, contest: Contest) -> Outcome:
     if leader == DEFAULT:
         return Outcome(DEFAULT, None, None, "nothing was told from the default settings, or it was slower: they stay")
     contest.tell(f"{TITLES['verdict']}: {leader.name} against the default")
-    rows = list[Row]()
+    rows = list[RoundRates]()
     for look in LOOKS:
         while len(rows) < look:
             rows.append(contest.measure("verdict", [DEFAULT, leader]))

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from horovod_runner.allreduce.algorithms import ALGORITHMS, COPY, Algorithm
 from horovod_runner.collectives import table
-from horovod_runner.collectives.plan import Plan, Request, chosen, plans
+from horovod_runner.collectives.plan import AllreduceRequest, Plan, chosen, plans
 from horovod_runner.collectives.record import AlgorithmResult, Report, line, row, write_report
 from horovod_runner.collectives.samples import Folder
 from horovod_runner.config.machine import Machine, load_machine
@@ -45,7 +45,7 @@ class Launch:
     missing: str | None = None
 
 
-def allreduce(request: Request, console: Console) -> int:
+def allreduce(request: AllreduceRequest, console: Console) -> int:
     """Measure the collective by every algorithm; return 1 if a algorithm failed or a sum was wrong.
 
     The path of the JSON file is the last line. UserError before anything is started when an option is wrong.
@@ -79,7 +79,7 @@ def _emptied(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _launches(request: Request) -> list[Launch]:
+def _launches(request: AllreduceRequest) -> list[Launch]:
     """Return what will be started, checked as far as that is possible before it is."""
     machine = load_machine(request.machine)
     machine.require_room(request.workers)
@@ -179,13 +179,13 @@ def _last_sign(folder: Folder) -> float:
     return max(file.stat().st_mtime for file in files if file.exists())
 
 
-def _why(ended: Ended, lines: Sequence[failures.Line], done: int, plan: Plan) -> str:
+def _why(ended: Ended, lines: Sequence[failures.LogLine], done: int, plan: Plan) -> str:
     reason = ended.given_up or failures.reason(ended.code, lines)
     where = f", in {table.case_words(plan.cases[done])}" if done < len(plan.cases) else ""
     return f"{reason}{where}"
 
 
-def _report(request: Request, now: str, seconds: float, results: Sequence[AlgorithmResult]) -> Report:
+def _report(request: AllreduceRequest, now: str, seconds: float, results: Sequence[AlgorithmResult]) -> Report:
     return Report(
         command=tuple(provenance.command()),
         started=now,

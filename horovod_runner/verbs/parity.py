@@ -33,7 +33,7 @@ Found = tuple[list[Row], Curves]
 
 
 @dataclass(frozen=True)
-class Job:
+class ProofTask:
     """One comparison, done in a process of its own choice, or in one that starts ranks on all cores."""
 
     make: Callable[[], Found]
@@ -49,7 +49,7 @@ def prove(workload: str | None, optimizer: str | None, results: Path, console: C
     _require_known(workload, optimizer)
     provenance.remember_command()
     narrowed = workload is not None or optimizer is not None
-    rows, curves = _done(_jobs(workload, optimizer), console)
+    rows, curves = _done(_tasks(workload, optimizer), console)
     rows.sort(key=lambda row: list(CLAIMS).index(row.claim))
     table = Table(
         command=" ".join(provenance.command()),
@@ -70,14 +70,14 @@ def _require_known(workload: str | None, optimizer: str | None) -> None:
             raise UserError(f"--{option}: there is no {given!r}; choose one of {', '.join(known)}")
 
 
-def _jobs(workload: str | None, optimizer: str | None) -> list[Job]:
+def _tasks(workload: str | None, optimizer: str | None) -> list[ProofTask]:
     workloads, optimizers = [workload] if workload else list(WORKLOADS), [optimizer] if optimizer else list(OPTIMIZERS)
-    jobs = [Job(partial(_trajectory, w, o)) for w in workloads for o in optimizers]
+    tasks = [ProofTask(partial(_trajectory, w, o)) for w in workloads for o in optimizers]
     if optimizer is None:  # the longest first, so that no process waits for another at the end
-        jobs = [Job(partial(make, w)) for make in (_end, _drift, _workload) for w in workloads] + jobs
+        tasks = [ProofTask(partial(make, w)) for make in (_end, _drift, _workload) for w in workloads] + tasks
     if optimizer is None and workload in (None, "unet"):
-        jobs += [Job(partial(_workers, framework), starts_ranks=True) for framework in PAIR]
-    return jobs
+        tasks += [ProofTask(partial(_workers, framework), starts_ranks=True) for framework in PAIR]
+    return tasks
 
 
 def _workload(workload: str) -> Found:
@@ -113,10 +113,10 @@ def _workers(framework: str) -> Found:
         return by_workers(framework, Path(folder)), {}
 
 
-def _done(jobs: Sequence[Job], console: Console) -> Found:
-    """Do all jobs, printing rows as they come; return what they found in the jobs' own order."""
+def _done(tasks: Sequence[ProofTask], console: Console) -> Found:
+    """Do all tasks, printing rows as they come; return what they found in the tasks' own order."""
     found: dict[int, Found] = {}
-    for number, result in _results(jobs):
+    for number, result in _results(tasks):
         found[number] = result
         for row in result[0]:
             console.print(_line(row), highlight=False, soft_wrap=True)
@@ -125,18 +125,18 @@ def _done(jobs: Sequence[Job], console: Console) -> Found:
     return [row for rows, _ in in_order for row in rows], curves
 
 
-def _results(jobs: Sequence[Job]) -> Iterator[tuple[int, Found]]:
-    """Yield jobs' numbers and results: first those of one thread each, side by side, then those that start ranks."""
-    alone = {number: job for number, job in enumerate(jobs) if not job.starts_ranks}
+def _results(tasks: Sequence[ProofTask]) -> Iterator[tuple[int, Found]]:
+    """Yield tasks' numbers and results: first those of one thread each, side by side, then those that start ranks."""
+    alone = {number: task for number, task in enumerate(tasks) if not task.starts_ranks}
     cores = len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(max(1, min(cores, len(alone))), multiprocessing.get_context("spawn"), _prepare) as pool:
-        numbers = {pool.submit(job.make): number for number, job in alone.items()}
+        numbers = {pool.submit(task.make): number for number, task in alone.items()}
         for future in as_completed(numbers):
             yield numbers[future], future.result()
-    for number, job in enumerate(jobs):
-        if job.starts_ranks:
+    for number, task in enumerate(tasks):
+        if task.starts_ranks:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _prepare) as pool:
-                yield number, pool.submit(job.make).result()
+                yield number, pool.submit(task.make).result()
 
 
 def _prepare() -> None:

@@ -26,7 +26,7 @@ _SEAL = "# Written by horovod-runner submit ({}); the same command writes it ane
 
 
 @dataclass(frozen=True)
-class Request:
+class SubmitRequest:
     """The options of `submit`, as they were typed. `set` has the settings as path=value."""
 
     file: Path
@@ -46,7 +46,7 @@ class Request:
     out: Path | None
 
 
-def submit(request: Request, settings: Mapping[str, Any]) -> int:
+def submit(request: SubmitRequest, settings: Mapping[str, Any]) -> int:
     """Write the job script of an experiment and print the command that submits it, last; UserError if it cannot be."""
     from horovod_runner.verbs.matrix import read
 
@@ -62,7 +62,7 @@ def submit(request: Request, settings: Mapping[str, Any]) -> int:
     return 0
 
 
-def script(request: Request, resources: Resources, configs: Sequence[RunConfig], out: Path) -> str:
+def script(request: SubmitRequest, resources: Resources, configs: Sequence[RunConfig], out: Path) -> str:
     """Return the text of the job script, which knows itself as `out`."""
     import jinja2
 
@@ -115,7 +115,7 @@ def parse_time(text: str) -> int:
     return total
 
 
-def _resources(request: Request) -> Resources:
+def _resources(request: SubmitRequest) -> Resources:
     """Return what a job asks for; UserError names the option that asks for something impossible."""
     if request.scheduler not in SCHEDULERS:
         raise UserError(f"--scheduler {request.scheduler}: known are {', '.join(SCHEDULERS)}")
@@ -139,7 +139,7 @@ def _resources(request: Request) -> Resources:
     )
 
 
-def _refuse_too_large(configs: Sequence[RunConfig], request: Request) -> None:
+def _refuse_too_large(configs: Sequence[RunConfig], request: SubmitRequest) -> None:
     largest, offered = max(config.workers for config in configs), request.nodes * request.workers_per_node
     if largest > offered:
         raise UserError(
@@ -148,13 +148,13 @@ def _refuse_too_large(configs: Sequence[RunConfig], request: Request) -> None:
         )
 
 
-def _summary(request: Request, configs: Sequence[RunConfig]) -> str:
+def _summary(request: SubmitRequest, configs: Sequence[RunConfig]) -> str:
     runs = "1 run" if len(configs) == 1 else f"{len(configs)} runs"
     workers = max(config.workers for config in configs)
     return f"{_inside(request.file)}, {runs} of at most {workers} worker{'s' * (workers > 1)}."
 
 
-def _run_words(request: Request) -> list[str]:
+def _run_words(request: SubmitRequest) -> list[str]:
     """Return the command that the job runs, its words quoted for the shell."""
     words = [_program(), "run", _inside(request.file), "--results", _inside(request.results)]
     if request.machine is not None:

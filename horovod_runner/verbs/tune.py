@@ -19,7 +19,7 @@ from horovod_runner.machine.world import detect
 from horovod_runner.results import provenance
 from horovod_runner.results.store import Store, exclusive, full_disk_named
 from horovod_runner.tuning.contest import Place, Runs
-from horovod_runner.tuning.job import Job, Request, read_job, space
+from horovod_runner.tuning.job import TuningJob, TuningRequest, read_job, space
 from horovod_runner.tuning.ledger import Decision, Ledger, read_ledger
 from horovod_runner.tuning.machine_file import add_settings, read_existing
 from horovod_runner.tuning.search import Outcome, search
@@ -29,7 +29,7 @@ from horovod_runner.tuning.space import Space
 MACHINE_FILE = Path("machine.yaml")
 
 
-def tune(request: Request, settings: Mapping[str, Any]) -> int:
+def tune(request: TuningRequest, settings: Mapping[str, Any]) -> int:
     """Search, show what was tried, and write the machine file; its path is the last line. Always 0, but for mistakes.
 
     Stopped at any time, the same command goes on with what was measured; UserError names what the user can mend.
@@ -56,7 +56,7 @@ def tune(request: Request, settings: Mapping[str, Any]) -> int:
     return 0
 
 
-def _place(job: Job, results: Path, machine: Machine) -> Place:
+def _place(job: TuningJob, results: Path, machine: Machine) -> Place:
     """Return where runs go: one folder deeper than other runs, whose report they are no part of."""
     store = Store(results / "tune")
     folder = store.root / job.config.experiment
@@ -65,7 +65,7 @@ def _place(job: Job, results: Path, machine: Machine) -> Place:
     return Place(store, machine, store.root / f"{job.config.experiment}.json")
 
 
-def _ledger(job: Job, choices: Space, file: Path) -> Ledger:
+def _ledger(job: TuningJob, choices: Space, file: Path) -> Ledger:
     """Return what was measured before; UserError where that was something else."""
     new = Ledger(
         job=job.config.to_dict(),
@@ -87,7 +87,7 @@ def _ledger(job: Job, choices: Space, file: Path) -> Ledger:
     return kept
 
 
-def _announce(runs: Runs, job: Job, place: Place) -> None:
+def _announce(runs: Runs, job: TuningJob, place: Place) -> None:
     config, before = job.config, len(runs.ledger.rounds)
     what = f"{config.workload} in {config.framework} on {config.workers} workers, {config.local_batch} images each"
     runs.tell(f"{what}: runs of {config.steps} steps, each candidate once a round, in random order")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis.plots import files
 from horovod_runner.analysis.plots import look as plots
-from horovod_runner.collectives.record import GB, AlgorithmResult, Report, Row
+from horovod_runner.collectives.record import GB, AlgorithmResult, CaseTimes, Report
 from horovod_runner.collectives.table import size_words
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _gradients(report: Report, axes: Axes) -> Axes:
 _LEGEND = "full: tensor by tensor\nfaint: one flat array\nline: memory copy"
 
 
-def _columns(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
+def _columns(rows: Sequence[CaseTimes]) -> tuple[list[float], list[float]]:
     return [float(row.bytes) for row in rows], [row.median_seconds for row in rows]
 
 

@@ -8,18 +8,18 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from horovod_runner.analysis.plots import look as plots
-from horovod_runner.analysis.questions.converges import all_workers, way_of
+from horovod_runner.analysis.questions.converges import all_workers, recipe_of
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from horovod_runner.analysis.questions.converges import Converges, Way
+    from horovod_runner.analysis.questions.converges import Converges, Recipe
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9")
 PANEL_INCHES = (4.4, 2.8)
-HIGHEST = 3.0  # of a loss, over the largest that the best way ends with or starts from: what explodes is cut off
+HIGHEST = 3.0  # of a loss, over the largest that the best recipe ends with or starts from: what explodes is cut off
 
 
 def sheet_of(found: Converges) -> Figure:
@@ -28,27 +28,31 @@ def sheet_of(found: Converges) -> Figure:
 
     from horovod_runner.analysis.load.tables import epoch_table
 
-    rows = pandas.DataFrame([point.row | {"way": _named(found, point.way)} for point in found.points])
+    rows = pandas.DataFrame([point.row | {"recipe": _named(found, point.recipe)} for point in found.points])
     most = max(map(all_workers, found.runs))
     shown = {run.result.run_id: run for run in found.runs if all_workers(run) == most and run.completed}
     losses = epoch_table([run for run in found.runs if run.result.run_id in shown])
-    losses["way"] = [_named(found, way_of(shown[name])) for name in losses["run_id"]]
+    losses["recipe"] = [_named(found, recipe_of(shown[name])) for name in losses["run_id"]]
     return sheet(rows, losses, found.final.metric, most)
 
 
-def _named(found: Converges, way: Way) -> str:
-    """Name a way by what tells it from the others of its scaling."""
-    warmup, rule = found.apart(way)
-    parts = [way.scaling, f"warmup {way.warmup:g}" if warmup else "", plots.rule_name(way.rule) if rule else ""]
+def _named(found: Converges, recipe: Recipe) -> str:
+    """Name a recipe by what tells it from the others of its scaling."""
+    warmup, rule = found.apart(recipe)
+    parts = [
+        recipe.scaling,
+        f"warmup {recipe.warmup:g}" if warmup else "",
+        plots.rule_name(recipe.rule) if rule else "",
+    ]
     return ", ".join(filter(None, parts))
 
 
 def sheet(table: pandas.DataFrame, losses: pandas.DataFrame, metric: str, most: int) -> Figure:
     """Draw, a column a framework, what became of the runs by workers, and the losses on the most workers.
 
-    `table` has a row a framework, way and number of workers, with 95 % intervals; `losses` has the columns of
-    `tables.epochs` and `way`. Losses are means over completed seeds: training solid, validation dashed. Steps to target
-    are drawn where runs had a target, means over the seeds that reached it.
+    `table` has a row a framework, recipe and number of workers, with 95 % intervals; `losses` has the columns of
+    `tables.epochs` and `recipe`. Losses are means over completed seeds: training solid, validation dashed. Steps to
+    target are drawn where runs had a target, means over the seeds that reached it.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -57,7 +61,7 @@ def sheet(table: pandas.DataFrame, losses: pandas.DataFrame, metric: str, most: 
     drawn += [("final_metric", f"final {metric.replace('_', ' ')}", metric.replace("_", " "))]
     if table["steps_to_target"].notna().any():
         drawn += [("steps_to_target", "steps to target, where reached", "steps")]
-    frameworks, ways = sorted(set(table["framework"])), list(dict.fromkeys(sorted(table["way"])))
+    frameworks, recipes = sorted(set(table["framework"])), list(dict.fromkeys(sorted(table["recipe"])))
     width, height = max(2, len(frameworks)) * PANEL_INCHES[0], (len(drawn) + 1) * PANEL_INCHES[1] + 0.4
     with matplotlib.rc_context(plots.STYLE):
         figure = Figure(figsize=(width, height))
@@ -68,19 +72,19 @@ def sheet(table: pandas.DataFrame, losses: pandas.DataFrame, metric: str, most: 
     for column, framework in enumerate(frameworks):
         rows, name = table[table["framework"] == framework], plots.framework_name(framework)
         for row, (value, title, beside) in enumerate(drawn):
-            _by_workers(rows, axes[row][column], value, ways)
+            _by_workers(rows, axes[row][column], value, recipes)
             plots.titled(axes[row][column], f"{name}: {title}", "workers", "" if column else beside)
-        _losses(losses[losses["framework"] == framework], axes[-1][column], ways)
+        _losses(losses[losses["framework"] == framework], axes[-1][column], recipes)
         plots.titled(axes[-1][column], f"{name}: loss on {most:,} workers", "epoch", "" if column else "loss")
     axes[0][0].set_ylim(-0.05, 1.05)
-    _legend(figure, ways)
+    _legend(figure, recipes)
     return figure
 
 
-def _by_workers(rows: pandas.DataFrame, axes: Axes, value: str, ways: list[str]) -> None:
-    for place, way in enumerate(ways):
-        line = rows[rows["way"] == way].dropna(subset=[value]).sort_values("workers")
-        apart = 1 + 0.05 * (place - (len(ways) - 1) / 2)  # so that intervals do not cover each other
+def _by_workers(rows: pandas.DataFrame, axes: Axes, value: str, recipes: list[str]) -> None:
+    for place, recipe in enumerate(recipes):
+        line = rows[rows["recipe"] == recipe].dropna(subset=[value]).sort_values("workers")
+        apart = 1 + 0.05 * (place - (len(recipes) - 1) / 2)  # so that intervals do not cover each other
         mean = line[value].astype(float)
         bounds = [line[f"{value}_ci95_{end}"].astype(float).fillna(mean) for end in ("low", "high")]
         errors = np.abs(np.array([mean - bounds[0], bounds[1] - mean]))
@@ -89,10 +93,10 @@ def _by_workers(rows: pandas.DataFrame, axes: Axes, value: str, ways: list[str])
     plots.worker_ticks(axes, sorted(set(rows["workers"])))
 
 
-def _losses(table: pandas.DataFrame, axes: Axes, ways: list[str]) -> None:
+def _losses(table: pandas.DataFrame, axes: Axes, recipes: list[str]) -> None:
     highest = 0.0
-    for place, way in enumerate(ways):
-        rows = table[table["way"] == way]
+    for place, recipe in enumerate(recipes):
+        rows = table[table["recipe"] == recipe]
         for value, line in (("train_loss", "-"), ("val_loss", plots.DASHED)):
             over = rows.dropna(subset=[value]).groupby("epoch")[value].mean()
             axes.plot(over.index, over, color=_colour(place), linestyle=line, linewidth=1.3)
@@ -103,10 +107,10 @@ def _losses(table: pandas.DataFrame, axes: Axes, ways: list[str]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
-def _legend(figure: Figure, ways: list[str]) -> None:
+def _legend(figure: Figure, recipes: list[str]) -> None:
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=_colour(place), label=way) for place, way in enumerate(ways)]
+    handles = [Line2D([], [], color=_colour(place), label=recipe) for place, recipe in enumerate(recipes)]
     handles += [
         Line2D([], [], color=plots.INK, linestyle=line, label=name)
         for name, line in (("training", "-"), ("validation", plots.DASHED))

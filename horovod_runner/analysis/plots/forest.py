@@ -21,7 +21,7 @@ CHARACTER_INCHES = 0.068
 FAR = 5.0  # margins: where a part is further, the axis is bent
 
 
-class Line(NamedTuple):
+class ForestLine(NamedTuple):
     """One difference: its name, mean and interval, and how it looks; `whole` is what all lines say together.
 
     `parts` are what it is the mean of, drawn faintly behind it.
@@ -44,7 +44,7 @@ class Panel(NamedTuple):
 
     title: str
     below: str
-    lines: Sequence[Line]
+    lines: Sequence[ForestLine]
     margin: float | None = None
     differences: bool = True
 
@@ -74,7 +74,7 @@ def forest(panels: Sequence[Panel]) -> Figure:
     return figure
 
 
-def _sorted(lines: Sequence[Line]) -> list[Line]:
+def _sorted(lines: Sequence[ForestLine]) -> list[ForestLine]:
     return sorted(lines, key=lambda line: (line.whole, line.value.mean))
 
 
@@ -88,7 +88,7 @@ def _bent(axes: Axes, margin: float) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _lacking(line: Line) -> Line:
+def _lacking(line: ForestLine) -> ForestLine:
     low, high = (None if bound is None else plots.lack(bound) for bound in (line.value.ci95_high, line.value.ci95_low))
     return line._replace(value=Interval(plots.lack(line.value.mean), low, high))
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from horovod_runner.analysis.plots import look
-from horovod_runner.analysis.plots.forest import Line, Panel, forest
+from horovod_runner.analysis.plots.forest import ForestLine, Panel, forest
 from horovod_runner.analysis.questions import BOTH, short_settings
 from horovod_runner.statistics import seeds
 from horovod_runner.statistics.interval import Interval, times
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from horovod_runner.analysis.questions.ablation import Ablation
     from horovod_runner.analysis.questions.across import Across
-    from horovod_runner.analysis.questions.frameworks import Comparison
+    from horovod_runner.analysis.questions.frameworks import FrameworkComparison
     from horovod_runner.analysis.questions.rules import Rules
 
 
@@ -46,14 +46,14 @@ def of_rules(found: Rules) -> Figure:
     return forest(panels)
 
 
-def _line(name: str, framework: str, value: Interval) -> Line:
+def _line(name: str, framework: str, value: Interval) -> ForestLine:
     whole = framework == BOTH
     who = "together" if whole else look.framework_name(framework)
     colour = look.INK if whole else look.colour(framework)
-    return Line(f"{name}, {who}", value, colour, look.marker(framework), whole)
+    return ForestLine(f"{name}, {who}", value, colour, look.marker(framework), whole)
 
 
-def of_frameworks(found: Comparison) -> Figure:
+def of_frameworks(found: FrameworkComparison) -> Figure:
     """Draw the difference of two frameworks in every cell, a panel a figure that all cells have."""
     metric = f"Final {found.final.metric.replace('_', ' ')}"
     titles = {"val_metric": metric, "val_loss": "Last validation loss", "steps_to_target": "Steps to target"}
@@ -62,8 +62,8 @@ def of_frameworks(found: Comparison) -> Figure:
         values = [cell.differences.get(one.figure) for cell in found.cells]
         if all(values):
             names = [short_settings(cell.settings) or "all runs" for cell in found.cells]
-            lines = [Line(name, seeds.over_seeds(of)) for name, of in zip(names, values, strict=True) if of]
-            lines += [Line("all together", one.mean, whole=True)] if len(lines) > 1 else []
+            lines = [ForestLine(name, seeds.over_seeds(of)) for name, of in zip(names, values, strict=True) if of]
+            lines += [ForestLine("all together", one.mean, whole=True)] if len(lines) > 1 else []
             below = f"{_both(found.frameworks)}, 95 % interval"
             panels.append(Panel(titles[one.figure], below, lines, found.margins.get(one.figure)))
     return forest(panels)
@@ -72,7 +72,7 @@ def of_frameworks(found: Comparison) -> Figure:
 def of_studies(found: Across) -> Figure:
     """Draw a line a study and figure, in units of the margin that the study stated."""
     lines = [
-        Line(
+        ForestLine(
             f"{line.study}: {line.named} (±{line.margin:g})",
             times(line.pooled.mean, 1 / line.margin),
             parts=[cell / line.margin for cell in line.pooled.cells],

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from horovod_runner.analysis.load.groups import bounds
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Finding, frameworks
-from horovod_runner.analysis.questions.frameworks import Comparison, Pooled
+from horovod_runner.analysis.questions.frameworks import FrameworkComparison, Pooled
 
 
 class Verdict(StrEnum):
@@ -23,7 +23,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Line:
+class StudyDifference:
     """One study's differences in one figure, over its cells of equal settings; `margin` as it stated it.
 
     `foretold` says whether it is on record that this was before the first run.
@@ -59,8 +59,8 @@ class Across(Finding):
 
     question: ClassVar[str] = "across"
 
-    lines: Sequence[Line]
-    asked: Sequence[Comparison]
+    lines: Sequence[StudyDifference]
+    asked: Sequence[FrameworkComparison]
 
     @property
     def untested(self) -> list[tuple[str, str, float]]:
@@ -68,7 +68,7 @@ class Across(Finding):
         return [(study(asked), figure, asked.margins[figure]) for asked in self.asked for figure in asked.untested]
 
     @property
-    def tested(self) -> list[Line]:
+    def tested(self) -> list[StudyDifference]:
         """The lines that were held to a margin."""
         return [line for line in self.lines if line.pooled.within is not None]
 
@@ -104,15 +104,15 @@ def findings(studies: Sequence[Sequence[Run]]) -> list[Across]:
     return [Across((), lines, asked)] if len({line.study for line in lines}) > 1 else []
 
 
-def study(asked: Comparison) -> str:
+def study(asked: FrameworkComparison) -> str:
     """Return a study's name, with what tells its jobs apart."""
     return ", ".join((asked.runs[0].experiment, *asked.names))
 
 
-def _lines(asked_of: Sequence[Comparison]) -> Iterator[Line]:
+def _lines(asked_of: Sequence[FrameworkComparison]) -> Iterator[StudyDifference]:
     """Yield a line for each figure that a study stated a margin for, and for its metric whatever it stated."""
     for asked in asked_of:
         for one in asked.pooled:
             if one.figure in asked.margins or one.figure == "val_metric":
                 margin = asked.margins.get(one.figure)
-                yield Line(study(asked), asked.frameworks, one.figure, one, margin, asked.foretold)
+                yield StudyDifference(study(asked), asked.frameworks, one.figure, one, margin, asked.foretold)

@@ -23,8 +23,8 @@ SUBJECT = ("framework", "arm", "schedule.warmup_epochs", "schedule.scaling", *of
 WEAK, STRONG = "weak", "strong"
 
 
-class Way(NamedTuple):
-    """A way of scaling: which batch is fixed, the epochs of warmup, and the rule of the learning rate."""
+class Recipe(NamedTuple):
+    """A scaling recipe: which batch is fixed, the epochs of warmup, and the rule of the learning rate."""
 
     scaling: str
     warmup: float
@@ -32,14 +32,14 @@ class Way(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Point:
-    """One way in one framework on so many workers: the share of runs that converged, and what they ended with.
+class RecipeOutcome:
+    """One recipe in one framework on so many workers: the share of runs that converged, and what they ended with.
 
     `final` and `steps`, to the target, are by seed; a seed that never reached the target has no steps.
     """
 
     framework: str
-    way: Way
+    recipe: Recipe
     workers: int
     batch: int
     converged: Interval
@@ -56,19 +56,19 @@ class Point:
     @property
     def row(self) -> dict[str, Any]:
         """The point as a row of a table."""
-        row: dict[str, Any] = {"framework": self.framework, "scaling": self.way.scaling, "workers": self.workers}
-        row |= {"batch": self.batch, "warmup_epochs": self.way.warmup, "rule": self.way.rule, "runs": self.runs}
+        row: dict[str, Any] = {"framework": self.framework, "scaling": self.recipe.scaling, "workers": self.workers}
+        row |= {"batch": self.batch, "warmup_epochs": self.recipe.warmup, "rule": self.recipe.rule, "runs": self.runs}
         row |= {"diverged": self.diverged} | bounds("converged", self.converged)
         row |= bounds("final_metric", seeds.over_seeds(self.final) if self.final else None)
         return row | bounds("steps_to_target", self.to_target) | {"seeds_to_target": len(self.steps)}
 
 
 class Difference(NamedTuple):
-    """What one way's final metric is more than another's, in one framework on the most workers that both have."""
+    """What one recipe's final metric is more than another's, in one framework on the most workers that both have."""
 
     framework: str
-    first: Way
-    second: Way
+    first: Recipe
+    second: Recipe
     workers: int
     change: Interval
     seeds: int
@@ -76,12 +76,12 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True)
 class Converges(Finding):
-    """What became of the runs of every framework, way of scaling and number of workers."""
+    """What became of the runs of every framework, scaling recipe and number of workers."""
 
     question: ClassVar[str] = "converges"
 
     runs: Sequence[Run]
-    points: Sequence[Point]
+    points: Sequence[RecipeOutcome]
     final: of.Final
     target: bool  # whether the runs had one
 
@@ -91,24 +91,25 @@ class Converges(Finding):
         return max(point.workers for point in self.points)
 
     @property
-    def on_most(self) -> dict[str, list[Point]]:
+    def on_most(self) -> dict[str, list[RecipeOutcome]]:
         """The points on the most workers by framework; a framework that has none there is there nevertheless."""
         by_framework = of.cells(self.points, lambda point: point.framework)
         return {name: [p for p in known if p.workers == self.most] for name, known in by_framework.items()}
 
-    def apart(self, way: Way) -> tuple[bool, bool]:
-        """Say whether warmup and rule tell a way from the others of its scaling."""
-        others = [other for other in {point.way for point in self.points} if other.scaling == way.scaling]
+    def apart(self, recipe: Recipe) -> tuple[bool, bool]:
+        """Say whether warmup and rule tell a recipe from the others of its scaling."""
+        others = [other for other in {point.recipe for point in self.points} if other.scaling == recipe.scaling]
         return len({other.warmup for other in others}) > 1, len({other.rule for other in others}) > 1
 
     @property
     def differences(self) -> Iterator[Difference]:
         """Weak less strong, and with less without warmup, paired by seed."""
-        ways = sorted({point.way for point in self.points})
-        pairs = [(a, b) for a in ways for b in ways if _comparable(a, b, ways)]
+        recipes = sorted({point.recipe for point in self.points})
+        pairs = [(a, b) for a in recipes for b in recipes if _comparable(a, b, recipes)]
         for framework in self.on_most:
             of_way = {
-                way: {p.workers: p for p in self.points if (p.framework, p.way) == (framework, way)} for way in ways
+                recipe: {p.workers: p for p in self.points if (p.framework, p.recipe) == (framework, recipe)}
+                for recipe in recipes
             }
             for first, second in pairs:
                 shared = of_way[first].keys() & of_way[second].keys()
@@ -128,8 +129,8 @@ def findings(runs: Sequence[Run]) -> list[Converges]:
     for names, members in by_job(runs):
         trained = [run for run in members if arm(run) in ("training", "alone") and of.validations(run)]
         for label, equal in of.split(trained, SUBJECT):
-            ways = {run.result.scaling for run in equal}
-            if {WEAK, STRONG} <= ways and len({all_workers(run) for run in equal}) > 1:
+            scalings = {run.result.scaling for run in equal}
+            if {WEAK, STRONG} <= scalings and len({all_workers(run) for run in equal}) > 1:
                 final = of.Final(equal)
                 target = any(getattr(run.result, "target", None) is not None for run in equal)
                 made.append(Converges(labelled(names, label), equal, points(equal, final), final, target))
@@ -147,13 +148,13 @@ def converged(run: Run) -> bool:
     return run.completed and (target is None or steps is not None)
 
 
-def points(runs: Sequence[Run], final: of.Final) -> list[Point]:
-    """Return every way, framework and number of workers, in this order."""
-    cells = of.cells(runs, lambda run: (run.result.framework, way_of(run), all_workers(run)))
+def points(runs: Sequence[Run], final: of.Final) -> list[RecipeOutcome]:
+    """Return every recipe, framework and number of workers, in this order."""
+    cells = of.cells(runs, lambda run: (run.result.framework, recipe_of(run), all_workers(run)))
     return [
-        Point(
+        RecipeOutcome(
             framework,
-            way,
+            recipe,
             workers,
             cell[0].result.global_batch,
             seeds.share(sum(map(converged, cell)), len(cell)),
@@ -162,19 +163,19 @@ def points(runs: Sequence[Run], final: of.Final) -> list[Point]:
             of.by_seed(cell, final),
             of.by_seed(cell, of.steps_to_target),
         )
-        for (framework, way, workers), cell in cells.items()
+        for (framework, recipe, workers), cell in cells.items()
     ]
 
 
-def way_of(run: Run) -> Way:
-    """Return a run's way of scaling."""
+def recipe_of(run: Run) -> Recipe:
+    """Return a run's scaling recipe."""
     schedule = run.config.schedule
-    return Way(run.result.scaling, schedule.warmup_epochs, schedule.scaling)
+    return Recipe(run.result.scaling, schedule.warmup_epochs, schedule.scaling)
 
 
-def _comparable(a: Way, b: Way, ways: Sequence[Way]) -> bool:
+def _comparable(a: Recipe, b: Recipe, recipes: Sequence[Recipe]) -> bool:
     """Whether b is what a is set against: strong scaling with the same warmup, if there is, or no warmup."""
     if a.scaling == b.scaling:
         return a.rule == b.rule and a.warmup > b.warmup == 0
-    alike = [way for way in ways if way.scaling == STRONG and way.warmup == a.warmup]
+    alike = [recipe for recipe in recipes if recipe.scaling == STRONG and recipe.warmup == a.warmup]
     return a.scaling == WEAK and b.scaling == STRONG and (b in alike or not alike)

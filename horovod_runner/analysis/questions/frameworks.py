@@ -55,7 +55,7 @@ class Pooled:
 
 
 @dataclass(frozen=True)
-class Comparison(Finding):
+class FrameworkComparison(Finding):
     """A job's runs in two frameworks: its cells, how its final metric is taken, and what was stated beforehand."""
 
     question: ClassVar[str] = "frameworks"
@@ -112,7 +112,7 @@ class Comparison(Finding):
         return row
 
 
-def findings(runs: Sequence[Run]) -> Iterator[Comparison]:
+def findings(runs: Sequence[Run]) -> Iterator[FrameworkComparison]:
     """Yield every job that has a cell of two frameworks with three seeds in common."""
     for names, members in by_job(runs):
         trained = [run for run in members if arm(run) in ("training", "alone")]
@@ -122,7 +122,7 @@ def findings(runs: Sequence[Run]) -> Iterator[Comparison]:
         both, final = (frameworks[0], frameworks[1]), of.Final(trained)
         figures: Figures = dict(zip(FIGURES, (final, of.final_loss, of.steps_to_target), strict=True))
         if cells := list(compare(trained, both, figures)):
-            yield Comparison(names, trained, both, cells, final, read_manifest(trained[0].folder.parent))
+            yield FrameworkComparison(names, trained, both, cells, final, read_manifest(trained[0].folder.parent))
 
 
 def compare(runs: Sequence[Run], of_both: tuple[str, str], figures: Figures) -> Iterator[Cell]:

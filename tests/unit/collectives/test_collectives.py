@@ -13,9 +13,9 @@ from horovod_runner.allreduce.algorithms import ALGORITHMS, COPY
 from horovod_runner.analysis.plots import allreduce as figure
 from horovod_runner.collectives import table
 from horovod_runner.collectives.fit import busbw, fit
-from horovod_runner.collectives.plan import SIZES, Case, Request, chosen, plans
+from horovod_runner.collectives.plan import SIZES, AllreduceRequest, Case, chosen, plans
 from horovod_runner.collectives.rank import fill
-from horovod_runner.collectives.record import AlgorithmResult, Report, Row, line, read_report, row, write_report
+from horovod_runner.collectives.record import AlgorithmResult, CaseTimes, Report, line, read_report, row, write_report
 from horovod_runner.collectives.samples import Sample
 from horovod_runner.errors import UserError
 
@@ -101,7 +101,7 @@ def test_the_pattern_is_summed_exactly_and_tells_ranks_and_tensors_apart(ranks: 
 
 
 def test_the_gradients_are_those_of_the_models() -> None:
-    request = Request(sizes=(4,), models=("resnet50", "unet"))
+    request = AllreduceRequest(sizes=(4,), models=("resnet50", "unet"))
     (plan,) = plans(request, [ALGORITHMS["mpi4py"]], ranks_here=2)
     tensors = {case.name: case for case in plan.cases if case.handed == "tensors"}
     assert len(tensors["resnet50"].elements) == 161, "53 kernels, 53 normalisations of two arrays, the last layer's two"
@@ -111,20 +111,20 @@ def test_the_gradients_are_those_of_the_models() -> None:
 
 
 def test_copies_are_made_of_as_many_bytes_and_once_each() -> None:
-    request = Request(sizes=(64, 4, 64), models=("unet",))
+    request = AllreduceRequest(sizes=(64, 4, 64), models=("unet",))
     copied, reduced = plans(request, [COPY, ALGORITHMS["mpi4py"]], ranks_here=2)
     assert [case.bytes for case in reduced.cases[:2]] == [4, 64] and len(reduced.cases) == 4
     assert [case.bytes for case in copied.cases] == [4, 64, reduced.cases[-1].bytes]
 
 
 def test_without_a_choice_every_algorithm_is_tried_once() -> None:
-    assert [algorithm.name for algorithm in chosen(Request())] == [
+    assert [algorithm.name for algorithm in chosen(AllreduceRequest())] == [
         "mpi4py",
         "horovod-mpi",
         "horovod-gloo",
         "horovod-nccl",
     ]
-    assert [algorithm.name for algorithm in chosen(Request(through=("mpi4py", "mpi4py")))] == ["mpi4py"]
+    assert [algorithm.name for algorithm in chosen(AllreduceRequest(through=("mpi4py", "mpi4py")))] == ["mpi4py"]
 
 
 def test_what_a_machines_launcher_cannot_start_is_refused_where_it_was_asked_for(
@@ -168,7 +168,7 @@ def test_mistakes_are_one_sentence_and_exit_code_2(
     assert words in said.err and len(said.err.strip().splitlines()) == 1 and not said.out
 
 
-def made_row(size: int, seconds: float, name: str = "message", correct: bool = True) -> Row:
+def made_row(size: int, seconds: float, name: str = "message", correct: bool = True) -> CaseTimes:
     """Return a row with these figures."""
     case = Case(name=name, elements=(size // 4,))
     timed = Sample(case=case.key, warm_up=((1.0,),) * 2, seconds=((seconds, seconds),) * 2, correct=correct)

@@ -18,7 +18,7 @@ from horovod_runner.statistics.elimination import LOOKS, losers, paired_ratio, s
 from horovod_runner.statistics.interval import Interval
 from horovod_runner.tuning.job import thread_numbers
 from horovod_runner.tuning.ledger import Ledger, Measurement, Round, read_ledger, write_ledger
-from horovod_runner.tuning.search import MOST_ROUNDS, Outcome, Row, search
+from horovod_runner.tuning.search import MOST_ROUNDS, Outcome, RoundRates, search
 from horovod_runner.tuning.space import DEFAULT, Candidate, Space
 
 NOISE = 0.05  # of a run, as a fraction: what short runs on shared cores show
@@ -38,7 +38,7 @@ class Simulated:
     def admits(self, candidate: Candidate) -> bool:
         return True
 
-    def measure(self, stage: str, candidates: Sequence[Candidate]) -> Row:
+    def measure(self, stage: str, candidates: Sequence[Candidate]) -> RoundRates:
         self.measured.append((stage, tuple(candidates)))
         level = 100 * np.exp(DRIFT * self._generator.normal())
         speeds = {candidate: self._speed(candidate) for candidate in candidates}
@@ -121,14 +121,14 @@ def test_what_fails_is_left_out_and_a_leader_that_fails_wins_nothing() -> None:
     assert not any(failing(candidate) is None for candidates in tried[1:] for candidate in candidates)
 
     class Last(Simulated):
-        def measure(self, stage: str, candidates: Sequence[Candidate]) -> Row:
+        def measure(self, stage: str, candidates: Sequence[Candidate]) -> RoundRates:
             row = super().measure(stage, candidates)
             return row if len(candidates) > 2 else {DEFAULT: row[DEFAULT]}
 
     assert search(SPACE, Last(lambda c: 1.5 if c.name == "blocking" else 1.0, 0)).winner == DEFAULT
 
     class Late(Simulated):
-        def measure(self, stage: str, candidates: Sequence[Candidate]) -> Row:
+        def measure(self, stage: str, candidates: Sequence[Candidate]) -> RoundRates:
             row = super().measure(stage, candidates)
             return row if stage != "verdict" else {DEFAULT: row[DEFAULT]}
 

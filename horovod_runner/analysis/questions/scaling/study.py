@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Point:
+class ScalingPoint:
     """One number of workers: speedup and efficiency against the baseline, those of the baseline exact by definition.
 
     `ceiling` is the speedup of as many compute-only workers (no communication) against the same baseline, None where
@@ -42,7 +42,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Fit:
+class LawFit:
     """A law of speedup fitted to the points: `amdahl`, `gustafson` or `usl` (the Universal Scalability Law).
 
     Workers are counted in units of the baseline (`unit` workers), so that every law gives `unit` at the baseline.
@@ -102,8 +102,8 @@ class Scaling:
     framework: str
     scaling: str
     baseline_workers: int
-    points: tuple[Point, ...]
-    fits: tuple[Fit, ...]
+    points: tuple[ScalingPoint, ...]
+    fits: tuple[LawFit, ...]
     knee: Knee
     parts: Mapping[int, Parts]
     verdict: str
@@ -111,7 +111,7 @@ class Scaling:
     sharing_cores: bool = False
 
     @property
-    def trusted(self) -> list[Point]:
+    def trusted(self) -> list[ScalingPoint]:
         """The points that take part."""
         return [point for point in self.points if self.sharing_cores or not point.oversubscribed]
 
@@ -158,7 +158,7 @@ def _several(*cells: Cell) -> bool:
     return min(len(_rates(cell)) for cell in cells) >= FEWEST_SAMPLES
 
 
-def _point(cell: Cell, baseline: Cell) -> Point:
+def _point(cell: Cell, baseline: Cell) -> ScalingPoint:
     """Return a cell's point; what a single run says of its steps is no interval of a study."""
     ceiling = None
     if cell.ceiling and cell.ceiling.speedup:
@@ -169,7 +169,7 @@ def _point(cell: Cell, baseline: Cell) -> Point:
     else:
         several = _several(cell, baseline)
         speedup, efficiency = _over_runs(cell.speedup, several), _over_runs(cell.efficiency, several)
-    return Point(cell.workers, speedup, efficiency, ceiling, cell.oversubscribed)
+    return ScalingPoint(cell.workers, speedup, efficiency, ceiling, cell.oversubscribed)
 
 
 def _over_runs(interval: Interval, several: bool) -> Interval:
@@ -182,7 +182,7 @@ def _drawn(cells: Sequence[Cell]) -> dict[int, Array]:
     return laws.resampled_speedups(rates) if cells[0].workers in rates else {}
 
 
-def _fits(cells: Sequence[Cell], drawn: Mapping[int, Array]) -> Iterator[Fit]:
+def _fits(cells: Sequence[Cell], drawn: Mapping[int, Array]) -> Iterator[LawFit]:
     """Yield every law that there are points enough for."""
     unit, beside = cells[0].workers, cells[1:]
     units = np.array([cell.workers / unit for cell in beside])
@@ -194,14 +194,14 @@ def _fits(cells: Sequence[Cell], drawn: Mapping[int, Array]) -> Iterator[Fit]:
             resampled = None if others is None else laws.fit(law, units, others)
             columns = [None] * len(names) if resampled is None else list(resampled.T)
             parameters = {name: _interval(*pair) for name, *pair in zip(names, values, columns, strict=True)}
-            yield Fit(law, unit, parameters, len(names) == len(beside), resampled)
+            yield LawFit(law, unit, parameters, len(names) == len(beside), resampled)
 
 
 def _interval(value: float, drawn: Array | None) -> Interval:
     return Interval(float(value), None, None) if drawn is None else percentiles(value, drawn)
 
 
-def _knee(cells: Sequence[Cell], drawn: Mapping[int, Array], fits: Sequence[Fit]) -> Knee:
+def _knee(cells: Sequence[Cell], drawn: Mapping[int, Array], fits: Sequence[LawFit]) -> Knee:
     measured = cells[0].workers if drawn else None
     for cell in cells[1:]:
         if cell.workers not in drawn or np.quantile(drawn[cell.workers] / cell.workers, ONE_SIDED) <= THRESHOLD:
@@ -212,7 +212,7 @@ def _knee(cells: Sequence[Cell], drawn: Mapping[int, Array], fits: Sequence[Fit]
     return Knee(measured, _predicted(chosen), chosen.law)
 
 
-def _predicted(fit: Fit) -> Interval | None:
+def _predicted(fit: LawFit) -> Interval | None:
     """Return the number of workers at which the fitted efficiency falls to the threshold; None if it is too far."""
     middle = fit.unit * float(laws.falls_to(fit.law, fit.values, THRESHOLD))
     if middle > FURTHEST:

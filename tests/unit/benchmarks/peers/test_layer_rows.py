@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.peers.jobs import gradient_bytes
 from benchmarks.peers.layer import block_arms
-from benchmarks.peers.layer_rows import Job, Row, choices, exposed_ms, memory_over_compute_only, target_rows
+from benchmarks.peers.layer_rows import LayerJob, TargetRow, choices, exposed_ms, memory_over_compute_only, target_rows
 from benchmarks.peers.layer_tables import strategies_table, targets_table
 from benchmarks.peers.rounds import Failed, Rounds, Sample, ratios
 from horovod_runner.errors import UserError
@@ -49,7 +49,7 @@ def test_the_best_is_judged_on_rounds_that_did_not_choose_it() -> None:
     ]
     chosen = choices(rounds, ["blocking", "lucky"])
     assert chosen[0] == "blocking", "the others say so, whatever happened in this one"
-    (row, *_) = target_rows(Job("torch", "resnet50", rounds, 1), ["blocking", "lucky"])
+    (row, *_) = target_rows(LayerJob("torch", "resnet50", rounds, 1), ["blocking", "lucky"])
     assert row.values[0] == 0.8
     assert choices(rounds, ["blocking", "lucky"], "lucky") == ["lucky"] * 3
 
@@ -74,7 +74,7 @@ def test_targets_of_a_job() -> None:
     }
     rows = {
         row.case.split(": ")[1]: row
-        for row in target_rows(Job("torch", "vgg16", [one] * 3, 200), ["fused", "blocking"])
+        for row in target_rows(LayerJob("torch", "vgg16", [one] * 3, 200), ["fused", "blocking"])
     }
     bound = rows["step over compute-only step + one blocking allreduce"]
     assert bound.median == pytest.approx((IMAGES / 90) / (IMAGES / 100 + 0.04)) and bound.verdict == "hit"
@@ -89,7 +89,7 @@ def test_targets_of_a_job() -> None:
 
 def test_the_bounds_of_a_target_belong_to_it() -> None:
     def verdict(sense: str, *values: float) -> str:
-        return Row("a case", sense, 1.0, values, 3, Counter()).verdict  # type: ignore[arg-type]
+        return TargetRow("a case", sense, 1.0, values, 3, Counter()).verdict  # type: ignore[arg-type]
 
     assert [verdict("at least", 1.0), verdict("at most", 1.0)] == ["hit", "hit"]
     assert [verdict("at least", 0.9, 0.99, 5), verdict("at most", 0.1, 1.01, 5)] == ["missed", "missed"]
@@ -98,7 +98,7 @@ def test_the_bounds_of_a_target_belong_to_it() -> None:
 
 def test_tables_say_what_failed_and_how_many_rounds_count() -> None:
     rounds = [arms(compute_only=100, fused=80), arms(compute_only=50, fused=None), arms(compute_only=100, fused=90)]
-    job = Job("torch", "resnet50", rounds, 1)
+    job = LayerJob("torch", "resnet50", rounds, 1)
     over_compute_only = targets_table(target_rows(job, ["fused"])).splitlines()[2]
     assert "| at least 0.85 | 0.850 | 0.800 to 0.900 | hit, 2 of 3 rounds | fused (2) |" in over_compute_only
     assert exposed_ms(job, "fused") == pytest.approx((80.0, 1000 * (32 / 90 - 32 / 100)))
