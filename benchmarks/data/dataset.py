@@ -50,17 +50,13 @@ class FileSplit(Split, Protocol):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a validation split of examples of one shape.
-
-    `decodes` says that reading an example costs real work (files), so that the pipeline uses worker processes for it.
-    """
+    """A training and a validation split of examples of one shape."""
 
     train: Split
     validation: Split
     classes: int
     channels: int
     image_size: int
-    decodes: bool = False
 
 
 def side(image_size: int | None, default: int) -> int:

@@ -138,4 +138,4 @@ def _views(data: DataSettings, default_side: int) -> dict[str, View]:
 def _dataset(
     train: ClassifiedImages | MaskedImages, validation: ClassifiedImages | MaskedImages, classes: int, view: View
 ) -> Dataset:
-    return Dataset(train, validation, classes, view.channels, view.image_size, decodes=True)
+    return Dataset(train, validation, classes, view.channels, view.image_size)

@@ -11,17 +11,8 @@ import numpy as np
 from benchmarks.data.assemble import TrainItems, ValidationItems
 from benchmarks.data.batch import Batch
 from benchmarks.data.dataset import Dataset, Split
-from benchmarks.data.order import Shard, epoch_order, steps_per_epoch
+from benchmarks.data.order import Shard
 from benchmarks.data.prefetch import Stream, decoding_processes
-
-__all__ = [
-    "TrainBatches",
-    "batch_fingerprint",
-    "epoch_order",
-    "example_digests",
-    "steps_per_epoch",
-    "validation_batches",
-]
 
 Broken = Literal["stop", "skip"]
 

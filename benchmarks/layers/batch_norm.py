@@ -11,8 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-LOCAL, SYNCHRONISED, GHOST = "local", "synchronised", "ghost"
-
 
 @dataclass(frozen=True)
 class Normalisation:

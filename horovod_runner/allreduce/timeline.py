@@ -38,7 +38,6 @@ COPIES = ("MEMCPY", "INIT_FUSION_BUFFER", "ALLOCATE_OUTPUT", "COPY_")
 SAME_ROUND = 2e-4  # seconds: ticks that are closer belong to one round, in which ranks are read one after the other
 NOBODY = -1
 Array = NDArray[np.float64]
-ALWAYS = np.array([[0.0, 1e12]])
 
 
 @dataclass(frozen=True)
@@ -105,16 +104,6 @@ def divide(trace: Trace, windows: ArrayLike) -> StepBreakdown | None:
         summed_seconds=summed,
         last_ready=tuple(int((last == rank).sum()) for rank in range(trace.ranks)) if len(last) else (),
     )
-
-
-def by_tensor(trace: Trace, windows: ArrayLike | None = None) -> list[dict[str, Any]]:
-    """Return a row a tensor: its name, and its seconds in each phase, within these windows or altogether."""
-    steps = ALWAYS if windows is None else np.asarray(windows, dtype=float) - trace.start
-    seconds = _by_tensor(trace, steps)
-    return [
-        {"tensor": name} | {f"{phase}_seconds": float(seconds[phase][place]) for phase in PHASES}
-        for place, name in enumerate(trace.tensors)
-    ]
 
 
 def union(spans: ArrayLike) -> Array:

@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from horovod_runner.allreduce.algorithms import ALGORITHMS, COPY
 from horovod_runner.collectives.fit import AlphaBetaFit, busbw, fit
 from horovod_runner.collectives.plan import Case
 from horovod_runner.collectives.samples import Sample
 from horovod_runner.config.schema import Settings
-from horovod_runner.errors import UserError
 from horovod_runner.results.store import write_text
 
-SCHEMA = 1
 FILE = "allreduce.json"
 GB = 1e9
 
@@ -178,14 +176,3 @@ def write_report(report: Report, folder: Path) -> Path:
     file = folder / FILE
     write_text(file, report.model_dump_json(indent=1, by_alias=True) + "\n")
     return file
-
-
-def read_report(folder: Path) -> Report:
-    """Return the measurement of a folder; UserError when it is missing or damaged."""
-    file = folder / FILE
-    try:
-        return Report.model_validate_json(file.read_text())
-    except (OSError, ValueError, ValidationError) as error:
-        raise UserError(
-            f"{file} cannot be read ({type(error).__name__}); make it anew with `horovod-runner allreduce`"
-        ) from None

@@ -19,7 +19,7 @@ from horovod_runner.parity.rows import Claim, Row, relative, worst, worst_step
 from horovod_runner.parity.settings import STEPS, trajectory
 from horovod_runner.parity.sides import Side, Trajectory, moved
 
-EXACT, FORWARD, BACKWARD, TRAJECTORY, SHARDS = 0.0, 1e-12, 1e-9, 1e-7, 1e-10
+EXACT, FORWARD, BACKWARD, TRAJECTORY = 0.0, 1e-12, 1e-9, 1e-7
 DECAYED = 1e-11
 DECAY = 0.1
 SLOT = "momentum/"

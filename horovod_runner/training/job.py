@@ -12,7 +12,8 @@ from benchmarks.architecture import Architecture, Arrays, draw_initial
 from benchmarks.data import open_dataset
 from benchmarks.data.batch import Batch
 from benchmarks.data.dataset import Dataset
-from benchmarks.data.pipeline import TrainBatches, steps_per_epoch, validation_batches
+from benchmarks.data.order import steps_per_epoch
+from benchmarks.data.pipeline import TrainBatches, validation_batches
 from benchmarks.objectives import reference
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.machine.world import World

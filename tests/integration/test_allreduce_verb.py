@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from horovod_runner.collectives.rank import SPOILED
-from horovod_runner.collectives.record import AlgorithmResult, Report, read_report
+from horovod_runner.collectives.record import FILE, AlgorithmResult, Report
 from horovod_runner.collectives.samples import Sample
 from tests.conftest import ROOT, Done, plain_environment, program, run
 
@@ -27,7 +27,11 @@ def argv(results: Path, *options: str) -> list[str]:
 def measured(results: Path, *options: str, **variables: str) -> tuple[Done, Report]:
     """Measure to the end."""
     done = run(argv(results, *options), results, env=plain_environment(**variables))
-    return done, read_report(results / "allreduce")
+    return done, kept(results)
+
+
+def kept(results: Path) -> Report:
+    return Report.model_validate_json((results / "allreduce" / FILE).read_text())
 
 
 def by_name(report: Report) -> dict[str, AlgorithmResult]:
@@ -100,7 +104,7 @@ def test_a_rank_that_is_killed_ends_the_others_with_the_reason(algorithm: str, r
     assert "failed: rank 1, ended by SIGKILL" in out and "in a message of 4.0 MB" in out
     _, alive = psutil.wait_procs(list(ranks.values()), timeout=30)
     assert not alive
-    result = by_name(read_report(results / "allreduce"))[algorithm]
+    result = by_name(kept(results))[algorithm]
     assert result.status == "failed" and not result.rows and "SIGKILL" in (result.reason or "")
 
 

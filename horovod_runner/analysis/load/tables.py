@@ -152,18 +152,6 @@ def strategies(root: Path, packed: bool = False) -> pandas.DataFrame:
     return pandas.DataFrame([row for comparison in chosen for row in rows(comparison)])
 
 
-def timeline_tensors(root: Path) -> pandas.DataFrame:
-    """Return one row a tensor of each run that has Horovod's timeline in its folder: seconds in each phase, in all."""
-    import pandas
-
-    from horovod_runner.allreduce.timeline import by_tensor
-    from horovod_runner.allreduce.timeline import read as read_timeline
-
-    files = [(run, RunFolder(run.folder).timeline_file) for run in read_loose(Path(root))]
-    traced = [(run, read_timeline(file)) for run, file in files if file.exists()]
-    return pandas.DataFrame([_identity(run) | row for run, trace in traced for row in by_tensor(trace)])
-
-
 def epoch_table(chosen: Sequence[Run]) -> pandas.DataFrame:
     """Return the table of `epochs` for runs that are already in hand."""
     import pandas

@@ -19,8 +19,6 @@ from horovod_runner.statistics import seeds
 from horovod_runner.statistics.interval import Interval
 
 BASE = "base"
-Finals = Mapping[str, Mapping[str, Mapping[int, float]]]
-"""The final metric by framework, arm (the base first) and seed."""
 
 
 class Verdict(StrEnum):

@@ -95,15 +95,6 @@ def test_every_moment_is_given_to_one_phase_and_sums_count_each_tensor(step: Mad
     assert told.last_ready == (1, 1)
 
 
-def test_tensors_are_told_apart(step: Made, tmp_path: Path) -> None:
-    first, second = timeline.by_tensor(step.write(tmp_path))
-    assert first == {"tensor": "a"} | {
-        f"{phase}_seconds": pytest.approx(seconds / 1000, abs=1e-9)
-        for phase, seconds in zip(timeline.PHASES, (10, 2, 1, 4, 0), strict=True)
-    }
-    assert second["tensor"] == "b" and second["queueing_seconds"] == pytest.approx(0.002)
-
-
 def test_only_what_lies_within_steps_counts_and_is_divided_by_them(step: Made, tmp_path: Path) -> None:
     """Steps from 12 to 20 and from 25 to 35; what lies between them is a pause."""
     told = timeline.divide(step.write(tmp_path), [window(12, 20), window(25, 35)])

@@ -15,9 +15,8 @@ from horovod_runner.collectives import table
 from horovod_runner.collectives.fit import busbw, fit
 from horovod_runner.collectives.plan import SIZES, AllreduceRequest, Case, chosen, plans
 from horovod_runner.collectives.rank import fill
-from horovod_runner.collectives.record import AlgorithmResult, CaseTimes, Report, line, read_report, row, write_report
+from horovod_runner.collectives.record import AlgorithmResult, CaseTimes, Report, line, row, write_report
 from horovod_runner.collectives.samples import Sample
-from horovod_runner.errors import UserError
 
 ALPHA, BETA = 20e-6, 3e9
 
@@ -201,11 +200,9 @@ def report() -> Report:
 
 def test_the_record_comes_back_as_it_was_written(report: Report, tmp_path: Path) -> None:
     file = write_report(report, tmp_path)
-    assert read_report(tmp_path) == report
+    assert file == tmp_path / "allreduce.json"
+    assert Report.model_validate_json(file.read_text()) == report
     assert '"schema": 1' in file.read_text()
-    file.write_text(file.read_text()[:-100])
-    with pytest.raises(UserError, match=r"allreduce\.json cannot be read"):
-        read_report(tmp_path)
 
 
 def test_one_wrong_sum_or_one_algorithm_that_failed_spoils_the_whole(report: Report) -> None:

@@ -5,14 +5,8 @@ import pytest
 
 from benchmarks.data.batch import Batch
 from benchmarks.data.dataset import Dataset
-from benchmarks.data.order import example_rng
-from benchmarks.data.pipeline import (
-    TrainBatches,
-    epoch_order,
-    example_digests,
-    steps_per_epoch,
-    validation_batches,
-)
+from benchmarks.data.order import epoch_order, example_rng, steps_per_epoch
+from benchmarks.data.pipeline import TrainBatches, example_digests, validation_batches
 from benchmarks.errors import DataError
 
 EXAMPLES = 37

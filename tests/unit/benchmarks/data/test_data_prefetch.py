@@ -106,7 +106,7 @@ def test_validation_reads_every_file_once(folder, processes):
 @pytest.mark.parametrize("processes", [0, 1])
 def test_batches_are_made_while_the_last_one_is_in_use(processes):
     split = Slow()
-    dataset = Dataset(split, split, classes=64, channels=1, image_size=1, decodes=True)
+    dataset = Dataset(split, split, classes=64, channels=1, image_size=1)
     with batches(dataset, processes) as pipeline:
         ahead = pipeline.iterate(0, 3)
         next(ahead)
@@ -240,7 +240,7 @@ def test_a_folder_that_vanished_is_not_skipped_image_by_image(broken):
 
 def test_a_killed_decoding_process_ends_in_one_sentence():
     split = Fatal()
-    dataset = Dataset(split, split, classes=64, channels=1, image_size=1, decodes=True)
+    dataset = Dataset(split, split, classes=64, channels=1, image_size=1)
     with pytest.raises(DataError, match=r"data.processes: a decoding process was killed"):
         digests(batches(dataset, 1))
     assert not decoders()
