@@ -78,14 +78,14 @@ def best_setting(means: ArrayLike, settings: ArrayLike) -> NDArray[np.float64]:
     return np.asarray((largest * choices).sum(axis=-1) / largest.sum(axis=-1))
 
 
-def least_enough(means: ArrayLike, settings: ArrayLike, slack: float) -> NDArray[np.float64]:
+def minimum_sufficient(means: ArrayLike, settings: ArrayLike, slack: float) -> NDArray[np.float64]:
     """Return the smallest setting, shape (...), whose mean is at most `slack` below the largest; means (..., settings).
 
     `settings` ascend. Where a plateau is wide the best of it is chance, and this is its beginning.
     """
     values, choices = np.asarray(means, dtype=np.float64), np.asarray(settings, dtype=np.float64)
-    enough = values >= values.max(axis=-1, keepdims=True) - slack - 1e-12
-    return np.asarray(choices[enough.argmax(axis=-1)])
+    sufficient = values >= values.max(axis=-1, keepdims=True) - slack - 1e-12
+    return np.asarray(choices[sufficient.argmax(axis=-1)])
 
 
 def resampled(

@@ -14,7 +14,7 @@ from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
 from horovod_runner.tuning.space import DEFAULT, Candidate, Space
 
 MOST_ROUNDS = 6
-"""Of a stage: what is not told apart by then is too close to matter."""
+"""Of a stage: what is indistinguishable by then is too close to matter."""
 SHARES = {"ways": 0.35, "refinements": 0.65, "threads": 0.85}
 """The part of the time after which a stage begins no further round; the rest belongs to the verdict."""
 TITLES = {
@@ -111,7 +111,7 @@ def _over(stage: str, rounds: int, alive: int, contest: Contest) -> bool:
 
 
 def _leader_first(order: Sequence[Candidate]) -> list[Candidate]:
-    """Return candidates that were not told apart, led by the fastest less what was not shown to help.
+    """Return candidates that were indistinguishable, led by the fastest less what was not shown to help.
 
     A setting is changed only if runs without it were dropped; so the default leads until it is slower with confidence.
     """
@@ -122,7 +122,7 @@ def _leader_first(order: Sequence[Candidate]) -> list[Candidate]:
 def _judge(leader: Candidate, contest: Contest) -> Outcome:
     """Compare the leader with the default in rounds of their own: being chosen as the fastest flatters the chosen."""
     if leader == DEFAULT:
-        return Outcome(DEFAULT, None, None, "nothing was told from the default settings, or it was slower: they stay")
+        return Outcome(DEFAULT, None, None, "nothing was faster than the default settings beyond the noise: they stay")
     contest.tell(f"{TITLES['verdict']}: {leader.name} against the default")
     rows = list[RoundRates]()
     for look in LOOKS:
@@ -136,6 +136,6 @@ def _judge(leader: Candidate, contest: Contest) -> Outcome:
             return Outcome(leader, leader, ratio, f"{leader.name} is {said}, in {len(rows)} fresh rounds")
         if ratio.mean <= 1 or contest.share_spent() >= 1:
             break
-        contest.tell(f"{leader.name}: {said}: not yet told from noise")
+        contest.tell(f"{leader.name}: {said}: not yet beyond the noise")
     sentence = f"nothing is better than the default within the noise: {leader.name} is {said}"
     return Outcome(DEFAULT, leader, ratio, sentence)

@@ -35,7 +35,7 @@ def table(ledger: Ledger, outcome: Outcome, dropped: Mapping[Candidate, str], to
         shown.add_row(escape(candidate.name), str(count), *_cells(ratio), escape(dropped.get(candidate, "")))
     if outcome.judged is not None and outcome.ratio is not None:
         count = sum(row.whole and row.stage == "verdict" for row in ledger.rounds)
-        judged = "chosen" if outcome.winner == outcome.judged else "not told from the default"
+        judged = "chosen" if outcome.winner == outcome.judged else "indistinguishable from the default"
         name = f"{outcome.judged.name}, fresh rounds"
         shown.add_row(escape(name), str(count), *_cells(outcome.ratio), judged, style="bold")
     to.print(shown)

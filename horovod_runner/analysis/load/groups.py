@@ -115,7 +115,7 @@ def groups(runs: Iterable[Run]) -> list[Group]:
     for run in runs:
         together[_key(run, but_for_the_arm(shared_settings(run)))].append(run)
     made = [group for members in together.values() for group in _groups(sorted_out(members))]
-    return sorted(_told_apart(made), key=_order)
+    return sorted(_labelled(made), key=_order)
 
 
 def all_runs(chosen: Iterable[Group]) -> list[Run]:
@@ -228,7 +228,7 @@ def _with_speedup(cell: Cell, baseline: Cell) -> Cell:
     )
 
 
-def _told_apart(made: Sequence[Group]) -> list[Group]:
+def _labelled(made: Sequence[Group]) -> list[Group]:
     """Note in every group the settings, the machine among them, that vary between the groups of its job."""
     values: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for group in made:

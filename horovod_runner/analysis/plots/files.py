@@ -24,7 +24,7 @@ COLUMNS = 2
 FOOT_INCHES = 0.2
 POINTS = 72  # an inch
 DOTS = 160  # an inch
-UNTOLD = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # what matplotlib would say of a file
+LEFT_OUT = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # what matplotlib would say of a file
 SVG = "http://www.w3.org/2000/svg"
 ElementTree.register_namespace("", SVG)
 ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
@@ -74,7 +74,7 @@ def rendered(figure: Figure, kind: str, **options: Any) -> bytes:
     """Return a figure as bytes of a kind that matplotlib knows; equal figures are equal bytes."""
     file = io.BytesIO()
     with matplotlib.rc_context(look.STYLE):
-        figure.savefig(file, format=kind, metadata=UNTOLD if kind == "svg" else None, **options)
+        figure.savefig(file, format=kind, metadata=LEFT_OUT if kind == "svg" else None, **options)
     return file.getvalue()
 
 

@@ -54,14 +54,14 @@ def _line(name: str, framework: str, value: Interval) -> ForestLine:
 
 
 def of_frameworks(found: FrameworkComparison) -> Figure:
-    """Draw the difference of two frameworks in every cell, a panel a figure that all cells have."""
+    """Draw the difference of two frameworks in every setting, a panel a figure that all settings have."""
     metric = f"Final {found.final.metric.replace('_', ' ')}"
     titles = {"val_metric": metric, "val_loss": "Last validation loss", "steps_to_target": "Steps to target"}
     panels = []
     for one in found.pooled:
-        values = [cell.differences.get(one.figure) for cell in found.cells]
+        values = [setting.differences.get(one.figure) for setting in found.settings]
         if all(values):
-            names = [short_settings(cell.settings) or "all runs" for cell in found.cells]
+            names = [short_settings(setting.label) or "all runs" for setting in found.settings]
             lines = [ForestLine(name, seeds.over_seeds(of)) for name, of in zip(names, values, strict=True) if of]
             lines += [ForestLine("all together", one.mean, whole=True)] if len(lines) > 1 else []
             below = f"{_both(found.frameworks)}, 95 % interval"
@@ -75,12 +75,12 @@ def of_studies(found: Across) -> Figure:
         ForestLine(
             f"{line.study}: {line.named} (±{line.margin:g})",
             times(line.pooled.mean, 1 / line.margin),
-            parts=[cell / line.margin for cell in line.pooled.cells],
+            parts=[setting / line.margin for setting in line.pooled.settings],
         )
         for line in found.lines
         if line.margin is not None
     ]
-    below = "in margins; 95 % interval over seeds; ticks: cells"
+    below = "in margins; 95 % interval over seeds; ticks: settings"
     return forest([Panel(_both(found.lines[0].frameworks), below, lines, 1.0)])
 
 

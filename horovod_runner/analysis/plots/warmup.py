@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.ticker import MaxNLocator
 
 from horovod_runner.analysis.plots import look as plots
-from horovod_runner.analysis.questions.cells import cells, diverged
+from horovod_runner.analysis.questions.samples import by_key, diverged
 from horovod_runner.analysis.questions.warmup import Place, length, place
 from horovod_runner.statistics import seeds
 from horovod_runner.statistics.interval import Interval
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from horovod_runner.analysis.questions.enough import Enough
+    from horovod_runner.analysis.questions.minimum_sufficient import MinimumSufficient
     from horovod_runner.analysis.questions.warmup import Warmup
 
 SHADES = ("#440154", "#31688e", "#35b779", "#d8b018")  # of viridis, from none to the longest warmup
@@ -28,7 +28,7 @@ LAST_PART = 1 / 3  # of the epochs, in the zoomed panels
 SURE = 0.5  # of the values in the zoomed panels, the better ones: what is worse is cut off
 
 
-def finals_of(found: Enough) -> Figure:
+def finals_of(found: MinimumSufficient) -> Figure:
     """Draw what the final metric lacks of 1 against the epochs of warmup: a panel a rule, a curve a batch.
 
     On a logarithmic axis, with 95 % intervals: a run that failed and half a point of accuracy are both to be seen.
@@ -85,7 +85,7 @@ def curves_of(found: Warmup) -> Figure:
     table["rule"] = [place(by_id[name]).rule for name in table["run_id"]]
     table["warmup"] = [length(by_id[name]) for name in table["run_id"]]
     table = table.rename(columns={"global_batch": "batch", "val_metric": "value"})
-    lost = {where: diverged(cell) for where, cell in cells(found.runs, lambda run: place(run)[1:]).items()}
+    lost = {where: diverged(cell) for where, cell in by_key(found.runs, lambda run: place(run)[1:]).items()}
     return curves(table, found.final.metric, lost)
 
 

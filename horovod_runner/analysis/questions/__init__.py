@@ -14,7 +14,16 @@ from typing import Any, ClassVar
 
 from horovod_runner.analysis.load.runs import Run
 
-QUESTIONS: tuple[str, ...] = ("warmup", "enough", "rules", "targets", "noise", "converges", "ablation", "frameworks")
+QUESTIONS: tuple[str, ...] = (
+    "warmup",
+    "minimum_sufficient",
+    "rules",
+    "targets",
+    "noise",
+    "converges",
+    "ablation",
+    "frameworks",
+)
 """The questions' modules in this package, in the order in which a report answers them."""
 
 OVER_STUDIES: tuple[str, ...] = ("across", "critical")
@@ -78,4 +87,4 @@ def by_job(runs: Sequence[Run]) -> Iterator[tuple[tuple[str, ...], list[Run]]]:
     several = [len({place[part] for place in places}) > 1 for part in range(2)]
     for place in sorted(set(places)):
         members = [run for run, other in zip(told, places, strict=True) if other == place]
-        yield tuple(name for name, told_apart in zip(place, several, strict=True) if told_apart), members
+        yield tuple(name for name, varies in zip(place, several, strict=True) if varies), members

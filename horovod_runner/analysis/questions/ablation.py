@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from horovod_runner.analysis.load.groups import bounds
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import BOTH, Finding, by_job, labelled
-from horovod_runner.analysis.questions import cells as of
+from horovod_runner.analysis.questions import samples as of
 from horovod_runner.results.store import read_manifest
 from horovod_runner.statistics import seeds
 from horovod_runner.statistics.interval import Interval
@@ -26,7 +26,7 @@ class Verdict(StrEnum):
 
     BETTER = "better"
     WORSE = "worse"
-    UNTOLD = "not told from the base"
+    INDISTINGUISHABLE = "indistinguishable from the base"
     BASE = "base"
 
 
@@ -46,7 +46,7 @@ class Effect:
         if self.change is None:
             return Verdict.BASE
         if not seeds.apart(self.change, step):
-            return Verdict.UNTOLD
+            return Verdict.INDISTINGUISHABLE
         return Verdict.BETTER if self.change.mean > 0 else Verdict.WORSE
 
 
@@ -134,7 +134,7 @@ def _effects(
 
 def _ablation(names: tuple[str, ...], runs: Sequence[Run], arms: Sequence[str]) -> Ablation:
     final = of.Final(runs)
-    members = of.cells(runs, lambda run: (run.result.framework, str(run.config.arm)))
+    members = of.by_key(runs, lambda run: (run.result.framework, str(run.config.arm)))
     frameworks = sorted({name for name, _ in members})
     finals = {
         name: {arm: of.by_seed(members[name, arm], final) for arm in arms if (name, arm) in members}

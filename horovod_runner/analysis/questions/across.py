@@ -19,12 +19,12 @@ class Verdict(StrEnum):
     EQUIVALENT = "equivalent within the margin"
     SMALL = "equivalent within the margin, and differ"
     DIFFER = "differ"
-    UNTOLD = "neither is shown"
+    INCONCLUSIVE = "neither is shown"
 
 
 @dataclass(frozen=True)
 class StudyDifference:
-    """One study's differences in one figure, over its cells of equal settings; `margin` as it stated it.
+    """One study's differences in one figure, over its settings; `margin` as it stated it.
 
     `foretold` says whether it is on record that this was before the first run.
     """
@@ -50,7 +50,7 @@ class StudyDifference:
         differ = self.pooled.mean.leaves_out(0)
         if within:
             return Verdict.SMALL if differ else Verdict.EQUIVALENT
-        return Verdict.DIFFER if differ else Verdict.UNTOLD
+        return Verdict.DIFFER if differ else Verdict.INCONCLUSIVE
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,15 @@ class Across(Finding):
     @property
     def rows(self) -> list[dict[str, Any]]:
         return [
-            {"study": line.study, "figure": line.named, "cells": len(line.pooled.cells), "seeds": line.pooled.seeds}
+            {
+                "study": line.study,
+                "figure": line.named,
+                "settings": len(line.pooled.settings),
+                "seeds": line.pooled.seeds,
+            }
             | bounds("difference", line.pooled.mean)
             | {"margin": line.margin, "equivalence_p": line.pooled.within.p if line.pooled.within else None}
-            | {"cells_left_out": line.pooled.left_out, "cells_apart": line.pooled.apart, "verdict": line.verdict}
+            | {"settings_left_out": line.pooled.left_out, "settings_apart": line.pooled.apart, "verdict": line.verdict}
             for line in self.lines
         ]
 

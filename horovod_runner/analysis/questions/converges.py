@@ -15,7 +15,7 @@ from horovod_runner.analysis.load.arms import arm
 from horovod_runner.analysis.load.groups import bounds
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Finding, by_job, labelled
-from horovod_runner.analysis.questions import cells as of
+from horovod_runner.analysis.questions import samples as of
 from horovod_runner.statistics import seeds
 from horovod_runner.statistics.interval import Interval
 
@@ -93,7 +93,7 @@ class Converges(Finding):
     @property
     def on_most(self) -> dict[str, list[RecipeOutcome]]:
         """The points on the most workers by framework; a framework that has none there is there nevertheless."""
-        by_framework = of.cells(self.points, lambda point: point.framework)
+        by_framework = of.by_key(self.points, lambda point: point.framework)
         return {name: [p for p in known if p.workers == self.most] for name, known in by_framework.items()}
 
     def apart(self, recipe: Recipe) -> tuple[bool, bool]:
@@ -150,20 +150,20 @@ def converged(run: Run) -> bool:
 
 def points(runs: Sequence[Run], final: of.Final) -> list[RecipeOutcome]:
     """Return every recipe, framework and number of workers, in this order."""
-    cells = of.cells(runs, lambda run: (run.result.framework, recipe_of(run), all_workers(run)))
+    by_setting = of.by_key(runs, lambda run: (run.result.framework, recipe_of(run), all_workers(run)))
     return [
         RecipeOutcome(
             framework,
             recipe,
             workers,
-            cell[0].result.global_batch,
-            seeds.share(sum(map(converged, cell)), len(cell)),
-            len(cell),
-            of.diverged(cell),
-            of.by_seed(cell, final),
-            of.by_seed(cell, of.steps_to_target),
+            setting[0].result.global_batch,
+            seeds.share(sum(map(converged, setting)), len(setting)),
+            len(setting),
+            of.diverged(setting),
+            of.by_seed(setting, final),
+            of.by_seed(setting, of.steps_to_target),
         )
-        for (framework, recipe, workers), cell in cells.items()
+        for (framework, recipe, workers), setting in by_setting.items()
     ]
 
 

@@ -17,7 +17,7 @@ from horovod_runner.analysis.load.arms import arm
 from horovod_runner.analysis.load.groups import bounds
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Finding, by_job, short_settings
-from horovod_runner.analysis.questions import cells as of
+from horovod_runner.analysis.questions import samples as of
 from horovod_runner.results.store import read_manifest
 from horovod_runner.statistics import seeds
 from horovod_runner.statistics.equivalence import Equivalence, equivalence
@@ -28,41 +28,41 @@ Figures = dict[str, Callable[[Run], float | None]]
 
 
 @dataclass(frozen=True)
-class Cell:
-    """Equal settings: the differences by figure and seed, first framework less second, and how many runs diverged."""
+class Setting:
+    """One setting: the differences by figure and seed, first framework less second, and how many runs diverged."""
 
-    settings: Mapping[str, Any]
+    label: Mapping[str, Any]
     differences: Mapping[str, Mapping[int, float]]
     diverged: tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """The mean over cells of a figure's differences, a seed being one sample, and how these cells stand alone.
+    """The mean over settings of a figure's differences, a seed being one sample, and how these settings stand alone.
 
-    Cells in which a seed lacks the figure, as a run that missed its target, are left out and counted: a mean over
-    other cells for each seed would compare settings, and one such cell would cost all others a seed.
+    Settings in which a seed lacks the figure, as a run that missed its target, are left out and counted: a mean over
+    other settings for each seed would compare other things, and one such setting would cost all others a seed.
     """
 
     figure: str
     mean: Interval
     seeds: int
-    cells: tuple[float, ...]  # the mean difference of each
+    settings: tuple[float, ...]  # the mean difference of each
     left_out: int
-    apart: int  # cells whose own interval leaves 0 out
+    apart: int  # settings whose own interval leaves 0 out
     within: Equivalence | None  # the test at the margin that was stated
-    cells_within: int
+    settings_within: int
 
 
 @dataclass(frozen=True)
 class FrameworkComparison(Finding):
-    """A job's runs in two frameworks: its cells, how its final metric is taken, and what was stated beforehand."""
+    """A job's runs in two frameworks: its settings, how its final metric is taken, and what was stated beforehand."""
 
     question: ClassVar[str] = "frameworks"
 
     runs: Sequence[Run]
     frameworks: tuple[str, str]
-    cells: Sequence[Cell]
+    settings: Sequence[Setting]
     final: of.Final
     manifest: Mapping[str, Any]
 
@@ -82,29 +82,29 @@ class FrameworkComparison(Finding):
 
     @cached_property
     def pooled(self) -> list[Pooled]:
-        """What the cells say together, of each figure that they have."""
-        every = (pool(self.cells, figure, self.margins.get(figure)) for figure in FIGURES)
+        """What the settings say together, of each figure that they have."""
+        every = (pool(self.settings, figure, self.margins.get(figure)) for figure in FIGURES)
         return [one for one in every if one is not None]
 
     @property
     def untested(self) -> list[str]:
-        """The figures with a margin that these cells cannot be held to."""
+        """The figures with a margin that these settings cannot be held to."""
         return sorted(self.margins.keys() - {one.figure for one in self.pooled})
 
     @property
     def diverged(self) -> list[int]:
         """How many runs of each framework diverged."""
-        return [sum(cell.diverged[side] for cell in self.cells) for side in (0, 1)]
+        return [sum(setting.diverged[side] for setting in self.settings) for side in (0, 1)]
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        return [self._row(cell) for cell in self.cells]
+        return [self._row(setting) for setting in self.settings]
 
-    def _row(self, cell: Cell) -> dict[str, Any]:
-        row: dict[str, Any] = {"settings": short_settings(cell.settings)}
-        row |= {"seeds": len(cell.differences["val_metric"]), "diverged": "/".join(map(str, cell.diverged))}
+    def _row(self, setting: Setting) -> dict[str, Any]:
+        row: dict[str, Any] = {"settings": short_settings(setting.label)}
+        row |= {"seeds": len(setting.differences["val_metric"]), "diverged": "/".join(map(str, setting.diverged))}
         for figure in FIGURES:
-            values = list(cell.differences.get(figure, {}).values())
+            values = list(setting.differences.get(figure, {}).values())
             row |= bounds(f"{figure}_difference", seeds.over_seeds(values) if values else None)
             margin = self.margins.get(figure)
             if margin is not None:
@@ -113,7 +113,7 @@ class FrameworkComparison(Finding):
 
 
 def findings(runs: Sequence[Run]) -> Iterator[FrameworkComparison]:
-    """Yield every job that has a cell of two frameworks with three seeds in common."""
+    """Yield every job that has a setting of two frameworks with three seeds in common."""
     for names, members in by_job(runs):
         trained = [run for run in members if arm(run) in ("training", "alone")]
         frameworks = sorted({run.result.framework for run in trained})
@@ -121,12 +121,12 @@ def findings(runs: Sequence[Run]) -> Iterator[FrameworkComparison]:
             continue
         both, final = (frameworks[0], frameworks[1]), of.Final(trained)
         figures: Figures = dict(zip(FIGURES, (final, of.final_loss, of.steps_to_target), strict=True))
-        if cells := list(compare(trained, both, figures)):
-            yield FrameworkComparison(names, trained, both, cells, final, read_manifest(trained[0].folder.parent))
+        if settings := list(compare(trained, both, figures)):
+            yield FrameworkComparison(names, trained, both, settings, final, read_manifest(trained[0].folder.parent))
 
 
-def compare(runs: Sequence[Run], of_both: tuple[str, str], figures: Figures) -> Iterator[Cell]:
-    """Yield every cell of equal settings that has three seeds or more of both frameworks, with its differences."""
+def compare(runs: Sequence[Run], of_both: tuple[str, str], figures: Figures) -> Iterator[Setting]:
+    """Yield every setting that has three seeds or more of both frameworks, with its differences."""
     for label, equal in of.split(runs, ("framework",)):
         both = [[run for run in equal if run.result.framework == name] for name in of_both]
         found = {}
@@ -136,13 +136,13 @@ def compare(runs: Sequence[Run], of_both: tuple[str, str], figures: Figures) -> 
             if len(shared) >= FEWEST_SAMPLES:
                 found[name] = {seed: first[seed] - second[seed] for seed in shared}
         if "val_metric" in found:
-            yield Cell(label, found, (of.diverged(both[0]), of.diverged(both[1])))
+            yield Setting(label, found, (of.diverged(both[0]), of.diverged(both[1])))
 
 
-def pool(cells: Sequence[Cell], figure: str, margin: float | None) -> Pooled | None:
-    """Return what cells say of a figure together; None where no cell has it for every seed that any of them has."""
-    seen = sorted({seed for cell in cells for seed in cell.differences["val_metric"]})
-    tables = [cell.differences.get(figure, {}) for cell in cells]
+def pool(settings: Sequence[Setting], figure: str, margin: float | None) -> Pooled | None:
+    """Return what settings say of a figure together; None where none has it for every seed of any of them."""
+    seen = sorted({seed for setting in settings for seed in setting.differences["val_metric"]})
+    tables = [setting.differences.get(figure, {}) for setting in settings]
     whole = [[table[seed] for seed in seen] for table in tables if table.keys() >= set(seen)]
     if not whole:
         return None
@@ -151,9 +151,9 @@ def pool(cells: Sequence[Cell], figure: str, margin: float | None) -> Pooled | N
         figure=figure,
         mean=seeds.over_seeds(together),
         seeds=len(together),
-        cells=tuple(seeds.over_seeds(values).mean for values in whole),
-        left_out=len(cells) - len(whole),
+        settings=tuple(seeds.over_seeds(values).mean for values in whole),
+        left_out=len(settings) - len(whole),
         apart=sum(seeds.over_seeds(values).leaves_out(0) for values in whole),
         within=None if margin is None else equivalence(together, margin),
-        cells_within=0 if margin is None else sum(equivalence(values, margin).shown for values in whole),
+        settings_within=0 if margin is None else sum(equivalence(values, margin).shown for values in whole),
     )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from horovod_runner.analysis.load.groups import bounds
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import BOTH, Finding, by_job, labelled
-from horovod_runner.analysis.questions import cells as of
+from horovod_runner.analysis.questions import samples as of
 from horovod_runner.statistics import seeds
 from horovod_runner.statistics.interval import Interval
 
@@ -46,7 +46,7 @@ class Verdict(StrEnum):
 
     BETTER = "better"
     WORSE = "worse"
-    UNTOLD = "no difference is shown"
+    INDISTINGUISHABLE = "indistinguishable"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Rules(Finding):
     def verdict(self, gain: Interval) -> Verdict:
         """Say what may be claimed of a gain."""
         if not seeds.apart(gain, self.step):
-            return Verdict.UNTOLD
+            return Verdict.INDISTINGUISHABLE
         return Verdict.BETTER if gain.mean > 0 else Verdict.WORSE
 
     @property
@@ -96,8 +96,8 @@ def findings(runs: Sequence[Run]) -> list[Rules]:
 
 def gains(runs: Sequence[Run], final: of.Final, base: str) -> list[Gain]:
     """Return what each rule gains over the base rule by batch and framework, and over all frameworks together."""
-    cells = of.cells(runs, lambda run: (run.result.global_batch, rule(run), run.result.framework, _warmup(run)))
-    tables = {key: of.by_seed(cell, final) for key, cell in cells.items()}
+    by_setting = of.by_key(runs, lambda run: (run.result.global_batch, rule(run), run.result.framework, _warmup(run)))
+    tables = {key: of.by_seed(setting, final) for key, setting in by_setting.items()}
     frameworks = sorted({framework for _, _, framework, _ in tables})
     found = []
     for batch, other in sorted({(batch, name) for batch, name, _, _ in tables if name != base}):
@@ -168,5 +168,5 @@ def _rules(names: tuple[str, ...], runs: Sequence[Run]) -> Rules | None:
     rules = sorted({rule(run) for run in runs}, key=lambda name: (name != UNSCALED, name))
     final = of.Final(runs)
     found = gains(runs, final, rules[0]) if len(rules) > 1 else []
-    lost = {name: (of.diverged(cell), len(cell)) for name, cell in of.cells(runs, rule).items()}
+    lost = {name: (of.diverged(setting), len(setting)) for name, setting in of.by_key(runs, rule).items()}
     return Rules(names, rules[0], found, final, of.resolution(runs) or 0.0, lost) if found else None

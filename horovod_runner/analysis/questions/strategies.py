@@ -153,7 +153,7 @@ def _fastest(variants: Sequence[Variant]) -> str:
     slower = [variant.name for variant in variants if variant.name not in level]
     behind = f"; slower than {first.name}: {', '.join(slower)}" if slower else ""
     if len(level) > 1:
-        return f"{where}: {', '.join(level)} cannot be told apart{behind}."
+        return f"{where}: {', '.join(level)} are indistinguishable{behind}."
     gain = min(gains.values(), key=lambda interval: interval.mean)
     times = f"{gain.mean:.2f} [{gain.ci95_low:.2f}, {gain.ci95_high:.2f}] times the next"
     return f"{where}: {first.name} is the fastest, {times}."
@@ -213,7 +213,7 @@ def _traced(group: Group) -> bool:
 def _variant(cell: Cell, settings: Mapping[str, Any], traced: bool) -> Variant:
     made = split(cell, np.random.default_rng(cell.workers))
     variant = Variant(cell.framework, cell.workers, settings, cell, float(made.mean[0, 0]), traced=traced)
-    if cell.ceiling and cell.ceiling.images_per_second and made.told_apart:
+    if cell.ceiling and cell.ceiling.images_per_second and made.complete:
         exposed, share = _exposed(made)
         of_compute_only = ratio(variant.images_per_second, _over_runs(cell.ceiling.images_per_second, cell.ceiling))
         variant = replace(variant, of_compute_only=of_compute_only, exposed=exposed, exposed_share=share)

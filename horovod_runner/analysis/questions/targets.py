@@ -33,7 +33,7 @@ from horovod_runner.statistics.interval import Interval
 
 @dataclass(frozen=True)
 class Fastest:
-    """The batch of an arm's least time to target, of how many timed, and those that cannot be told from it."""
+    """The batch of an arm's least time to target, of how many timed, and those that are indistinguishable from it."""
 
     arm: Arm
     seconds: Interval

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from horovod_runner.analysis.load.runs import Run
-from horovod_runner.analysis.questions.cells import trained_by
+from horovod_runner.analysis.questions.samples import trained_by
 from horovod_runner.statistics.batch_limits import Limits, Trials, limits
 from horovod_runner.training.schedule import scaling_factor
 

@@ -1,6 +1,6 @@
 """Does the best warmup grow with the batch? (McCord & Dash, SC21 poster.)
 
-Asked of runs with three lengths of warmup or more; batches, learning-rate rules and frameworks are told apart.
+Asked of runs with three lengths of warmup or more; batches, learning-rate rules and frameworks are kept apart.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from horovod_runner.analysis.load.groups import bounds
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import BOTH, Finding, by_job, labelled
-from horovod_runner.analysis.questions import cells as of
+from horovod_runner.analysis.questions import samples as of
 from horovod_runner.statistics import seeds
 from horovod_runner.statistics.interval import Interval
 
@@ -59,7 +59,7 @@ class Verdict(StrEnum):
 
     BEST = "best"
     WORSE = "worse"
-    UNTOLD = "not told from the best"
+    INDISTINGUISHABLE = "indistinguishable from the best"
     UNPAIRED = "no seed in common with the best"
 
 
@@ -79,12 +79,12 @@ class Contest:
             return Verdict.BEST
         if warmup not in self.gains:
             return Verdict.UNPAIRED
-        return Verdict.WORSE if seeds.apart(self.gains[warmup], self.step) else Verdict.UNTOLD
+        return Verdict.WORSE if seeds.apart(self.gains[warmup], self.step) else Verdict.INDISTINGUISHABLE
 
     @property
     def tied(self) -> list[float]:
-        """The lengths that cannot be told from the best."""
-        return [warmup for warmup in self.gains if self.verdict(warmup) is Verdict.UNTOLD]
+        """The lengths that are indistinguishable from the best."""
+        return [warmup for warmup in self.gains if self.verdict(warmup) is Verdict.INDISTINGUISHABLE]
 
     @property
     def at_edge(self) -> bool:
@@ -117,12 +117,12 @@ class Warmup(Finding):
 
     @property
     def open(self) -> int:
-        """At how many places the best cannot be told from at least one other."""
+        """At how many places the best is indistinguishable from at least one other."""
         return sum(bool(one.tied) for one in self.contests)
 
     @property
     def all_tied(self) -> int:
-        """At how many places it cannot be told from any."""
+        """At how many places it is indistinguishable from all."""
         return sum(len(one.tied) == len(one.gains) for one in self.contests)
 
     @property
@@ -153,9 +153,9 @@ def asking(runs: Sequence[Run]) -> Iterator[tuple[tuple[str, ...], list[Run]]]:
 
 def sampled(runs: Sequence[Run], final: of.Final) -> tuple[dict[tuple[Place, float], list[Run]], Samples]:
     """Return the runs of every place and warmup, and of those that have one their final metric by seed."""
-    members = of.cells(runs, lambda run: (place(run), length(run)))
+    members = of.by_key(runs, lambda run: (place(run), length(run)))
     samples: Samples = {
-        where: {warmup: by_seed for (_, warmup), cell in group if (by_seed := of.by_seed(cell, final))}
+        where: {warmup: by_seed for (_, warmup), setting in group if (by_seed := of.by_seed(setting, final))}
         for where, group in groupby(members.items(), key=lambda item: item[0][0])
     }
     return members, {where: table for where, table in samples.items() if table}
@@ -165,7 +165,7 @@ def growths(samples: Samples, choose: Choice = seeds.best_setting) -> list[Growt
     """Return how a choice of warmup goes with the batch, for each framework and rule, and all frameworks together.
 
     By default it is the best one, which has the largest mean over seeds. It is made anew in every draw of the
-    bootstrap. Warmups that not every batch has, and seeds that not every cell has, are left out; so is what has a
+    bootstrap. Warmups that not every batch has, and seeds that not every setting has, are left out; so is what has a
     single batch.
     """
     found = []
@@ -203,11 +203,11 @@ def _growth(
         return None
     batches = sorted(table)
     warmups = sorted(set.intersection(*(set(table[batch]) for batch in batches)))
-    cells = [[table[batch][warmup] for warmup in warmups] for batch in batches]
-    shared = sorted(set.intersection(*(set(cell) for row in cells for cell in row))) if warmups else []
+    rows = [[table[batch][warmup] for warmup in warmups] for batch in batches]
+    shared = sorted(set.intersection(*(set(setting) for row in rows for setting in row))) if warmups else []
     if len(warmups) < FEWEST_WARMUPS or not shared:
         return None
-    values = np.array([[[cell[seed] for seed in shared] for cell in row] for row in cells])
+    values = np.array([[[setting[seed] for seed in shared] for setting in row] for row in rows])
 
     thousands = [batch / 1000 for batch in batches]
 

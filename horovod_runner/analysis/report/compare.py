@@ -18,7 +18,7 @@ from rich.table import Table
 from horovod_runner.analysis.load import tables
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions.comparison.pairs import Pair, differences, framework, paired
-from horovod_runner.analysis.questions.comparison.verdicts import LOST, SAME, UNTOLD, Verdict, judge, mean
+from horovod_runner.analysis.questions.comparison.verdicts import INCONCLUSIVE, LOST, SAME, Verdict, judge, mean
 from horovod_runner.analysis.report import terminal, words
 from horovod_runner.errors import UserError
 from horovod_runner.statistics import ratios
@@ -227,7 +227,7 @@ def _outcome(verdicts: Sequence[Verdict], margin: float) -> str:
         return f"Regression beyond {_percent(margin)} in {len(regressions)} of {total}: {named}" + (
             f" and {more} more." if more > 0 else "."
         )
-    same, open_ones = (sum(verdict.word == word for verdict in verdicts) for word in (SAME, UNTOLD))
+    same, open_ones = (sum(verdict.word == word for verdict in verdicts) for word in (SAME, INCONCLUSIVE))
     told = f"{same} the same, {len(verdicts) - same - open_ones} better, {open_ones} cannot be told"
     single = all(min(len(verdict.older), len(verdict.newer)) < 2 for verdict in verdicts)
     why = "; a single run a side shows no regression: repeat them" if single else ""

@@ -169,7 +169,7 @@ def _speed_findings(group: Group) -> Iterator[str]:
         one, other = words.framework(first.framework), words.framework(second.framework)
         where, value = f"On {words.count(first.workers, 'worker')}", words.with_bounds(speed)
         if _undecided(speed):
-            yield f"{where} {one} and {other} cannot be told apart in speed: ratio {value}."
+            yield f"{where} {one} and {other} are indistinguishable in speed: ratio {value}."
         else:
             yield f"{where} {one} makes {value} times the images/s of {other}."
 

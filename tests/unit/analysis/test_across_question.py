@@ -64,7 +64,8 @@ def test_a_margin_that_cannot_be_tested_is_not_passed_over(tmp_path: Path) -> No
     margins = {"val_metric": 0.02, "steps_to_target": 5.0}
     (answer,) = answered(across, [study(tmp_path / "one", 0.0, margins), study(tmp_path / "two", 0.0, {})])
     assert (
-        "one: the margin of ±5 in steps to target cannot be tested: no cell has it for all seeds." in answer.sentences
+        "one: the margin of ±5 in steps to target cannot be tested: no setting has it for all seeds."
+        in answer.sentences
     )
     assert answer.sentences[-1].startswith("Of 1 margin that the studies stated before their first run, 1 holds")
 

@@ -87,9 +87,9 @@ def test_steps_that_are_not_on_record_do_not_move_the_target(tmp_path: Path) -> 
     assert answer.rows[0]["b_simple"] == pytest.approx(50, rel=0.05) and answer.rows[0]["seeds"] == 3
 
 
-def test_equal_scales_are_not_told_apart(tmp_path: Path) -> None:
+def test_equal_scales_are_indistinguishable(tmp_path: Path) -> None:
     (answer,) = answered(critical, [study(tmp_path, lambda seed: B_CRIT + 8 * (seed - 2))])
-    assert "not told apart" in answer.sentences[0]
+    assert "indistinguishable" in answer.sentences[0]
 
 
 def test_only_what_belongs_together_is_compared(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from horovod_runner.analysis import questions
 from horovod_runner.analysis.load.runs import Run
-from horovod_runner.analysis.questions import ablation, cells, converges, frameworks, rules
+from horovod_runner.analysis.questions import ablation, converges, frameworks, rules, samples
 from horovod_runner.analysis.report.answers import Answer, answered
 from horovod_runner.analysis.report.write import write_report
 from horovod_runner.config.schema import OptimizerConfig, ScheduleConfig
@@ -67,7 +67,7 @@ def test_a_difference_between_frameworks_is_found_through_the_seeds_scatter() ->
     assert len(answer.rows) == 3
     assert all(row["val_metric_difference"] == pytest.approx(0.01, abs=0.003) for row in answer.rows)
     assert "+0.01" in answer.sentences[0] and ": a difference." in answer.sentences[0]
-    assert "In 3 of the 3 cells" in answer.sentences[0]
+    assert "In 3 of the 3 settings" in answer.sentences[0]
 
 
 def test_without_a_margin_nothing_is_said_to_be_equivalent() -> None:
@@ -106,21 +106,19 @@ def to_target(runs: list[Run], missed: set[tuple[int, int]]) -> list[Run]:
     return made
 
 
-def test_a_cell_that_misses_its_target_does_not_take_a_seed_from_the_others(tmp_path: Path) -> None:
+def test_a_setting_that_misses_its_target_does_not_take_a_seed_from_the_others(tmp_path: Path) -> None:
     folder = stated(tmp_path)
     margins = {"schema": 1, "stated": "2026-01-01T00:00:00+00:00", "margins": {"steps_to_target": 5}}
     write_json(folder / MANIFEST, margins)
     runs = moved(framework_runs(0.0, 0.004), folder)
     answer = only(answered(frameworks, to_target(runs, {(64, 0), (64, 1)})))
     told = next(sentence for sentence in answer.sentences if "steps to target" in sentence)
-    assert (
-        "over 2 cells (1 left out, in which a seed lacks it) of equal settings and 5 seeds, paired by seed: +3" in told
-    )
+    assert "over 2 settings (1 left out, in which a seed lacks it) and 5 seeds, paired by seed: +3" in told
     assert "steps to target: equivalent within the stated margin of ±5" in " ".join(answer.sentences)
 
     nowhere = to_target(runs, {(batch, 2) for batch in (16, 32, 64)})
     told = " ".join(only(answered(frameworks, nowhere)).sentences)
-    assert "The stated margin of ±5 in steps to target cannot be tested: no cell has it for all seeds." in told
+    assert "The stated margin of ±5 in steps to target cannot be tested: no setting has it for all seeds." in told
 
 
 def test_two_seeds_are_too_few_to_compare_frameworks() -> None:
@@ -156,7 +154,7 @@ def test_arms_are_set_against_the_base_paired_by_seed() -> None:
     verdicts = {(row["framework"], row["arm"]): row["verdict"] for row in answer.rows}
     for who in ("tensorflow", "torch", "both"):
         assert verdicts[who, "base"] == "base" and verdicts[who, "LARS"] == "better"
-        assert verdicts[who, "sqrt"] == "not told from the base" and verdicts[who, "worse"] == "worse"
+        assert verdicts[who, "sqrt"] == "indistinguishable from the base" and verdicts[who, "worse"] == "worse"
     (row,) = (row for row in answer.rows if (row["framework"], row["arm"]) == ("both", "late"))
     assert row["diverged"] == 4
     assert "4 runs of 50 diverged" in answer.sentences[-1]
@@ -197,7 +195,7 @@ def test_a_rule_that_helps_at_the_large_batch_alone_is_told_so() -> None:
     axes = {"schedule.scaling": ["none", "linear_samples"], "local_batch": [256, 512], **BOTH, **SEEDS}
     answer = only(answered(rules, crossed({}, axes, truth)))
     verdicts = {(row["batch"], row["framework"]): row["verdict"] for row in answer.rows}
-    assert verdicts[512, "both"] == "better" and verdicts[256, "both"] == "no difference is shown"
+    assert verdicts[512, "both"] == "better" and verdicts[256, "both"] == "indistinguishable"
 
 
 def test_a_rule_that_needs_warmup_is_judged_with_it() -> None:
@@ -283,7 +281,7 @@ def test_wilsons_interval_is_the_published_one() -> None:
 
 def test_settings_that_go_together_are_named_once() -> None:
     runs = crossed({}, {"local_batch": [16, 32], "width": [8, 16], "seed": [0]}, lambda point: 0.5)
-    assert next(label for label, _ in cells.split(runs, ())) == {"global_batch": 16, "width": 8}
+    assert next(label for label, _ in samples.split(runs, ())) == {"global_batch": 16, "width": 8}
 
 
 def test_failed_runs_say_nothing_of_convergence() -> None:

@@ -186,7 +186,7 @@ def test_findings_claim_a_difference_only_where_intervals_carry_it(tmp_path: Pat
         wide = Interval(mean=mean, ci95_low=mean - 10, ci95_high=mean + 10)
         add_run(tmp_path, TORCH | {"framework": framework, "workers": 1}, images_per_second=wide)
     told = " ".join(page.findings(only_group(tmp_path, "unet")))
-    assert "On 1 worker TensorFlow and PyTorch cannot be told apart in speed: ratio 0.96" in told
+    assert "On 1 worker TensorFlow and PyTorch are indistinguishable in speed: ratio 0.96" in told
     assert "With one seed, nothing tells this from what another seed would change" in told
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from horovod_runner.analysis.questions import enough, warmup
-from horovod_runner.analysis.questions.cells import Final, resolution
+from horovod_runner.analysis.questions import minimum_sufficient, warmup
+from horovod_runner.analysis.questions.samples import Final, resolution
 from horovod_runner.analysis.report.answers import answered
 from horovod_runner.statistics import seeds
 from tests.simulated import crossed, risen, simulated
@@ -62,7 +62,7 @@ def test_without_an_effect_a_slope_is_rarely_claimed() -> None:
     assert claimed <= 10
 
 
-WITHIN = partial(seeds.least_enough, slack=0.02)
+WITHIN = partial(seeds.minimum_sufficient, slack=0.02)
 
 
 def plateaus(needed: float, noise: float, seed: int) -> warmup.Samples:
@@ -77,7 +77,7 @@ def plateaus(needed: float, noise: float, seed: int) -> warmup.Samples:
     return {at: {length: {s: value(at.batch, length) for s in range(5)} for length in WARMUPS} for at in place}
 
 
-def test_the_shortest_warmup_that_is_enough_grows_where_the_best_one_is_chance() -> None:
+def test_the_minimum_sufficient_warmup_grows_where_the_best_one_is_chance() -> None:
     """Above what is needed all warmups are equal: which is best says little, where the plateau begins does."""
     best = found = covered = 0
     for seed in range(40):
@@ -91,16 +91,16 @@ def test_the_shortest_warmup_that_is_enough_grows_where_the_best_one_is_chance()
 
 
 def test_where_no_warmup_is_needed_none_is_claimed_to_be() -> None:
-    """A stated margin of twice the seeds' scatter: none is enough everywhere."""
+    """A stated margin of twice the seeds' scatter: none is sufficient everywhere."""
     for seed in range(40):
         (growth,) = warmup.growths(samples(0, 0.01, seed, flat=True), WITHIN)
         assert not growth.per_thousand.leaves_out(0) and growth.chosen == (0, 0, 0)
 
 
-def test_the_least_that_is_enough_is_the_first_within_the_slack() -> None:
+def test_the_minimum_sufficient_is_the_first_within_the_slack() -> None:
     means, settings = [[0.90, 0.96, 0.95, 0.97], [0.99, 0.1, 0.2, 0.3]], [0, 5, 10, 20]
-    assert seeds.least_enough(means, settings, 0.015).tolist() == [5, 0]
-    assert seeds.least_enough(means, settings, 0.0).tolist() == [20, 0]
+    assert seeds.minimum_sufficient(means, settings, 0.015).tolist() == [5, 0]
+    assert seeds.minimum_sufficient(means, settings, 0.0).tolist() == [20, 0]
 
 
 def test_best_of_equal_warmups_is_their_mean() -> None:
@@ -118,21 +118,23 @@ def test_each_framework_and_both_together_are_told_with_their_interval() -> None
     assert sum(row["verdict"] == "best" for row in answer.rows) == 6
 
 
-def test_enough_is_told_by_framework_with_its_slope_and_drawn() -> None:
+def test_the_minimum_sufficient_is_told_by_framework_with_its_slope_and_drawn() -> None:
     def truth(point: dict[str, Any]) -> float:
         short = max(0.0, 5.0 * point["local_batch"] / 1000 - point["schedule.warmup_epochs"])
         return 0.9 - 0.02 * short + 0.01 * point["seed"]
 
-    (answer,) = answered(enough, crossed(LARGE, AXES, truth))
+    (answer,) = answered(minimum_sufficient, crossed(LARGE, AXES, truth))
     assert "no more than one validation example" in answer.sentences[0]
     for who in ("TensorFlow", "PyTorch", "All frameworks together"):
         (told,) = (sentence for sentence in answer.sentences if sentence.startswith(who))
-        assert "enough is 5 at 1,000, 10 at 2,000, 20 at 4,000" in told and "it grows with the batch" in told
+        assert "the minimum is 5 at 1,000, 10 at 2,000, 20 at 4,000" in told and "it grows with the batch" in told
     assert [row["framework"] for row in answer.rows] == ["tensorflow", "torch", "both"]
     assert answer.draw is not None
     (panel,) = answer.draw().axes
     assert len(panel.containers) == 2 * len(BATCHES), "a curve a framework and batch"
-    assert answered(enough, crossed(LARGE, AXES | {"local_batch": [1000]}, truth)) == [], "one batch has no slope"
+    assert answered(minimum_sufficient, crossed(LARGE, AXES | {"local_batch": [1000]}, truth)) == [], (
+        "one batch has no slope"
+    )
 
 
 def test_no_effect_is_told_as_none() -> None:
@@ -144,9 +146,9 @@ def test_no_effect_is_told_as_none() -> None:
     assert "null result" in told
 
 
-def test_equal_accuracies_are_not_told_apart() -> None:
+def test_equal_accuracies_are_indistinguishable() -> None:
     (answer,) = answered(warmup, crossed(LARGE, AXES, lambda point: 0.9))
-    assert any("in 6 from any of the others: a null result" in sentence for sentence in answer.sentences)
+    assert any("in 6 from all others: a null result" in sentence for sentence in answer.sentences)
 
 
 def test_a_diverged_run_counts_as_the_worst_and_is_counted() -> None:

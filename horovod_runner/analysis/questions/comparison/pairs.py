@@ -18,7 +18,7 @@ from horovod_runner.errors import UserError
 OF_A_RUN = ("seed", "repeat", "experiment")
 JOB = ("workload", "framework", "workers", "scaling")
 MOST_LOOKED_AT = 100  # pairs of runs, to name the settings that keep them apart
-UNTOLD = ("command", "machine", "planned_steps", "started")  # of a run's provenance: its own, or told otherwise
+NOT_COMPARED = ("command", "machine", "planned_steps", "started")  # of a run's provenance: its own, or told otherwise
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def _provenances(runs: Iterable[Run]) -> dict[str, str]:
     """Return every flat key of these runs' provenance with all its values."""
     values: dict[str, set[str]] = defaultdict(set)
     for run in runs:
-        for key, value in flat({k: v for k, v in run.provenance.items() if k not in UNTOLD}).items():
+        for key, value in flat({k: v for k, v in run.provenance.items() if k not in NOT_COMPARED}).items():
             values[key].add(words.NOTHING if value is None else words.without_paths(str(value)))
     return {key: " and ".join(sorted(texts)) for key, texts in values.items()}
 

@@ -26,7 +26,7 @@ from horovod_runner.statistics import ratios
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, LEVEL, Interval, ratio
 
 RANDOM_SEED = 0
-SAME, UNTOLD, LOST = "same", "cannot be told", "none completed"
+SAME, INCONCLUSIVE, LOST = "same", "cannot be told", "none completed"
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Verdict:
     ratio: Interval | None
     p_worse: float | None = None
     p_better: float | None = None
-    word: str = UNTOLD
+    word: str = INCONCLUSIVE
     runs_needed: int | None = None
 
     @property

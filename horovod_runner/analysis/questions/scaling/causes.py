@@ -40,10 +40,10 @@ def verdict(workers: int, own: Split, baseline: Split, images: float) -> str:
     `own` and `baseline`: where their steps go; `images`: a worker's images in a step over those of the baseline's.
     """
     start = f"What bounds {words.count(workers, 'worker')} cannot be told"
-    told_apart = own.told_apart and baseline.told_apart
+    complete = own.complete and baseline.complete
     if own.drawn is None or baseline.drawn is None:
         return f"{start} from fewer than three runs of each kind."
-    names, losses = (NAMES, _losses) if told_apart else (("input", REST), _rough_losses)
+    names, losses = (NAMES, _losses) if complete else (("input", REST), _rough_losses)
     means, drawn = losses(own.mean, baseline.mean, images), losses(own.drawn, baseline.drawn, images)
     columns = zip(names, means[0], drawn.T, strict=True)
     shares = {name: _share(percentiles(mean, column)) for name, mean, column in columns}

@@ -53,7 +53,7 @@ class Split:
     drawn: Array | None = None
 
     @property
-    def told_apart(self) -> bool:
+    def complete(self) -> bool:
         """Whether more than the input is known."""
         return bool(np.isfinite(self.mean).all())
 

@@ -1,4 +1,4 @@
-"""Runs as samples: the cells of a study that differ in what a question is about, and their figures by seed."""
+"""Runs as samples: the settings of a study that differ in what a question is about, and their figures by seed."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def constant_within(runs: Sequence[Run], path: str) -> list[str]:
     return [key for key in keys if len({(value, json.dumps(each.get(key))) for value, each in settings}) == len(values)]
 
 
-def cells(items: Iterable[Item], key: Callable[[Item], Any]) -> dict[Any, list[Item]]:
+def by_key(items: Iterable[Item], key: Callable[[Item], Any]) -> dict[Any, list[Item]]:
     """Return runs, or other items, by their key, in the order of keys."""
     return dict(sorted(grouped(items, key).items()))
 

@@ -1,4 +1,4 @@
-"""How much warmup is enough? The shortest that costs no more than what counts as no difference.
+"""How much warmup does a batch need? The shortest that costs no more than what counts as no difference.
 
 Where many lengths of warmup are equally good, which of them is best is chance; where that plateau begins is not. What
 counts as no difference is the margin that the experiment file stated for the metric, or else one validation example.
@@ -14,15 +14,15 @@ from typing import Any, ClassVar
 from horovod_runner.analysis.load.groups import bounds
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Finding
-from horovod_runner.analysis.questions import cells as of
+from horovod_runner.analysis.questions import samples as of
 from horovod_runner.analysis.questions.warmup import Growth, Samples, asking, growths, sampled
 from horovod_runner.results.store import read_manifest
 from horovod_runner.statistics import seeds
 
 
 @dataclass(frozen=True)
-class Enough(Finding):
-    """The shortest warmup that is enough at each batch; `slack`: what counts as no difference."""
+class MinimumSufficient(Finding):
+    """The shortest warmup that is sufficient at each batch; `slack`: what counts as no difference."""
 
     question: ClassVar[str] = "warmup-enough"
 
@@ -43,15 +43,15 @@ class Enough(Finding):
         ]
 
 
-def findings(runs: Sequence[Run]) -> list[Enough]:
+def findings(runs: Sequence[Run]) -> list[MinimumSufficient]:
     """Find it for each job whose runs have three lengths of warmup or more at two batches or more."""
-    return [found for names, equal in asking(runs) if (found := _enough(names, equal)).growths]
+    return [found for names, equal in asking(runs) if (found := _found_in(names, equal)).growths]
 
 
-def _enough(names: tuple[str, ...], runs: Sequence[Run]) -> Enough:
+def _found_in(names: tuple[str, ...], runs: Sequence[Run]) -> MinimumSufficient:
     final = of.Final(runs)
     _, samples = sampled(runs, final)
     stated = (read_manifest(runs[0].folder.parent).get("margins") or {}).get("val_metric")
     slack = (of.resolution(runs) or 0.0) if stated is None else stated
-    found = growths(samples, partial(seeds.least_enough, slack=slack))
-    return Enough(names, found, samples, final, slack, stated is not None)
+    found = growths(samples, partial(seeds.minimum_sufficient, slack=slack))
+    return MinimumSufficient(names, found, samples, final, slack, stated is not None)
