@@ -88,7 +88,8 @@ def _foot(text: str, width: float) -> Figure:
 def _placed(figure: Figure, mark: str, left: float, top: float) -> Placed:
     width, height = figure.get_size_inches()
     raw = np.frombuffer(rendered(figure, "rgba", dpi=DOTS), np.uint8)
-    return Placed(_vector(figure, mark), raw.reshape(int(height * DOTS), -1, 4), left, top, width, height)
+    rows = int(height * DOTS + 1e-8)  # as matplotlib counts them: whole ones, but for what a product of floats may lack
+    return Placed(_vector(figure, mark), raw.reshape(rows, -1, 4), left, top, width, height)
 
 
 def _vector(figure: Figure, mark: str) -> str:

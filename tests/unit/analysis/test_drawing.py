@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import imread
 
+from horovod_runner.analysis.plots import files
 from tests.conftest import plain_environment
 
 DRAWN = """
@@ -63,3 +66,12 @@ def test_a_matplotlibrc_is_passed_over(plain: bytes, variable: str, tmp_path: Pa
 def test_a_matplotlibrc_that_cannot_be_read_is_passed_over(plain: bytes, tmp_path: Path) -> None:
     (tmp_path / "matplotlibrc").write_bytes(b"font.family: Gr\xf6\xdfe\n")
     assert drawn(tmp_path) == plain
+
+
+@pytest.mark.parametrize("height", [4.7, 4.699999999999999, 4.6, 4.6999])
+def test_panels_of_any_height_make_a_sheet(height: float, tmp_path: Path) -> None:
+    """751.9999999999999 rows are 752 to matplotlib, and 751.98 are 751."""
+    panels = [Figure(figsize=(2.0, height)) for _ in range(3)]
+    assert len(files.write(tmp_path, "sheet", panels)) == 3
+    rows, columns, _ = imread(tmp_path / "sheet.png").shape
+    assert (rows, columns) == (round(2 * height * files.DOTS), 4 * files.DOTS)
