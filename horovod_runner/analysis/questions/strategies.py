@@ -184,7 +184,7 @@ def _comparison(members: Sequence[Group]) -> Comparison:
         for cell in (cell for cell in group.cells if cell.workers > 1):
             if cell.ceiling and cell.ceiling.images_per_second:
                 compute_only[cell.framework, cell.workers] = cell.ceiling
-            if cell.images_per_second and group.settings.get("strategy") != COMPUTE_ONLY:
+            if cell.images_per_second and cell.runs[0].config.reduction.reduces:
                 variant = _variant(cell, {key: group.settings.get(key) for key in keys}, _traced(group))
                 place = (cell.workers, cell.framework, _rank(variant), variant.name)
                 variants[place] = _with_breakdown(variants[place], cell) if place in variants else variant
@@ -207,7 +207,7 @@ def _rank(variant: Variant) -> int:
 
 
 def _traced(group: Group) -> bool:
-    return bool(group.settings.get(TIMELINE))
+    return any(run.config.allreduce.timeline for cell in group.cells for run in cell.runs)
 
 
 def _variant(cell: Cell, settings: Mapping[str, Any], traced: bool) -> Variant:
