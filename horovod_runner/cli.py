@@ -24,6 +24,7 @@ PASSED_OVER = "SUITE_PASSED_OVER"
 
 # bench's own options and the settings that they stand for.
 _BENCH_SETTINGS = {
+    "framework": "framework",
     "workload": "workload",
     "data": "data",
     "epochs": "epochs",
@@ -32,6 +33,7 @@ _BENCH_SETTINGS = {
     "global_batch": "global_batch",
     "image_size": "data.image_size",
     "seed": "seed",
+    "workers": "workers",
 }
 
 
@@ -258,15 +260,9 @@ def _bench(arguments: argparse.Namespace) -> int:
     from horovod_runner.verbs.bench import bench
 
     _say_what_was_passed_over()
-    named = {path: getattr(arguments, option) for option, path in _BENCH_SETTINGS.items()}
-    return bench(
-        arguments.framework,
-        {path: _value(path, text) for path, text in named.items() if text is not None},
-        _settings(arguments.set),
-        None if arguments.workers is None else _value("workers", arguments.workers),
-        arguments.results,
-        arguments.machine,
-    )
+    given = {path: getattr(arguments, option) for option, path in _BENCH_SETTINGS.items()}
+    settings = {path: _value(path, text) for path, text in given.items() if text is not None}
+    return bench({**settings, **_settings(arguments.set)}, arguments.results, arguments.machine)
 
 
 def _plan(arguments: argparse.Namespace) -> int:

@@ -21,17 +21,11 @@ from horovod_runner.results.provenance import remember_command
 from horovod_runner.results.store import Store
 
 
-def bench(
-    framework: str,
-    named: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    workers: Any,
-    results: Path,
-    machine: Path | None = None,
-) -> int:
-    """Do one run and return its exit code; UserError names the option that is wrong."""
+def bench(settings: Mapping[str, Any], results: Path, machine: Path | None = None) -> int:
+    """Do the run with these settings, by their paths, and return its exit code; UserError names what is wrong."""
     world, here = detect(), load_machine(machine)
-    config = _config(framework, named, settings, _size(world, workers), here)
+    sized = {**settings, "workers": _size(world, settings.get("workers"))}
+    config = decode_with(here.settings, put_all({}, sized), "bench")
     refuse_earlier(results / config.experiment)
     remember_command()
     if world.launched or config.workers == 1:
@@ -39,13 +33,6 @@ def bench(
 
         return run_worker(config, Store(results).folder(config))
     return _launch(config, Store(results), here)
-
-
-def _config(
-    framework: str, named: Mapping[str, Any], settings: Mapping[str, Any], workers: Any, machine: Machine
-) -> RunConfig:
-    plain = put_all({"framework": framework, "workers": workers}, {**named, **settings})
-    return decode_with(machine.settings, plain, "bench")
 
 
 def _size(world: World, workers: Any) -> Any:
