@@ -25,6 +25,9 @@ from importlib.metadata import files, version
 from pathlib import Path
 from typing import TextIO
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # started by its path, before the project is installed
+from horovod_runner.environment import packages
+
 REQUIREMENT = "horovod==0.28.1"
 SHA256 = "92a43f5a94c43907a56805bad15f19700c62ffc83b7ca483f9e104e229f67ef0"
 PATCHES = Path(__file__).resolve().parent / "patches"
@@ -71,11 +74,8 @@ def main(folder: Path) -> int:
 
 def given(variables: Mapping[str, str]) -> Path | None:
     """Return Horovod's wheel for this Python out of the folder of wheels that WHEELHOUSE names; None without one."""
-    if not variables.get("WHEELHOUSE"):
-        return None
-    tag = sys.implementation.cache_tag.replace("cpython-", "cp")
-    found = sorted(Path(variables["WHEELHOUSE"]).expanduser().glob(f"horovod-*-{tag}-*.whl"))
-    return found[-1] if found else None
+    house = packages.wheelhouse(variables)
+    return None if house is None else packages.of_horovod(house)
 
 
 def cache_folder() -> Path:

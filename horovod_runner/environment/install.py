@@ -70,7 +70,7 @@ def set_up(environment: Environment, digest: str, chosen: bool = False) -> None:
     with alone(environment.path.with_name(".venv.lock")) as lock:
         if not done():  # whoever held the lock may have done it
             use_python(environment, chosen)
-            check_machine()
+            check_machine(packages.wheelhouse(os.environ))
             install(environment, lock)
             environment.stamp(digest)
 
@@ -214,23 +214,33 @@ def base_python() -> str:
     return getattr(sys, "_base_executable", sys.executable)
 
 
-def check_machine() -> None:
-    """Raise SetupError naming the first thing that installing and building need and this machine lacks."""
+def check_machine(house: Path | None) -> None:
+    """Raise SetupError naming everything that setting up needs and this machine, or its folder of wheels, lacks.
+
+    house: the folder of wheels, if any. Horovod is in it, so that nothing is built: a compute node has no compilers.
+    """
     python = "python{}.{}".format(*sys.version_info[:2])
-    header = Path(sysconfig.get_path("include")) / "Python.h"
-    needed = {
-        "a C++ compiler (g++, or CXX set to one)": shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++"),
-        "a C compiler (gcc)": shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc"),
-        "cmake": shutil.which("cmake"),
-        "make": shutil.which("make"),
-        f"Python's headers (Debian: {python}-dev)": header.exists(),
-        f"Python's venv module (Debian: {python}-venv)": _can_import("ensurepip"),
-    }
+    needed = {f"Python's venv module (Debian: {python}-venv)": _can_import("ensurepip")}
+    if house is None:
+        needed |= _to_build_with(f"Python's headers (Debian: {python}-dev)")
     missing = [name for name, found in needed.items() if not found]
+    if house is not None:
+        _require_wheels(house)
     if missing:
-        raise SetupError(
-            f"Horovod is built from source and this machine lacks {' and '.join(missing)}: install that first"
-        )
+        what = "set up" if house is not None else "set up and build Horovod"
+        raise SetupError(f"to {what}, this machine lacks {' and '.join(missing)}: install that first")
+
+
+def _to_build_with(headers: str) -> dict[str, bool]:
+    """Tell of each thing that builds Horovod whether it is there; `headers`: how to name those of Python."""
+    compilers = {
+        "a C++ compiler (g++, or CXX set to one)": (os.environ.get("CXX", "c++"), "g++"),
+        "a C compiler (gcc)": (os.environ.get("CC", "cc"), "gcc"),
+        "cmake": ("cmake",),
+        "make": ("make",),
+    }
+    found = {name: any(shutil.which(program) for program in programs) for name, programs in compilers.items()}
+    return found | {headers: (Path(sysconfig.get_path("include")) / "Python.h").exists()}
 
 
 def _can_import(module: str) -> bool:
@@ -251,7 +261,8 @@ def install(environment: Environment, lock: int) -> None:
             version = sys.version.split()[0]
             run(f"making .venv with Python {version}", [base_python(), "-I", "-m", "venv", environment.path])
     house = packages.wheelhouse(os.environ)
-    _require_source(environment, house, run)
+    if house is None:
+        _require_registry(environment, run)
     pip += packages.options(house)
     wanted = requirements(PROJECT)
     with environment.changing():
@@ -269,16 +280,27 @@ def install(environment: Environment, lock: int) -> None:
     say(f"{environment.path.name} is ready ({time.monotonic() - run.started:.0f} s)")
 
 
-def _require_source(environment: Environment, house: Path | None, run: Runner) -> None:
-    """Raise SetupError, at once, where packages can be had from nowhere."""
-    if house is not None:
-        if not list(house.glob("*.whl")):
-            raise SetupError(f"{packages.WHEELHOUSE}: {house} holds no wheels; fill it with make wheelhouse")
-    elif not packages.is_reachable(environment.python, run.variables):
+def _require_registry(environment: Environment, run: Runner) -> None:
+    """Raise SetupError, at once, where the registry is out of reach."""
+    if not packages.is_reachable(environment.python, run.variables):
         raise SetupError(
             "the package registry cannot be reached from here; where it can, fill a folder of wheels with"
             f" make wheelhouse, and bring it here: make setup {packages.WHEELHOUSE}=FOLDER"
         )
+
+
+def _require_wheels(house: Path) -> None:
+    """Raise SetupError unless the folder was filled for this Python: Horovod's wheel, put there last, tells."""
+    if packages.of_horovod(house) is not None:
+        return
+    if not list(house.glob("*.whl")):
+        raise SetupError(f"{packages.WHEELHOUSE}: {house} holds no wheels; fill it with make wheelhouse")
+    here = "{}.{}".format(*sys.version_info[:2])
+    others = packages.pythons_of(house)
+    why = "; fill it with make wheelhouse"
+    if others:
+        why = f", only for {' and '.join(others)}; give PYTHON=python{others[-1]}"
+    raise SetupError(f"{packages.WHEELHOUSE}: {house} holds no wheel of Horovod for Python {here}{why}")
 
 
 def fill_wheelhouse(environment: Environment, house: Path) -> None:

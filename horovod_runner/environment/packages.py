@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -83,6 +85,19 @@ def wheelhouse(variables: Mapping[str, str]) -> Path | None:
     """Return the folder of wheels to install from, absolute; None for the registry."""
     named = variables.get(WHEELHOUSE)
     return Path(named).expanduser().absolute() if named else None
+
+
+def of_horovod(house: Path) -> Path | None:
+    """Return Horovod's wheel for this Python out of a folder of wheels; None where there is none."""
+    tag = sys.implementation.cache_tag.replace("cpython-", "cp")
+    found = sorted(house.glob(f"horovod-*-{tag}-*.whl"))
+    return found[-1] if found else None
+
+
+def pythons_of(house: Path) -> list[str]:
+    """Return the versions of Python that a folder of wheels has Horovod for, such as 3.12."""
+    found = {re.sub(r".*-cp3(\d+)-cp3\d+-.*", r"3.\1", wheel.name) for wheel in house.glob("horovod-*-cp3*-cp3*-*.whl")}
+    return sorted(found, key=lambda version: int(version.partition(".")[2]))
 
 
 def options(folder: Path | None) -> list[str]:

@@ -249,7 +249,7 @@ def test_processes_that_set_up_at_once_install_once(environment, tmp_path):
         "import sys, time; from pathlib import Path; from horovod_runner.environment import install\n"
         "def slow(environment, lock):\n"
         "    open(sys.argv[2], 'a').write('installed\\n'); time.sleep(0.5)\n"
-        "install.install = slow; install.check_machine = lambda: None\n"
+        "install.install = slow; install.check_machine = lambda house: None\n"
         "install.set_up(install.Environment(Path(sys.argv[1])), 'abc')\n"
     )
     command = [sys.executable, "-c", script, environment.path, tmp_path / "count"]
@@ -288,8 +288,11 @@ def test_what_the_machine_lacks_is_said_in_one_sentence(tmp_path, monkeypatch, t
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(install.SetupError, match=said) as caught:
-        install.check_machine()
+        install.check_machine(None)
     assert "\n" not in str(caught.value)
+    tag = sys.implementation.cache_tag.replace("cpython-", "cp")
+    (tmp_path / f"horovod-0.28.1-{tag}-{tag}-linux_x86_64.whl").touch()
+    install.check_machine(tmp_path)  # from a folder of wheels nothing is built
 
 
 def test_a_python_without_pins_is_refused_in_one_sentence(environment, tmp_path, monkeypatch):
@@ -343,7 +346,7 @@ def test_the_python_that_setup_goes_on_in(environment, interpreters, monkeypatch
 def test_another_python_that_is_chosen_makes_the_environment_anew(environment, monkeypatch):
     environment.stamp("abc")
     made = []
-    monkeypatch.setattr(install, "check_machine", lambda: None)
+    monkeypatch.setattr(install, "check_machine", lambda house: None)
     monkeypatch.setattr(install, "install", lambda *_: made.append(sys.version_info[:2]))
     monkeypatch.setattr(install.sys, "version_info", (3, 13, 0))
     install.set_up(environment, "abc")
@@ -387,14 +390,17 @@ def test_pip_as_setup_runs_it_installs_into_the_environment_whatever_the_shell_s
 def test_a_folder_without_wheels_and_a_registry_out_of_reach_are_said_at_once(environment, tmp_path, monkeypatch):
     run = install.Runner(environment, lock=os.open(os.devnull, os.O_RDONLY))
     with pytest.raises(install.SetupError, match=r"WHEELHOUSE: .* holds no wheels; fill it with make wheelhouse"):
-        install._require_source(environment, tmp_path, run)
+        install.check_machine(tmp_path)
+    (tmp_path / "horovod-0.28.1-cp39-cp39-linux_x86_64.whl").touch()
+    with pytest.raises(install.SetupError, match=r"for Python 3\.\d+, only for 3\.9; give PYTHON=python3\.9"):
+        install.check_machine(tmp_path)
     monkeypatch.setattr(packages, "environment", lambda python, variables: dict(os.environ))
     monkeypatch.setenv("PIP_INDEX_URL", "file:///nowhere")
     for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     with pytest.raises(install.SetupError, match=r"registry cannot be reached .*make setup WHEELHOUSE=FOLDER"):
-        install._require_source(environment, None, run)
+        install._require_registry(environment, run)
 
 
 def test_without_a_home_the_cache_names_the_variable(monkeypatch):
