@@ -40,6 +40,11 @@ class Run:
         return str((self.provenance.get("machine") or {}).get("id") or UNKNOWN_MACHINE)
 
     @property
+    def started(self) -> str:
+        """When it began, to the minute, in UTC; empty where that is not on record."""
+        return str(self.provenance.get("started") or "")[:16].replace("T", " ")
+
+    @property
     def completed(self) -> bool:
         """Whether its figures may be compared and averaged with those of others."""
         return self.result.status == "completed"

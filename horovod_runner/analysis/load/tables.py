@@ -108,7 +108,8 @@ def scaling(root: Path, packed: bool = False) -> pandas.DataFrame:
     """Return one row a framework, group and number of workers: speedup, efficiency, ceiling and the parts of a step.
 
     Bounds of 95 % intervals over runs stand in `*_ci95_low` and `*_ci95_high`, parts in `*_seconds`; what is not known
-    is empty. Knee, verdict and the repeats needed are of a whole study, and the same in all its rows.
+    is empty. Knee, verdict, what the study is `bound_by` (the likely causes), what each part of a step loses as a share
+    of it (`*_lost`) and the repeats needed are of a whole study, and the same in all its rows.
     """
     import pandas
 
@@ -125,7 +126,10 @@ def scaling_rows(group: Group, made: Scaling) -> Iterator[dict[str, Any]]:
     from horovod_runner.analysis.questions.scaling.parts import NAMES
 
     place = {name: getattr(group, name) for name in ("experiment", "workload", "scaling", "fixed_batch", "machine")}
-    whole = {"knee": made.knee.measured, "repeats_needed": made.repeats_needed, "verdict": made.verdict}
+    whole: dict[str, Any] = {"knee": made.knee.measured, "repeats_needed": made.repeats_needed}
+    whole |= {"verdict": made.bound.verdict, "bound_by": ", ".join(made.bound.likely)}
+    for name in NAMES:
+        whole |= bounds(f"{name}_lost", made.bound.shares.get(name))
     for point in made.points:
         parts = made.parts[point.workers]
         row = place | {"framework": made.framework, "workers": point.workers, "oversubscribed": point.oversubscribed}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas
@@ -20,7 +20,6 @@ from horovod_runner.analysis.plots import strategies as strategy_plots
 from horovod_runner.analysis.plots import times as time_plots
 from horovod_runner.analysis.questions.scaling.study import THRESHOLD, Scaling
 from horovod_runner.analysis.questions.strategies import Comparison, Variant
-from horovod_runner.analysis.report import words
 from horovod_runner.config.frameworks import PAIR
 
 if TYPE_CHECKING:
@@ -32,11 +31,23 @@ LAWS = {"usl": "USL", "amdahl": "Amdahl", "gustafson": "Gustafson"}  # short nam
 OF_SCALING = "-scaling"  # what the name of the sheet about scaling and times ends in
 OF_STRATEGIES = "-strategies"
 MOST_NUMBERS_OF_WORKERS = 4  # of a comparison that are drawn: the largest
-Panel = tuple[str, Callable[["Axes"], "Axes"]]
+
+
+class Panel(NamedTuple):
+    """What draws a panel, and what its caption is made of: a macro of `captions.j2`, and what it is given."""
+
+    draw: Callable[[Axes], Axes]
+    kind: str
+    of: Mapping[str, Any]
+
+
+def panel(draw: Callable[[Axes], Axes], kind: str, **of: Any) -> Panel:
+    """Return a panel."""
+    return Panel(draw, kind, of)
 
 
 def sheets(group: Group, scalings: Sequence[Scaling]) -> dict[str, list[Panel]]:
-    """Return a group's panels by sheet: what is appended to its name, and a caption and a drawing for each panel.
+    """Return a group's panels by sheet: what is appended to its name, and its panels.
 
     Where several numbers of workers were measured, scaling and times have a sheet of their own.
     """
@@ -47,20 +58,14 @@ def sheets(group: Group, scalings: Sequence[Scaling]) -> dict[str, list[Panel]]:
 
 def of_strategies(comparison: Comparison) -> list[Panel]:
     """Return the panels that set strategies side by side, two for each number of workers: steps and timelines."""
-    drawn: list[Panel] = []
+    drawn = []
     for workers in sorted({variant.workers for variant in comparison.variants})[-MOST_NUMBERS_OF_WORKERS:]:
         variants = [variant for variant in comparison.variants if variant.workers == workers]
         if len({variant.name for variant in variants}) > 1:
-            told = "A mean step by strategy, with 95 % intervals over runs. Dashed: as many compute-only workers, which"
-            told += " compute as much and never communicate; what lies beyond is exposed communication."
-            drawn.append((told, partial(strategy_plots.steps, _variant_table(variants), workers)))
+            drawn.append(panel(partial(strategy_plots.steps, _variant_table(variants), workers), "strategies"))
         traced = [variant for variant in variants if variant.breakdown]
         if traced:
-            told = (
-                "How a mean step divides, by Horovod's timeline on rank 0: each moment is given to the first of these"
-            )
-            told += " that any tensor is in. The mark: the end of the step; before it, no tensor is under variant."
-            drawn.append((told, partial(strategy_plots.breakdown, _breakdown_table(traced), workers)))
+            drawn.append(panel(partial(strategy_plots.breakdown, _breakdown_table(traced), workers), "breakdown"))
     return drawn
 
 
@@ -96,43 +101,32 @@ def _learning(group: Group) -> Iterator[Panel]:
     few = 0 < len(group.completed) <= MOST_WITH_STEPS
     if few:
         every = step_table(group.completed, ["step", "epoch", "train_loss"])
-        yield "Training loss of every step, as a running mean.", partial(plots.steps, every)
+        yield panel(partial(plots.steps, every), "steps")
     # The mean loss of a single epoch is a number, and stands in the table.
     lines = [value for value in ("train_loss", "val_loss") if epochs.dropna(subset=[value])["epoch"].nunique() > 1]
     for value in lines:
         if value == "val_loss" or not few:
-            yield f"{plots.TITLES[value]} after each epoch.", partial(plots.curves, epochs, value=value)
+            yield panel(partial(plots.curves, epochs, value=value), "curves", title=plots.TITLES[value])
     for value in lines:
         if len(plots.pair(epochs, value)):
-            first, second = map(words.framework, PAIR)
-            told = f"{plots.TITLES[value]} of {first} less {second}'s, same seed and workers; at zero they agree."
-            yield told, partial(plots.difference, epochs, value=value)
+            of = {"title": plots.TITLES[value], "first": PAIR[0], "second": PAIR[1]}
+            yield panel(partial(plots.difference, epochs, value=value), "difference", **of)
     if "val_loss" in lines:
-        yield f"Validation metric ({group.metric}) after each epoch.", partial(plots.curves, epochs, value="val_metric")
+        yield panel(partial(plots.curves, epochs, value="val_metric"), "metric", name=group.metric)
     if cells["images_per_second"].notna().any():
-        told = "Images a second of all workers, with 95 % intervals; dotted: N times the framework's own 1 worker."
-        yield told, partial(plots.throughput, cells)
+        yield panel(partial(plots.throughput, cells), "throughput")
 
 
 def _scaling(scalings: Sequence[Scaling]) -> Iterator[Panel]:
     """Yield speedup, efficiency, and the parts of a step where compute-only workers tell them apart."""
     points, fitted, knees = point_table(scalings), _fitted(scalings), _knees(scalings)
-    told = "Speedup with 95 % intervals over runs. Dotted: ideal."
-    if points["ceiling"].notna().any():
-        told += " Dashed: compute-only workers, which compute as much and never communicate."
-    if len(fitted):
-        told += f" Line: the fitted law ({fitted['law'].iloc[0]}), with its 95 % band where runs support one."
-    yield told, partial(scaling_plots.speedup, points, fitted, knees)
-    told = f"Speedup over the ideal one. The knee is the most workers that keep {THRESHOLD:g} with 95 % confidence;"
-    told += " diamond: where the fitted law falls below it, with its interval."
-    yield told, partial(scaling_plots.efficiency, points, knees, THRESHOLD)
+    law = fitted["law"].iloc[0] if len(fitted) else ""
+    ceiling = points["ceiling"].notna().any()
+    yield panel(partial(scaling_plots.speedup, points, fitted, knees), "speedup", ceiling=ceiling, law=law)
+    yield panel(partial(scaling_plots.efficiency, points, knees, THRESHOLD), "efficiency", threshold=THRESHOLD)
     parts = _parts(scalings)
     if len(parts):
-        yield (
-            "The mean step, taken apart: computing and the slow worker as compute-only workers show them; the rest of"
-            " the step is communication that computing does not hide.",
-            partial(time_plots.parts, parts),
-        )
+        yield panel(partial(time_plots.parts, parts), "parts")
 
 
 def _timing(group: Group) -> Iterator[Panel]:
@@ -149,17 +143,12 @@ def _timing(group: Group) -> Iterator[Panel]:
         means += _rank_means(run, seconds, False) if run.result.workers == most else []
     if not steps:
         return
-    told = (
-        f"Seconds of the steps of {words.count(len(chosen), 'run')}, without warm-up: the median, the quartiles (bar),"
-    )
-    told += " the 95th percentile (tick)."
-    yield told, partial(time_plots.step_times, {cell: np.concatenate(parts) for cell, parts in sorted(steps.items())})
+    together = {cell: np.concatenate(parts) for cell, parts in sorted(steps.items())}
+    yield panel(partial(time_plots.step_times, together), "step_times", runs=len(chosen))
     for run, seconds in clocks(_first(compute_only)):
         means += _rank_means(run, seconds, True)
     if most > 1 and means:
-        told = f"Mean step of each of {most} workers by its own clock, and how far the slowest lies above their median."
-        told += " Workers that reduce wait for each other: a slow one shows best among compute-only workers."
-        yield told, partial(time_plots.ranks, pandas.DataFrame(means))
+        yield panel(partial(time_plots.ranks, pandas.DataFrame(means)), "ranks", workers=most)
 
 
 def _first(runs: Sequence[Run]) -> list[Run]:

@@ -11,6 +11,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -116,47 +117,74 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
         who = place | {"framework": framework, "workers": workers}
         compute_only = comparison.compute_only.get((framework, workers))
         if compute_only and compute_only.images_per_second:
-            figures = {
-                "strategy": COMPUTE_ONLY,
-                "variant": COMPUTE_ONLY,
-                "runs": len(compute_only.completed),
-                "traced": False,
-            }
-            yield (
-                who
-                | figures
-                | bounds("images_per_second", _over_runs(compute_only.images_per_second, compute_only))
-                | settings
-            )
+            figures = {"strategy": COMPUTE_ONLY, "variant": COMPUTE_ONLY, "runs": len(compute_only.completed)}
+            speed = bounds("images_per_second", _over_runs(compute_only.images_per_second, compute_only))
+            yield who | figures | {"traced": False} | speed | settings
         for variant in comparison.at(framework, workers):
             yield who | _row(variant) | settings
 
 
-def told(comparison: Comparison) -> list[str]:
-    """Return which variant is the fastest, for each framework and number of workers, or that it cannot be told."""
+class Verdict(StrEnum):
+    """Whether one variant is the fastest."""
+
+    FASTEST = "fastest"
+    INDISTINGUISHABLE = "indistinguishable"
+    TOO_FEW = "too few runs"
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How variants of one framework on a number of workers rank: the first, and what it gains over each other one."""
+
+    first: Variant
+    variants: Sequence[Variant]
+    gains: Mapping[str, Interval]
+    verdict: Verdict
+
+    @property
+    def framework(self) -> str:
+        """Whose variants they are."""
+        return self.first.framework
+
+    @property
+    def workers(self) -> int:
+        """On how many workers."""
+        return self.first.workers
+
+    @property
+    def slower(self) -> list[Variant]:
+        """The variants that are slower than the first."""
+        return [variant for variant in self.variants if self._behind(variant)]
+
+    @property
+    def level(self) -> list[Variant]:
+        """The first, and the variants that are indistinguishable from it."""
+        return [variant for variant in self.variants if not self._behind(variant)]
+
+    @property
+    def gain(self) -> Interval:
+        """The first over the next."""
+        return min(self.gains.values(), key=lambda interval: interval.mean)
+
+    def _behind(self, variant: Variant) -> bool:
+        return variant is not self.first and self.gains[variant.name].lies_above(1)
+
+
+def rankings(comparison: Comparison) -> list[Ranking]:
+    """Return how the variants rank, for each framework and number of workers that has several."""
     if not comparison.several:
         return []
-    return [_fastest(comparison.at(*place)) for place in comparison.places if len(comparison.at(*place)) > 1]
+    return [_ranking(comparison.at(*place)) for place in comparison.places if len(comparison.at(*place)) > 1]
 
 
-def _fastest(variants: Sequence[Variant]) -> str:
+def _ranking(variants: Sequence[Variant]) -> Ranking:
     first = max(variants, key=lambda variant: variant.images_per_second.mean)
-    where = f"{first.framework} on {first.workers} workers"
+    others = [variant for variant in variants if variant is not first]
+    gains = {other.name: ratio(first.images_per_second, other.images_per_second) for other in others}
     if any(variant.images_per_second.ci95_low is None for variant in variants):
-        return f"{where}: fewer than three runs of each variant, so that they are not ranked."
-    gains = {
-        variant.name: ratio(first.images_per_second, variant.images_per_second)
-        for variant in variants
-        if variant is not first
-    }
-    level = [variant.name for variant in variants if variant is first or not gains[variant.name].lies_above(1)]
-    slower = [variant.name for variant in variants if variant.name not in level]
-    behind = f"; slower than {first.name}: {', '.join(slower)}" if slower else ""
-    if len(level) > 1:
-        return f"{where}: {', '.join(level)} are indistinguishable{behind}."
-    gain = min(gains.values(), key=lambda interval: interval.mean)
-    times = f"{gain.mean:.2f} [{gain.ci95_low:.2f}, {gain.ci95_high:.2f}] times the next"
-    return f"{where}: {first.name} is the fastest, {times}."
+        return Ranking(first, variants, gains, Verdict.TOO_FEW)
+    alone = all(gain.lies_above(1) for gain in gains.values())
+    return Ranking(first, variants, gains, Verdict.FASTEST if alone else Verdict.INDISTINGUISHABLE)
 
 
 def _row(variant: Variant) -> dict[str, Any]:

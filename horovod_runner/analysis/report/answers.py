@@ -1,17 +1,15 @@
 """Findings as answers: the words of a question's template, its table and its figure, wherever they are shown.
 
-A template (`templates/questions/<question>.j2`) is Markdown: a heading, and an item for every sentence, which may go
-over several lines. Every sentence names its number, its interval, how many seeds it rests on, and what it does not
-show.
+Every sentence of a template (`templates/questions/<question>.j2`) names its number, its interval, how many seeds it
+rests on, and what it does not show.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +17,12 @@ from horovod_runner.analysis import questions
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Finding
 from horovod_runner.analysis.report import words
+from horovod_runner.analysis.report.sentences import told
 
 if TYPE_CHECKING:
     import pandas
-    from jinja2 import Environment
     from matplotlib.figure import Figure
 
-TEMPLATES = Path(__file__).parent / "templates"
 FIGURES = {
     "warmup": "warmup.curves_of",
     "warmup-enough": "warmup.finals_of",
@@ -54,8 +51,7 @@ class Answer:
 
     @cached_property
     def _told(self) -> list[str]:
-        text = environment().get_template(f"questions/{self.finding.question}.j2").render(found=self.finding)
-        return paragraphs(text)
+        return told(f"questions/{self.finding.question}", found=self.finding)
 
     @property
     def title(self) -> str:
@@ -109,35 +105,6 @@ def over_studies(studies: Sequence[Sequence[Run]]) -> list[Answer]:
 def answered(question: ModuleType, runs: Sequence[Any]) -> list[Answer]:
     """Return the answers to one question."""
     return [Answer(finding) for finding in question.findings(runs)]
-
-
-def paragraphs(text: str) -> list[str]:
-    """Return the heading and the items of a Markdown text, each on one line."""
-    parts: list[list[str]] = []
-    for line in text.splitlines():
-        if line.startswith(("# ", "- ")):
-            parts.append([])
-            line = line[2:]
-        if line.strip():
-            parts[-1].append(line)
-    return [" ".join(" ".join(part).split()) for part in parts]
-
-
-@cache
-def environment() -> Environment:
-    """Return the environment of the questions' templates, which are plain text."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= words.FILTERS
-    made.tests |= words.TESTS
-    return made
 
 
 def _module(name: str) -> ModuleType:

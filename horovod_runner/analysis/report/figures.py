@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.sax.saxutils import quoteattr
 
 from horovod_runner.analysis.load.groups import Group
 from horovod_runner.analysis.plots import files, look, panels
@@ -16,6 +16,7 @@ from horovod_runner.analysis.questions.scaling.study import Scaling, studies
 from horovod_runner.analysis.questions.strategies import Comparison
 from horovod_runner.analysis.report import words
 from horovod_runner.analysis.report.answers import Answer
+from horovod_runner.analysis.report.sentences import phrase
 from horovod_runner.config.frameworks import FRAMEWORKS
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ def scaling_sheet(group: Group) -> Figure:
     """Return the figure of the group's scaling and step times, for a notebook; the group has a study of scaling."""
     drawn = panels.sheets(group, studies(group))[panels.OF_SCALING]
     figure, axes = look.sheet(len(drawn))
-    for place, (_, panel) in zip(axes, drawn, strict=True):
-        panel(place)
+    for place, panel in zip(axes, drawn, strict=True):
+        panel.draw(place)
     return figure
 
 
@@ -80,7 +81,8 @@ def sheet(
     drawn: Sequence[panels.Panel], name: str, folder: Path, experiment: str = "", foot: str = ""
 ) -> list[Picture]:
     """Draw every panel by itself, write them as the sheet of this name, and return them for the page."""
-    captions, figures = [caption for caption, _ in drawn], [files.panel(panel) for _, panel in drawn]
+    captions = [phrase("captions", panel.kind, **panel.of) for panel in drawn]
+    figures = [files.panel(panel.draw) for panel in drawn]
     return _pictures(captions, figures, name, folder, experiment, foot)
 
 
@@ -97,7 +99,7 @@ def _pictures(
 
 def _of_group(group: Group, kind: str, drawn: Sequence[panels.Panel], folder: Path) -> list[Picture]:
     """Write one sheet of a group; `kind` is what is appended to its file's name."""
-    foot = f"{group.experiment}: {words.job(group.workload)}, {words.scaling(group)} {words.settings(group.distinct)}"
+    foot = f"{group.experiment}: {words.title(group)} {words.settings(group.distinct)}"
     return sheet(drawn, f"{file_name(group)}{kind}", folder, group.experiment, foot.strip())
 
 
@@ -118,4 +120,4 @@ def _digest(text: str) -> str:
 def _for_the_page(svg: str, caption: str) -> str:
     for colour, variable in PAGE_COLOURS.items():
         svg = svg.replace(colour, f"var({variable})")
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(caption)}" ', 1)
+    return svg.replace("<svg ", f'<svg role="img" aria-label={quoteattr(caption)} ', 1)

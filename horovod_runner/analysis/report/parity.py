@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from horovod_runner.analysis.plots import look as plots
+from horovod_runner.analysis.plots.panels import Panel, panel
 from horovod_runner.analysis.report import figures
 from horovod_runner.config.frameworks import FRAMEWORKS, PAIR
 from horovod_runner.parity.rows import CLAIMS, Row, Table, read_table
@@ -46,21 +47,13 @@ def draw(table: Table, folder: Path) -> list[figures.Picture]:
     return figures.sheet(list(_panels(table)), "parity", folder)
 
 
-def _panels(table: Table) -> Iterator[tuple[str, Callable[[Axes], Axes]]]:
-    told = (
-        "Every row: the difference found, and the tolerance it is held to (bar). Dots pass left of it, diamonds right."
-    )
-    yield told, partial(rows, [row for row in table.rows if row.tolerance > 0 and row.claim not in ("float32", "end")])
+def _panels(table: Table) -> Iterator[Panel]:
+    chosen = [row for row in table.rows if row.tolerance > 0 and row.claim not in ("float32", "end")]
+    yield panel(partial(rows, chosen), "proof_rows")
     for name, curves in table.curves.items():
         kind, workload = name.split(" ", 1)
-        if kind == "drift":
-            told = f"{workload}, float32: distance of weights, between frameworks and from itself with a bit flipped."
-            yield told, partial(drift, workload, curves)
-        else:
-            yield (
-                f"{workload}: validation loss of both frameworks at the end of training, seed by seed.",
-                partial(ends, workload, curves),
-            )
+        draw = drift if kind == "drift" else ends
+        yield panel(partial(draw, workload, curves), "drift" if kind == "drift" else "ends", workload=workload)
 
 
 def rows(chosen: Sequence[Row], axes: Axes) -> Axes:
@@ -83,13 +76,9 @@ def rows(chosen: Sequence[Row], axes: Axes) -> Axes:
 
 def drift(workload: str, curves: Mapping[str, Sequence[float]], axes: Axes) -> Axes:
     """Draw float32's distances against the step, both axes logarithmic."""
-    looks = {
-        "between": ("between frameworks", plots.INK, "D"),
-        **{
-            f"{row.name} itself": (f"{row.title} itself", row.colour, row.marker)
-            for row in map(FRAMEWORKS.__getitem__, PAIR)
-        },
-    }
+    looks = {"between": ("between frameworks", plots.INK, "D")}
+    for row in map(FRAMEWORKS.__getitem__, PAIR):
+        looks[f"{row.name} itself"] = (f"{row.title} itself", row.colour, row.marker)
     ends = []
     for key, (name, colour, marker) in looks.items():
         axes.plot(curves["step"], curves[key], color=colour, marker=marker)

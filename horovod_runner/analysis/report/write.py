@@ -6,6 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,9 @@ from horovod_runner.analysis.plots.drawing import own_settings
 from horovod_runner.analysis.questions.scaling.study import studies
 from horovod_runner.analysis.questions.strategies import Comparison, comparisons
 from horovod_runner.analysis.questions.strategies import rows as strategy_rows
-from horovod_runner.analysis.report import terminal, words
+from horovod_runner.analysis.report import terminal
 from horovod_runner.analysis.report.answers import Answer, answers, over_studies
+from horovod_runner.analysis.report.sentences import told
 from horovod_runner.parity.rows import find_table
 from horovod_runner.results.store import full_disk_named, write_text
 
@@ -75,9 +77,9 @@ def _together(chosen: Sequence[Group], folder: Path, console: Console) -> Iterat
     from horovod_runner.analysis.report import figures, page
 
     experiments = groupby(chosen, key=lambda group: group.experiment)
-    told = over_studies([all_runs(members) for _, members in experiments])
-    terminal.show_answers("all studies", told, (), console)
-    for answer in told:
+    replies = over_studies([all_runs(members) for _, members in experiments])
+    terminal.show_answers("all studies", replies, (), console)
+    for answer in replies:
         _write_table(f"{answer.name}.csv", answer.rows, folder / "tables")
         yield page.Answered(answer, figures.draw_answer("all studies", answer, folder / "figures"))
 
@@ -111,14 +113,14 @@ def _studies(
             pictures = figures.draw(group, scalings, drawn_to) if place in picked else None
             shown.append(page.Shown(group, scalings, pictures))
         compared = comparisons(members)
-        side_by_side = [
+        beside = [
             page.ComparedStrategies(one, figures.draw_strategies(one, drawn_to) if place < MOST_COMPARED else None)
             for place, one in enumerate(compared)
         ]
-        told = [page.Answered(one, figures.draw_answer(name, one, drawn_to)) for one in answered[name]]
-        written = [_from(file, table) for table in _write_tables(shown, compared, told, tabled_to)]
-        notes = list(_notes(shown, home, whole))
-        yield page.Study(name, shown, notes, _from(file, drawn_to), written, side_by_side, told, whole)
+        replies = [page.Answered(one, figures.draw_answer(name, one, drawn_to)) for one in answered[name]]
+        written = [_from(file, table) for table in _write_tables(shown, compared, replies, tabled_to)]
+        notes = told("notes", found=_notes(shown, home, whole))
+        yield page.Study(name, shown, notes, _from(file, drawn_to), written, beside, replies, whole)
 
 
 def _from(file: Path, other: Path) -> str:
@@ -127,14 +129,14 @@ def _from(file: Path, other: Path) -> str:
 
 
 def _write_tables(
-    shown: Sequence[Shown], compared: Sequence[Comparison], told: Sequence[Answered], folder: Path
+    shown: Sequence[Shown], compared: Sequence[Comparison], replies: Sequence[Answered], folder: Path
 ) -> Iterator[Path]:
     """Write cells, what they say of scaling and strategies, and the answers' tables as CSV; yield the files."""
     scaling = [row for one in shown for made in one.scalings for row in tables.scaling_rows(one.group, made)]
     rows: dict[str, Sequence[Mapping[str, Any]]] = {"cells.csv": cell_rows(one.group for one in shown)}
     rows["scaling.csv"] = scaling
     rows["strategies.csv"] = [row for comparison in compared for row in strategy_rows(comparison)]
-    rows |= {f"{one.answer.name}.csv": one.answer.rows for one in told}
+    rows |= {f"{one.answer.name}.csv": one.answer.rows for one in replies}
     for name, chosen in rows.items():
         if chosen:
             yield _write_table(name, chosen, folder)
@@ -168,20 +170,29 @@ def _home(together: Sequence[Group], root: Path) -> Path:
     return folder if folder == root else folder.parent
 
 
-def _notes(shown: Sequence[Shown], home: Path, whole: bool) -> Iterator[str]:
-    """Yield what a reader should know about how the study was put together."""
+@dataclass(frozen=True)
+class Notes:
+    """What a reader should know about how a study was put together: how many of what, and whether runs took a place."""
+
+    runs: int
+    failed: int
+    begun: int
+    machines: int
+    versions: int
+    groups: int
+    undrawn: int
+    replaced: bool
+
+
+def _notes(shown: Sequence[Shown], home: Path, whole: bool) -> Notes:
     runs = all_runs(one.group for one in shown)
-    failed, begun = sum(not run.completed for run in runs), unfinished(home)
-    undrawn = sum(one.pictures is None for one in shown)
-    if failed:
-        yield f"{words.count(failed, 'run')} of {len(runs)} did not complete; they are listed below, and in no figure."
-    if begun:
-        yield f"{words.count(begun, 'run')} begun and not finished; the command that started them goes on with them."
-    if len({run.machine for run in runs}) > 1:
-        yield "These runs are of several machines, which are never averaged: each has its own table."
-    if len({str(run.provenance.get("versions")) for run in runs}) > 1:
-        yield "These runs were made with different versions of something: see Versions below before comparing."
-    if undrawn and whole:
-        yield f"Not every group has figures: {undrawn} of {len(shown)} have a table alone."
-    if is_packed(home) and not runs[0].packed:
-        yield "Runs that this folder holds packed are left out, because there are newer ones beside them."
+    return Notes(
+        runs=len(runs),
+        failed=sum(not run.completed for run in runs),
+        begun=unfinished(home),
+        machines=len({run.machine for run in runs}),
+        versions=len({str(run.provenance.get("versions")) for run in runs}),
+        groups=len(shown),
+        undrawn=sum(one.pictures is None for one in shown) if whole else 0,
+        replaced=is_packed(home) and not runs[0].packed,
+    )

@@ -15,13 +15,24 @@ from rich.console import Console
 from horovod_runner.analysis.load import tables
 from horovod_runner.analysis.load.groups import Group, groups
 from horovod_runner.analysis.questions.scaling.study import Scaling, study
-from horovod_runner.analysis.report import terminal, words
+from horovod_runner.analysis.report import sentences as templates
+from horovod_runner.analysis.report import terminal
 from horovod_runner.statistics import laws
 from horovod_runner.statistics.interval import Interval
 from tests.made_results import add_run, add_timed
 
 UNET = {"workload": "unet", "framework": "torch"}
 SCATTER = 0.005
+
+
+def sentences(made: Scaling) -> list[str]:
+    """Return what is told of a study."""
+    return templates.told("questions/scaling", found=made, short=False)
+
+
+def said(made: Scaling) -> str:
+    """Return what is told of what bounds the workers."""
+    return next(sentence for sentence in sentences(made) if "bound" in sentence)
 
 
 class Made:
@@ -110,7 +121,7 @@ def test_the_baseline_is_the_knee_where_two_workers_are_below_it(made: Made) -> 
     made.add(2, 1.5)
     told = made.study()
     assert told.knee.measured == 1
-    assert "efficiency is above 0.8 on up to 1 worker;" in words.scaling_told(told)[0]
+    assert "efficiency is above 0.8 on up to 1 worker;" in sentences(told)[0]
 
 
 def test_perfect_scaling_has_no_end(tmp_path: Path) -> None:
@@ -119,8 +130,8 @@ def test_perfect_scaling_has_no_end(tmp_path: Path) -> None:
         made.add(workers, 1.0, scatter=0.0)
     told = made.study()
     assert told.knee.measured == 4 and told.knee.predicted is None
-    assert "the most that were measured;" in words.scaling_told(told)[0]
-    assert "does not fall to that below a million workers" in words.scaling_told(told)[0]
+    assert "the most that were measured;" in sentences(told)[0]
+    assert "does not fall to that below a million workers" in sentences(told)[0]
 
 
 def test_two_numbers_of_workers_test_no_law(made: Made) -> None:
@@ -131,7 +142,7 @@ def test_two_numbers_of_workers_test_no_law(made: Made) -> None:
     assert [(fit.law, fit.exact) for fit in told.fits] == [("amdahl", True), ("gustafson", True)]
     assert told.knee.law == "amdahl" and told.knee.predicted
     assert told.knee.predicted.mean == pytest.approx(3.5, rel=0.1)
-    assert "which fits exactly and is not tested" in words.scaling_told(told)[0]
+    assert "which fits exactly and is not tested" in sentences(told)[0]
 
 
 def test_below_three_runs_there_are_no_intervals(tmp_path: Path) -> None:
@@ -142,8 +153,8 @@ def test_below_three_runs_there_are_no_intervals(tmp_path: Path) -> None:
     assert told.points[1].speedup.ci95_low is None and told.knee.measured is None and told.repeats_needed is None
     assert all(interval.ci95_low is None for fit in told.fits for interval in fit.parameters.values())
     assert told.fits[0].curve([2.0])[1] is None and told.parts[4].intervals == {}
-    assert "cannot be told from fewer than three runs of each kind" in told.verdict
-    assert "Fewer than three runs" in words.scaling_told(told)[0]
+    assert "cannot be told from fewer than three runs of each kind" in said(told)
+    assert "Fewer than three runs" in sentences(told)[0]
 
 
 def test_the_steps_of_a_single_run_are_no_interval_of_a_study(tmp_path: Path) -> None:
@@ -167,13 +178,13 @@ def test_workers_that_share_cores_are_marked_and_left_out(made: Made) -> None:
     made.add(4, 2.2, compute_only=2.0, cores=2)
     told = made.study()
     assert [point.oversubscribed for point in told.points] == [False, False, True]
-    assert told.knee.measured == 2 and not told.sharing_cores and told.verdict.startswith(("2 ", "What bounds 2 "))
+    assert told.knee.measured == 2 and not told.sharing_cores and said(told).startswith(("2 ", "What bounds 2 "))
     assert told.fits[0].parameters["serial"].mean == pytest.approx(0.05, abs=0.02)
     assert told.points[2].ceiling and told.points[2].ceiling.mean == pytest.approx(2.0, rel=0.02)
     text = io.StringIO()
     terminal.show([made.group()], Console(file=text, width=132))
     assert " 4* " in text.getvalue() and " 2* " not in text.getvalue()
-    assert "2 workers, the most that were measured on cores of their own;" in words.scaling_told(told)[0]
+    assert "2 workers, the most that were measured on cores of their own;" in sentences(told)[0]
 
 
 def test_where_all_share_cores_the_text_says_so(made: Made) -> None:
@@ -181,7 +192,7 @@ def test_where_all_share_cores_the_text_says_so(made: Made) -> None:
     made.add(2, 2.1, cores=1)
     told = made.study()
     assert told.sharing_cores and told.fits
-    assert "No number of workers had a core for every thread" in words.scaling_told(told)[0]
+    assert "No number of workers had a core for every thread" in sentences(told)[0]
 
 
 def test_a_baseline_of_two_workers_is_the_unit(made: Made) -> None:
@@ -210,8 +221,8 @@ CAUSES: Mapping[str, dict[str, Any]] = {
 def test_the_verdict_names_the_cause_that_was_built_in(cause: str, made: Made) -> None:
     made.add(1, 1.0)
     made.add(4, **CAUSES[cause])
-    assert cause in made.study().verdict
-    assert made.study().verdict.startswith("4 workers are bound")
+    assert cause in said(made.study())
+    assert said(made.study()).startswith("4 workers are bound")
 
 
 def test_parts_make_the_step(made: Made) -> None:
@@ -238,22 +249,22 @@ def test_without_compute_only_workers_only_input_is_known(made: Made) -> None:
     four = told.parts[4]
     assert four.input == pytest.approx(0.1, rel=0.01) and set(four.intervals) == {"input"}
     assert (four.computing, four.imbalance, four.communication) == (None, None, None)
-    assert told.verdict.startswith("What bounds 4 workers cannot be told: 26")
-    assert "only compute-only workers (strategy: none) would tell" in told.verdict
+    assert said(told).startswith("What bounds 4 workers cannot be told: 26")
+    assert "only compute-only workers (strategy: none) would tell" in said(told)
     assert told.points[1].ceiling is None
 
 
 def test_much_waiting_is_told_without_compute_only_workers(made: Made) -> None:
     made.add(1, 1.0)
     made.add(4, 1.6, wait=0.5)
-    assert "4 workers are bound by input" in made.study().verdict
+    assert "4 workers are bound by input" in said(made.study())
 
 
 def test_overlapping_causes_are_left_open(made: Made) -> None:
     """Communication and computing lose as much as each other, with more scatter than there is between them."""
     made.add(1, 1.0)
     made.add(4, 1.4, compute_only=1.2, scatter=0.03)
-    verdict = made.study().verdict
+    verdict = said(made.study())
     assert verdict.startswith("What bounds 4 workers cannot be told: they are bound by")
     assert "by communication:" in verdict and "by computing:" in verdict and " or by " in verdict
 
@@ -263,7 +274,7 @@ def test_communication_below_nothing_is_kept_and_called_noise(made: Made) -> Non
     made.add(2, 1.0, compute_only=1.01)
     told = made.study()
     assert told.parts[2].communication is not None and told.parts[2].communication < 0
-    assert "(less than nothing: noise)" in " ".join(words.scaling_told(told))
+    assert "(less than nothing: noise)" in " ".join(sentences(told))
 
 
 def test_strong_scaling_expects_less_computing_of_a_smaller_batch(tmp_path: Path) -> None:
@@ -271,10 +282,10 @@ def test_strong_scaling_expects_less_computing_of_a_smaller_batch(tmp_path: Path
     made = Made(tmp_path, scaling="strong", global_batch=32)
     made.add(1, 1.0)
     made.add(2, 0.52, compute_only=0.51)
-    assert "bound by computing, as it should be" in made.study().verdict
+    assert "bound by computing, as it should be" in said(made.study())
     made.add(4, 0.52, compute_only=0.5)
     told = made.study()
-    assert "4 workers are bound by computing: even compute-only workers take longer" in told.verdict
+    assert "4 workers are bound by computing: even compute-only workers take longer" in said(told)
     assert told.points[2].efficiency.mean == pytest.approx(0.48, abs=0.01)
 
 
@@ -302,7 +313,7 @@ def test_the_report_says_it(made: Made) -> None:
     terminal.show([group], Console(file=text, width=100))
     shown = " ".join(text.getvalue().split())
     assert "4 workers are bound by communication" in shown and "baseline" in shown
-    told = " ".join(words.scaling_told(made.study()))
+    told = " ".join(sentences(made.study()))
     assert "With 95 % confidence, weak-scaling efficiency is above 0.8 on up to 1 worker" in told
     assert "4 workers are bound by communication: 3" in told
 
@@ -313,6 +324,7 @@ def test_the_table_has_a_row_a_number_of_workers(made: Made) -> None:
     made.add(4, 1.6)
     table = tables.scaling(made.root).set_index("workers")
     assert list(table.index) == [1, 2, 4]
+    assert set(table["verdict"]) == {"not divided"} and set(table["bound_by"]) == {"rest"}
     two = table.loc[2]
     assert two["ceiling_speedup"] == pytest.approx(2 / 1.1, rel=0.02)
     assert two["communication_seconds"] == pytest.approx(0.2, abs=0.03)

@@ -15,8 +15,9 @@ from horovod_runner.analysis.load import pack, tables
 from horovod_runner.analysis.load.groups import groups
 from horovod_runner.analysis.plots import panels
 from horovod_runner.analysis.questions.scaling.causes import slow_worker
-from horovod_runner.analysis.questions.strategies import Comparison, comparisons, told
+from horovod_runner.analysis.questions.strategies import Comparison, comparisons, rankings
 from horovod_runner.analysis.report import write as report
+from horovod_runner.analysis.report.sentences import told
 from horovod_runner.results.record import StepBreakdown
 from horovod_runner.statistics.interval import Interval
 from horovod_runner.statistics.throughput import Straggler
@@ -64,17 +65,17 @@ def test_strategies_share_their_compute_only_workers_and_are_set_side_by_side(tm
 def test_the_fastest_is_named_only_where_no_interval_reaches_it(tmp_path: Path) -> None:
     for strategy, seconds in (("fused", 0.125), ("blocking", 0.1255), ("grouped", 0.16)):
         add(tmp_path, strategy, seconds)
-    (sentence,) = told(only(tmp_path))
+    (sentence,) = told("questions/strategies", found=rankings(only(tmp_path)))
     assert sentence == "torch on 2 workers: blocking, fused are indistinguishable; slower than fused: grouped."
     add(tmp_path, "multistep", 0.1)
-    (sentence,) = told(only(tmp_path))
+    (sentence,) = told("questions/strategies", found=rankings(only(tmp_path)))
     assert sentence.startswith("torch on 2 workers: multistep is the fastest, 1.25 [1.2")
 
 
 def test_two_runs_rank_nothing(tmp_path: Path) -> None:
     add(tmp_path, "fused", 0.1, runs=2)
     add(tmp_path, "blocking", 0.3, runs=2)
-    (sentence,) = told(only(tmp_path))
+    (sentence,) = told("questions/strategies", found=rankings(only(tmp_path)))
     assert "fewer than three runs" in sentence and "fastest" not in sentence
 
 
@@ -150,13 +151,14 @@ def test_the_slow_worker_is_named_by_when_it_comes_to_its_first_reduction(
         config = UNET | {"workers": 4, "repeat": repeat}
         add_timed(tmp_path, config, [0.1] * 4, **figures)
     (group,) = groups(tables.read(tmp_path))
-    sentence = slow_worker(group.cells[0])
-    assert (sentence is not None) == named
-    if sentence:
-        assert (
-            "torch on 4 workers has a slow worker: rank 1 reaches its first reduction 4" in sentence or "3" in sentence
-        )
-        assert "later than the median of the others" in sentence
+    found = slow_worker(group.cells[0])
+    assert (found is not None) == named
+    if found:
+        assert (found.framework, found.workers, found.rank) == ("torch", 4, 1)
+        assert found.later.mean == pytest.approx(slower - 1, abs=0.03)
+        (sentence,) = told("questions/slow", slow=[found])
+        assert sentence.startswith("torch on 4 workers has a slow worker: rank 1 reaches its first reduction ")
+        assert sentence.endswith("later than the median of the others.")
 
 
 def test_runs_that_disagree_name_nobody(tmp_path: Path) -> None:

@@ -43,6 +43,11 @@ class Pair:
         """The number of workers of the newer runs."""
         return self.newer[0].result.workers
 
+    @property
+    def named(self) -> str:
+        """Job, framework and workers."""
+        return f"{self.group.workload} {self.framework} {self.workers}"
+
 
 @dataclass(frozen=True)
 class Paired:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from horovod_runner.analysis.load.groups import Cell, Group
-from horovod_runner.analysis.questions.scaling.causes import verdict
+from horovod_runner.analysis.questions.scaling.causes import Bound, bound
 from horovod_runner.analysis.questions.scaling.parts import Parts, split
 from horovod_runner.statistics import laws
 from horovod_runner.statistics.bootstrap import percentiles
@@ -95,7 +95,7 @@ class Scaling:
     """What the runs of one framework in a group say about scaling.
 
     `points` by workers, the baseline first. Points that are `oversubscribed` take no part in `fits`, `knee` and
-    `verdict`, unless there are no others (`sharing_cores`). `parts`: by workers. `verdict`: a sentence.
+    `bound`, unless there are no others (`sharing_cores`). `parts`: by workers.
     `repeats_needed`: runs of each number of workers until the 95 % interval of the mean is +-1 %; None below three.
     """
 
@@ -106,7 +106,7 @@ class Scaling:
     fits: tuple[LawFit, ...]
     knee: Knee
     parts: Mapping[int, Parts]
-    verdict: str
+    bound: Bound
     repeats_needed: int | None
     sharing_cores: bool = False
 
@@ -114,6 +114,11 @@ class Scaling:
     def trusted(self) -> list[ScalingPoint]:
         """The points that take part."""
         return [point for point in self.points if self.sharing_cores or not point.oversubscribed]
+
+    @property
+    def fitted(self) -> LawFit:
+        """The law that predicts the knee."""
+        return next(fit for fit in self.fits if fit.law == self.knee.law)
 
 
 def study(group: Group, framework: str) -> Scaling | None:
@@ -136,7 +141,7 @@ def study(group: Group, framework: str) -> Scaling | None:
         fits=fits,
         knee=_knee(trusted, drawn, fits),
         parts={workers: made.values() for workers, made in splits.items()},
-        verdict=verdict(last, splits[last], splits[trusted[0].workers], images),
+        bound=bound(last, splits[last], splits[trusted[0].workers], images),
         repeats_needed=_repeats(trusted),
         sharing_cores=sharing_cores,
     )
