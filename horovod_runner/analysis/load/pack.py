@@ -34,7 +34,8 @@ def pack(experiment: Path) -> list[Path]:
     """Write the finished runs of an experiment's folder as a packed study beside them, and return its three files.
 
     Runs that were packed earlier and are no longer there as folders stay in; those that are there replace their packed
-    selves. The folders are left alone. UserError when there is no finished run, or the folder cannot be written.
+    selves, whatever an earlier version called these. The folders are left alone. UserError when there is no finished
+    run, or the folder cannot be written.
     """
     import pyarrow
 
@@ -43,8 +44,8 @@ def pack(experiment: Path) -> list[Path]:
         raise UserError(f"{experiment} holds no finished run to pack; name an experiment's folder, as results/bench")
     tables = [_step_table(run.result.run_id, RunFolder(run.folder).read_steps()) for run in loose]
     if is_packed(experiment):
-        ids = {run.result.run_id for run in loose}
-        kept = [run for run in read_packed(experiment) if run.result.run_id not in ids]
+        ids = {run.config.run_id for run in loose}
+        kept = [run for run in read_packed(experiment) if run.config.run_id not in ids]
         tables.append(packed_steps(experiment, [run.result.run_id for run in kept]))
         loose = loose + kept
     files = [experiment / STEPS, experiment / PROVENANCE, experiment / RUNS]

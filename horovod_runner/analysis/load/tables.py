@@ -45,8 +45,8 @@ def read(root: Path, packed: bool = False) -> list[Run]:
     loose = read_loose(root)
     taken = set() if packed else {run.folder.parent for run in loose}
     stored = [run for folder in _packed_folders(root) if folder not in taken for run in read_packed(folder)]
-    there = {run.folder for run in loose}
-    runs = loose + [run for run in stored if run.folder not in there]
+    there = {(run.folder.parent, run.config.run_id) for run in loose} if packed else set()
+    runs = loose + [run for run in stored if not there or (run.folder.parent, run.config.run_id) not in there]
     if not runs:
         raise UserError(f"{root} holds no finished run; make some with: make bench RESULTS={root}")
     return sorted(runs, key=lambda run: (run.experiment, run.result.run_id))

@@ -103,6 +103,22 @@ def test_packing_again_keeps_what_was_packed_and_replaces_what_was_done_again(st
     assert set(tables.steps(study).run_id) == set(runs)
 
 
+def test_what_an_earlier_version_packed_is_replaced_under_its_new_name(study: Path) -> None:
+    for folder in study.glob("*/"):
+        older = folder.rename(folder.with_name(f"{folder.name[:-10]}0123456789"))
+        result = json.loads((older / "result.json").read_text()) | {"run_id": older.name}
+        (older / "result.json").write_text(json.dumps(result))
+    pack(study)
+    delete_loose(study)
+    again = add_run(study.parent, FAILED)
+    assert len(tables.read(study.parent, packed=True)) == 10
+    pack(study)
+    delete_loose(study)
+    runs = {run.result.run_id: run for run in tables.read(study)}
+    assert len(runs) == 10 and runs[again.path.name].completed
+    assert set(tables.steps(study).run_id) == set(runs)
+
+
 def test_experiments_packed_and_loose_are_read_together(study: Path) -> None:
     pack(study)
     delete_loose(study)
