@@ -61,7 +61,7 @@ def plain_environment(**changes: str) -> dict[str, str]:
     return {**environment, **changes}
 
 
-def run(argv: Sequence[str], results: Path, timeout: float = 240, env: Mapping[str, str] | None = None) -> Done:
+def run(argv: Sequence[str], results: Path, timeout: float = 500, env: Mapping[str, str] | None = None) -> Done:
     """Run a command in the project's root to its end."""
     done = subprocess.run(
         argv, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False, env=env or plain_environment()

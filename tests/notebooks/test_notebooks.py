@@ -36,7 +36,7 @@ def execute(notebook: Path, results: Path) -> nbformat.NotebookNode:
         env |= {"IPYTHONDIR": own, "JUPYTER_RUNTIME_DIR": own}
         sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{own}/kernel"}})
         where = {"metadata": {"path": str(notebook.parent)}}
-        return NotebookClient(read, timeout=300, resources=where, config=sockets).execute(env=env)
+        return NotebookClient(read, timeout=300, startup_timeout=300, resources=where, config=sockets).execute(env=env)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import signal
@@ -238,9 +239,9 @@ def test_only_what_decides_the_installation_causes_another(tmp_path, name, old, 
 def test_setup_with_nothing_to_do_is_compute_only_and_fast(environment, monkeypatch, capfd):
     monkeypatch.setattr(install, "install", lambda *_: pytest.fail("installed what was installed"))
     environment.stamp("abc")
-    start = time.perf_counter()
+    start = time.thread_time()  # a clock on the wall would tell how busy the machine is
     install.set_up(environment, "abc")
-    assert time.perf_counter() - start < 0.05
+    assert time.thread_time() - start < 0.05
     assert capfd.readouterr() == ("", "")
 
 
@@ -254,7 +255,7 @@ def test_processes_that_set_up_at_once_install_once(environment, tmp_path):
     )
     command = [sys.executable, "-c", script, environment.path, tmp_path / "count"]
     ranks = [subprocess.Popen(command, cwd=PROJECT, env={**os.environ, "HOROVOD_RANK": "1"}) for _ in range(4)]
-    assert [rank.wait(timeout=30) for rank in ranks] == [0] * 4
+    assert [rank.wait(timeout=240) for rank in ranks] == [0] * 4
     assert (tmp_path / "count").read_text() == "installed\n"
 
 
@@ -262,15 +263,20 @@ def test_a_child_of_a_killed_setup_still_keeps_others_out(tmp_path):
     script = (
         "import subprocess, sys; from pathlib import Path; from horovod_runner.environment import install\n"
         "with install.alone(Path(sys.argv[1])) as lock:\n"
-        "    child = subprocess.Popen(['sleep', '1.5'], pass_fds=[lock]); print('locked', flush=True); child.wait()\n"
+        "    child = subprocess.Popen(['sleep', '600'], pass_fds=[lock]); print(child.pid, flush=True); child.wait()\n"
     )
     lock = tmp_path / "lock"
     with subprocess.Popen([sys.executable, "-c", script, lock], cwd=PROJECT, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None and holder.stdout.readline() == b"locked\n"
-        start = time.perf_counter()
+        child = int(holder.stdout.readline())
         holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        try:
+            with lock.open("a") as tried, pytest.raises(BlockingIOError):
+                fcntl.flock(tried, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.kill(child, signal.SIGKILL)
     with install.alone(lock):
-        assert time.perf_counter() - start > 1.0
+        pass
 
 
 @pytest.mark.parametrize(

@@ -265,7 +265,7 @@ def test_when_all_is_done_the_next_job_is_withdrawn(scheduler: str, folder: Path
     written(scheduler)
     do_all_runs(folder)
     job = start(scheduler, folder)
-    said = job.communicate(timeout=120)[0]
+    said = job.communicate(timeout=240)[0]
     assert job.returncode == 0, said
     assert calls(folder) == [queued(scheduler), withdrawn(scheduler)]
     assert f"no more to do for job {SUCCESSOR[scheduler]}" in said and "results/local/strong/report.html" in said
@@ -276,7 +276,7 @@ def test_what_fails_by_itself_would_fail_again(scheduler: str, folder: Path) -> 
     written(scheduler)
     Path(FILE).write_text("nothing")
     job = start(scheduler, folder)
-    said = job.communicate(timeout=120)[0]
+    said = job.communicate(timeout=240)[0]
     assert job.returncode == EXIT_USER_ERROR and "is no experiment" in said
     assert calls(folder) == [queued(scheduler), withdrawn(scheduler)]
 
@@ -287,7 +287,7 @@ def test_a_job_that_is_told_to_end_leaves_the_rest_to_the_next(scheduler: str, f
     job = start(scheduler, folder)
     await_first_run(folder, job)
     job.send_signal(signal.SIGTERM)
-    said = job.communicate(timeout=60)[0]
+    said = job.communicate(timeout=240)[0]
     assert job.returncode > 128 and "cut off; job 18" in said, said
     assert calls(folder) == [queued(scheduler)]
     assert not list(Store(folder / "results" / "local").finished())
@@ -299,7 +299,7 @@ def test_a_runner_that_is_killed_leaves_the_rest_to_the_next(folder: Path) -> No
     await_first_run(folder, job)
     (runner,) = psutil.Process(job.pid).children()
     runner.kill()
-    said = job.communicate(timeout=60)[0]
+    said = job.communicate(timeout=240)[0]
     assert job.returncode == 128 + signal.SIGKILL and "cut off; job 18 goes on" in said
     assert calls(folder) == [queued("slurm")]
 
@@ -309,7 +309,7 @@ def test_a_runner_that_takes_its_time_to_end_is_awaited(folder: Path) -> None:
     job = start("slurm", folder, PATH=os.pathsep.join([str(slow_runner(folder)), os.environ["PATH"]]))
     await_file(folder / "started", job)
     job.send_signal(signal.SIGTERM)
-    said = job.communicate(timeout=60)[0]
+    said = job.communicate(timeout=240)[0]
     assert job.returncode == 1 and said.splitlines() == ["a checkpoint is saved", "cut off; job 18 goes on"]
     assert calls(folder) == [queued("slurm")]
 
@@ -329,7 +329,7 @@ def test_the_last_job_of_a_chain_queues_no_other(folder: Path) -> None:
     job = start("slurm", folder, SUITE_JOBS_LEFT="1")
     await_first_run(folder, job)
     job.send_signal(signal.SIGTERM)
-    assert "cut off; submit this script again to go on" in job.communicate(timeout=60)[0]
+    assert "cut off; submit this script again to go on" in job.communicate(timeout=240)[0]
     assert calls(folder) == []
 
 
@@ -338,14 +338,14 @@ def test_where_jobs_may_not_queue_jobs_the_work_is_done_all_the_same(scheduler: 
     written(scheduler)
     do_all_runs(folder)
     job = start(scheduler, folder, fails=True)
-    said = job.communicate(timeout=120)[0]
+    said = job.communicate(timeout=240)[0]
     assert job.returncode == 0 and "could not be queued" in said and len(calls(folder)) == 1
 
 
 def test_a_script_submitted_from_elsewhere_says_so_and_queues_nothing(folder: Path, tmp_path_factory: Any) -> None:
     written("slurm")
     job = start("slurm", folder, SLURM_SUBMIT_DIR=str(tmp_path_factory.mktemp("elsewhere")))
-    assert "submit this script from the folder that it was written in" in job.communicate(timeout=60)[0]
+    assert "submit this script from the folder that it was written in" in job.communicate(timeout=240)[0]
     assert job.returncode == EXIT_USER_ERROR and calls(folder) == []
 
 
@@ -356,7 +356,7 @@ def await_first_run(folder: Path, job: subprocess.Popen[str]) -> None:
 
 
 def await_file(file: Path, job: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while not file.exists():
         assert job.poll() is None, "the job has ended already"
         assert time.monotonic() < until, f"there is no {file}"
