@@ -10,11 +10,10 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel
 
 from horovod_runner.config.schema import RunConfig
-from horovod_runner.config.yaml_files import load_yaml
+from horovod_runner.config.yaml_files import Unreadable, load_yaml
 from horovod_runner.errors import UserError
 
 _INTEGER = re.compile(r"[-+]?[0-9]+")
@@ -63,7 +62,7 @@ def _collection(text: str) -> Any:
         return text
     try:
         return load_yaml(text)
-    except yaml.YAMLError:
+    except Unreadable:
         return text
 
 

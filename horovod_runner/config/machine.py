@@ -12,12 +12,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from horovod_runner.config.diagnostics import unknown_key, wrong_value
 from horovod_runner.config.job_settings import PATHS, JobSettings, When
-from horovod_runner.config.yaml_files import load_yaml
+from horovod_runner.config.yaml_files import read_file
 from horovod_runner.errors import UserError
 from horovod_runner.machine.hardware import describe as this_machine
 from horovod_runner.machine.world import detect
@@ -83,14 +82,17 @@ def load_machine(file: Path | None) -> Machine:
 
 def read_machine(file: Path) -> Machine:
     """Read a machine file, whatever machine it was tuned on; UserError names the file, the key and the remedy."""
+    document = read_file(file, "machine file")
+    diagnostics = document.diagnostics(file)
     try:
-        return Machine.model_validate(load_yaml(file.read_text()) or {})
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror}); name a machine file") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise UserError(f"{file} is not valid YAML; mend it") from None
+        machine = Machine.model_validate(document.data or {})
     except ValidationError as error:
-        raise UserError(f"{file}: {'; '.join(_sentence(item) for item in error.errors())}") from None
+        for item in error.errors():
+            diagnostics.add(item["loc"], _sentence(item))
+        diagnostics.stop()
+        raise
+    diagnostics.stop()
+    return machine
 
 
 def fingerprint() -> str:

@@ -11,9 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from horovod_runner.config.defaults import put, put_all
-from horovod_runner.config.yaml_files import Place
+from horovod_runner.config.diagnostics import Origins, Place
 from horovod_runner.errors import UserError
-from horovod_runner.matrix.diagnostics import Origins
 
 ARM = "arm"
 

@@ -11,29 +11,25 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from horovod_runner.config.diagnostics import WrongSettings, shown, unknown_key, wrong_value
+from horovod_runner.config.diagnostics import Diagnostics, WrongSettings, shown, unknown_key, wrong_value
 from horovod_runner.config.job_settings import JobSettings, decode_with
 from horovod_runner.config.schema import RunConfig
-from horovod_runner.config.yaml_files import Document, Unreadable, read_document
+from horovod_runner.config.yaml_files import Document, read_file
 from horovod_runner.errors import UserError
 from horovod_runner.matrix.design import ARM, Exclusion, Experiment, Point, Smoke, overlap
-from horovod_runner.matrix.diagnostics import Diagnostics
 
 MOST_RUNS = 100_000
 LONGEST_ARM = 60  # characters of its name: it stands in tables and figures
-LARGEST_FILE = 1_000_000  # bytes
 MOST_SHOWN = 8  # values of an axis in one sentence
 
 
 def load_experiment(file: Path) -> Experiment:
     """Read an experiment file; UserError names everything that is wrong, with its line, key and remedy."""
-    document = _read(file)
-    diagnostics = Diagnostics(file, document.lines)
+    document = read_file(file, "experiment file")
+    diagnostics = document.diagnostics(file)
     if not isinstance(document.data, dict):
         diagnostics.add((), "it is no experiment; it needs the keys description, base and axes")
         diagnostics.stop()
-    for place, line in document.twice:
-        diagnostics.add_at(line, f"{'.'.join(map(str, place))}: stands twice in its group; remove one")
     experiment = _decoded(document, diagnostics)
     if experiment is not None:
         _check_names(experiment, diagnostics)
@@ -52,25 +48,6 @@ def runs(experiment: Experiment, file: Path, settings: Sequence[JobSettings] = (
     if not configs:
         raise UserError(f"{file}: exclude: every run is excluded; remove an exclusion, or add a value to an axis")
     return configs
-
-
-def _read(file: Path) -> Document:
-    try:
-        with file.open("rb") as opened:
-            content = opened.read(LARGEST_FILE + 1)
-        if len(content) > LARGEST_FILE:
-            raise UserError(f"{file}: it is larger than {LARGEST_FILE} bytes; name an experiment file")
-        return read_document(content.decode())
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror}); name an experiment file") from None
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{file}:{line}: it is not UTF-8 text; save it as such") from None
-    except Unreadable as error:
-        diagnostics = Diagnostics(file, {})
-        diagnostics.add_at(error.line, f"{error.what}; mend it")
-        diagnostics.stop()
-        raise
 
 
 def _decoded(document: Document, diagnostics: Diagnostics) -> Experiment | None:

@@ -108,6 +108,7 @@ def test_a_machine_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("silence_minutes: 0", "silence_minutes: should be greater than 0"),
         ("- a", "valid dictionary"),
         ("{", "is not valid YAML"),
+        ("{launcher: mpirun, launcher: srun}", "launcher: is given in line 1 already; remove one of the two"),
     ],
 )
 def test_mistakes_in_a_machine_file_are_named(text: str, said: str, tmp_path: Path) -> None:
@@ -115,7 +116,8 @@ def test_mistakes_in_a_machine_file_are_named(text: str, said: str, tmp_path: Pa
     file.write_text(text)
     with pytest.raises(UserError) as mistake:
         load_machine(file)
-    assert said in str(mistake.value) and str(file) in str(mistake.value) and "\n" not in str(mistake.value)
+    assert said in str(mistake.value) and "\n" not in str(mistake.value)
+    assert str(mistake.value).startswith(f"{file}:1: ")
 
 
 def test_a_missing_machine_file_is_named(tmp_path: Path) -> None:
