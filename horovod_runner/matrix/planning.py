@@ -16,6 +16,7 @@ from horovod_runner.matrix.design import Experiment
 from horovod_runner.matrix.estimate import Experience, Finished, planned_steps
 from horovod_runner.matrix.sharing import shares
 from horovod_runner.results.store import RunFolder, Store
+from horovod_runner.training.notes import of_matrix
 
 MOST_ROWS = 40
 MOST_OTHERS = 200  # runs of other experiments that are read for the estimate
@@ -35,6 +36,8 @@ def show(experiment: Experiment, configs: Sequence[RunConfig], store: Store, con
         console.print(f"… {len(configs) - MOST_ROWS:,} more; by state, of all: {counts}", highlight=False, markup=False)
     for because, count in experiment.left_out():
         console.print(f"left out: {_counted(count, 'point')}: {because}", highlight=False, markup=False, soft_wrap=True)
+    for sentence in of_matrix(configs):
+        console.print(f"note: {sentence}", highlight=False, markup=False, soft_wrap=True)
     left = [config for config, state in zip(configs, states, strict=True) if state not in _STANDING]
     console.print(f"{_counted(len(configs), 'run')}, {len(left):,} to do", highlight=False)
     if left:

@@ -18,6 +18,7 @@ from horovod_runner.training.finish import Trained, finish
 from horovod_runner.training.job import prepare
 from horovod_runner.training.join import Load, Say, Worker, join
 from horovod_runner.training.loop import train
+from horovod_runner.training.notes import notes
 from horovod_runner.training.plan import Plan
 from horovod_runner.training.recorder import Recorder
 from horovod_runner.training.resume import resume
@@ -73,6 +74,8 @@ def _announce(worker: Worker, plan: Plan) -> None:
         f" {config.workers} worker{'s'[: config.workers > 1]}, {threads} thread{'s'[: threads > 1]}"
         f" each, {config.precision}{where}"
     )
+    for sentence in notes(config, plan, len(worker.prepared.data.validation)):
+        worker.say(f"note: {sentence}")
 
 
 def _write_provenance(worker: Worker, plan: Plan) -> int:

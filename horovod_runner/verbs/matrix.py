@@ -42,6 +42,7 @@ def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | 
     from horovod_runner.matrix.runner import run_all
     from horovod_runner.matrix.sharing import in_order, require_cores
     from horovod_runner.results.provenance import remember_command
+    from horovod_runner.training.notes import of_matrix
 
     detect()  # refuses a launcher that is none of ours before it fills a log for every run
     here = load_machine(machine)
@@ -56,6 +57,8 @@ def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | 
     to, store = console(), Store(results)
     write_down(experiment, file, store)
     to.print(experiment.description.strip(), markup=False)
+    for sentence in of_matrix(configs):
+        say(to, f"note: {sentence}")
     with ended_by_signals(), watching(configs, store, to, experiment.at_once) as watcher:
         tally = run_all(configs, store, watcher, here, experiment.at_once)
     page = write_report(results / configs[0].experiment)
