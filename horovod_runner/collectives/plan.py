@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import psutil
-
 from benchmarks.workloads import WORKLOADS
 from horovod_runner.allreduce.algorithms import ALGORITHMS, Algorithm
 from horovod_runner.config.frameworks import BOUND, DEFAULT
 from horovod_runner.config.schema import AllreduceConfig, RunConfig, Settings, decode
 from horovod_runner.errors import UserError
+from horovod_runner.machine.limits import free_memory
 from horovod_runner.results import OWN
 
 FLOAT_BYTES = 4  # of the float32 that is reduced
@@ -173,10 +172,11 @@ def _gradients(model: str) -> list[Case]:
 def _require_memory(cases: Sequence[Case], ranks: int) -> None:
     """Refuse what so many ranks on a host like this one cannot hold."""
     largest = max(cases, key=lambda case: case.bytes)
-    needed, free = COPIES * ranks * largest.bytes, psutil.virtual_memory().available
-    if needed > free:
+    needed, left = COPIES * ranks * largest.bytes, free_memory()
+    if needed > left.amount:
         what = f"--sizes {largest.bytes}" if largest.name == "message" else f"--models {largest.name}"
+        by = f" by {left.by}" if left.by else ""
         raise UserError(
-            f"{what}: {ranks} ranks would take {needed / 1e9:.1f} GB, three buffers each, and {free / 1e9:.1f} GB are"
-            " free; choose smaller ones, or fewer workers"
+            f"{what}: {ranks} ranks would take {needed / 1e9:.1f} GB, three buffers each, and"
+            f" {left.amount / 1e9:.1f} GB are free{by}; choose smaller ones, or fewer workers"
         )

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import psutil
 
 from horovod_runner.errors import SharedError, UserError
+from horovod_runner.machine.limits import cpu_quota
 from horovod_runner.machine.terminal import warn
 
 PATIENCE_SECONDS = 3.0
@@ -172,14 +173,16 @@ def threads_for(world: World, wanted: int | None) -> int:
     """Return the threads of this worker: as wanted, or its share of the cores it may use.
 
     A launcher that binds each rank to cores of its own has done the sharing already; it may use more of them than its
-    ranks.
+    ranks. A control group's quota is for all ranks on the host together.
     """
     if wanted is not None:
         return wanted
     allowed = len(os.sched_getaffinity(0))
     launcher = launcher_process() if world.launched else None
     bound = launcher is not None and allowed < len(os.sched_getaffinity(launcher.pid))
-    return max(1, allowed if bound else allowed // world.local_size)
+    quota = cpu_quota()
+    share = allowed if bound else allowed // world.local_size
+    return max(1, share if quota is None else min(share, int(quota.amount) // world.local_size))
 
 
 def launcher_process() -> psutil.Process | None:

@@ -6,7 +6,6 @@ most time where its next run has the graph of its last.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from horovod_runner.config.machine import Machine
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import UserError
+from horovod_runner.machine.limits import core_count
 from horovod_runner.training.reuse import graph_of
 
 
@@ -29,7 +29,7 @@ def shares(config: RunConfig, at_once: int) -> bool:
 
 def require_cores(at_once: int, file: Path, machine: Machine) -> None:
     """Raise UserError where so many runs at once cannot be done here."""
-    cores = len(os.sched_getaffinity(0))
+    cores = core_count()
     if at_once > cores:
         raise UserError(
             f"{file}: at_once: {at_once} runs at once need as many cores, and there are {cores}; write {cores} or less"

@@ -16,6 +16,7 @@ from benchmarks.data.order import steps_per_epoch
 from benchmarks.data.pipeline import TrainBatches, validation_batches
 from benchmarks.objectives import reference
 from horovod_runner.config.schema import RunConfig
+from horovod_runner.machine.limits import core_count
 from horovod_runner.machine.world import World
 from horovod_runner.results.checkpoint import Shapes
 from horovod_runner.training.plan import Plan, plan_of
@@ -30,6 +31,11 @@ class Prepared:
     data: Dataset
     architecture: Architecture
     plan: Plan
+
+    def _decoding_processes(self, world: World) -> int:
+        """Return how many processes decode for a worker: as set, or its share of the cores."""
+        share = max(1, core_count() // world.local_size)
+        return share if self.config.data.processes is None else self.config.data.processes
 
     @property
     def metric(self) -> str:
@@ -54,7 +60,7 @@ class Prepared:
             rank=world.rank,
             workers=world.size,
             seed=config.seed,
-            processes=config.data.processes,
+            processes=self._decoding_processes(world),
             broken=config.data.broken,
             local_workers=world.local_size,
         )
@@ -67,7 +73,7 @@ class Prepared:
             local_batch=config.local_batch or 1,
             rank=world.rank,
             workers=world.size,
-            processes=config.data.processes,
+            processes=self._decoding_processes(world),
             broken=config.data.broken,
             local_workers=world.local_size,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.config.strategies import EQUAL
 from horovod_runner.errors import UserError
 from horovod_runner.launch.launchers import controllers, usual_controller
+from horovod_runner.machine.limits import core_count
 from horovod_runner.tuning.space import CHOSEN, Space
 
 STEPS = 32
@@ -73,7 +73,7 @@ def space(job: TuningJob, request: TuningRequest, machine: Machine) -> Space:
         controller=usual_controller(machine) if given == "auto" else given,
         strategies=_strategies(request.candidates, job.config.framework),
         controllers=controllers(machine),
-        threads=thread_numbers(len(os.sched_getaffinity(0)), local_workers(job.config.workers, machine)),
+        threads=thread_numbers(core_count(), local_workers(job.config.workers, machine)),
         fixed=job.fixed,
     )
 

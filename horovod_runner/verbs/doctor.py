@@ -24,6 +24,7 @@ from horovod_runner.config.frameworks import BOUND, FRAMEWORKS, Framework
 from horovod_runner.environment.install import PYTHONS
 from horovod_runner.launch.launchers import find
 from horovod_runner.launch.processes import environment
+from horovod_runner.machine import limits
 from horovod_runner.machine.terminal import console
 from horovod_runner.machine.world import detect, threads_for
 from horovod_runner.results import OWN
@@ -60,6 +61,8 @@ def examine() -> int:
     """Print the page; return 1 if a run could not work here, else 0."""
     to = console()
     table = Table(box=None, pad_edge=False, show_header=False)
+    for _ in range(3):
+        table.add_column(overflow="fold")
     findings = []
     for finding in _findings():
         findings.append(finding)
@@ -123,20 +126,21 @@ def _launchers() -> Iterator[Finding]:
 
 
 def _cores() -> Iterator[Finding]:
-    allowed, present = len(os.sched_getaffinity(0)), os.cpu_count()
-    yield Finding("cores", f"{allowed} of {present}; a worker alone would get {threads_for(detect(), None)} threads")
+    may, present = limits.cores(), os.cpu_count()
+    by = f", limited by {may.by}" if may.by else ""
+    threads = threads_for(detect(), None)
+    yield Finding("cores", f"{may.amount:.0f} of {present}{by}; a worker alone would get {threads} threads")
 
 
 def _memory() -> Iterator[Finding]:
-    import psutil
-
-    free = psutil.virtual_memory().available
+    left = limits.free_memory()
+    free, by = left.amount, f", limited by {left.by}" if left.by else ""
     remedy = (
         ""
         if free >= LEAST_MEMORY
         else "a worker of ResNet-50 needs about 1.5 GB; close something, or lower local_batch"
     )
-    yield Finding("memory", f"{free / 2**30:.1f} GiB free", remedy)
+    yield Finding("memory", f"{free / 2**30:.1f} GiB free{by}", remedy)
 
 
 def _disk() -> Iterator[Finding]:
@@ -166,9 +170,10 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
 
 def _outlook() -> str:
     """Say what a run here would use."""
-    cores = len(os.sched_getaffinity(0))
+    cores = limits.core_count()
     launcher = "mpirun (MPI)" if find("mpirun") else "horovodrun (Gloo)"
-    return f"The workers of a run here share {cores} cores; more than one of them are started by {launcher}."
+    share = f"{cores} core{'s'[: cores != 1]}"
+    return f"The workers of a run here share {share}; more than one of them are started by {launcher}."
 
 
 def _ask(script: str, framework: Framework) -> dict[str, Any] | str:
@@ -178,13 +183,19 @@ def _ask(script: str, framework: Framework) -> dict[str, Any] | str:
         capture_output=True,
         text=True,
         check=False,
-        env={**environment(), **framework.quiet},
+        env=_variables(framework),
     )
     try:
         answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     except (ValueError, IndexError):
         return (done.stderr.strip().splitlines() or ["it does not start"])[-1][:200]
     return answer
+
+
+def _variables(framework: Framework) -> dict[str, str]:
+    variables = environment()
+    framework.pin(variables)
+    return variables
 
 
 def _run(argv: list[str]) -> str:

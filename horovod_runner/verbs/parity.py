@@ -18,6 +18,7 @@ from rich.markup import escape
 from horovod_runner.config.frameworks import PAIR
 from horovod_runner.errors import UserError
 from horovod_runner.machine import hardware
+from horovod_runner.machine.limits import core_count
 from horovod_runner.machine.process import place_threads
 from horovod_runner.parity.rows import CLAIMS, Row, Table
 from horovod_runner.parity.settings import OPTIMIZERS, WORKLOADS
@@ -128,7 +129,7 @@ def _done(tasks: Sequence[ProofTask], console: Console) -> Found:
 def _results(tasks: Sequence[ProofTask]) -> Iterator[tuple[int, Found]]:
     """Yield tasks' numbers and results: first those of one thread each, side by side, then those that start ranks."""
     alone = {number: task for number, task in enumerate(tasks) if not task.starts_ranks}
-    cores = len(os.sched_getaffinity(0))
+    cores = core_count()
     with ProcessPoolExecutor(max(1, min(cores, len(alone))), multiprocessing.get_context("spawn"), _prepare) as pool:
         numbers = {pool.submit(task.make): number for number, task in alone.items()}
         for future in as_completed(numbers):
