@@ -8,7 +8,8 @@ name, horovod_runner/frameworks/<name>/backend.py trains, about.py beside it tel
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 
 from horovod_runner.config.strategies import STRATEGIES, TRANSPORTS
@@ -23,7 +24,9 @@ class Framework:
     first. Colour and marker are those of its curves; `dark` is the colour on a dark page. `transports` are what its
     gradients can travel by, keys of TRANSPORTS. `quiet` are variables that keep it from talking, set where nobody has;
     `hides` are packages that it imports where they are installed, and that no run uses; `variables` are beginnings of
-    names of variables that change what it does.
+    names of variables that change what it does, and are recorded. `ignored` are beginnings of names of those that would
+    make it compute something else than what is proven: they are taken away, and `pinned` are set whatever the shell
+    says.
     """
 
     name: str
@@ -37,6 +40,14 @@ class Framework:
     quiet: Mapping[str, str] = field(default_factory=dict)
     hides: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    pinned: Mapping[str, str] = field(default_factory=dict)
+
+    def pin(self, environment: MutableMapping[str, str]) -> None:
+        """Change variables so that it computes what is proven, and quietly, whatever the shell says of it."""
+        for name in [name for name in environment if name.startswith(self.ignored)]:
+            del environment[name]
+        environment.update({**self.quiet, **environment, **self.pinned})
 
     @property
     def home(self) -> str:
@@ -54,6 +65,9 @@ class Framework:
         return tuple(name for name, row in STRATEGIES.items() if row.transport in (None, *self.transports))
 
 
+# By these, libraries below both frameworks take fewer bits than a run's precision asks for.
+_PRECISION = ("DNNL_DEFAULT_FPMATH_MODE", "ONEDNN_DEFAULT_FPMATH_MODE", "NVIDIA_TF32_OVERRIDE")
+
 _ROWS = (
     Framework(
         name="tensorflow",
@@ -68,6 +82,9 @@ _ROWS = (
         # start: nearly 40 % of the time that TensorFlow takes to start, in every worker.
         hides=("IPython", "matplotlib", "pandas", "sklearn"),
         variables=("TF_NUM", "TF_ENABLE"),
+        # A user's Keras may have another backend, layout, precision or epsilon, by variables and by a file in its home.
+        ignored=("KERAS_", "TF_USE_LEGACY_KERAS", "TF_CONFIG", "TF_XLA_FLAGS", "TF_ENABLE_AUTO_MIXED", *_PRECISION),
+        pinned={"KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull},
     ),
     Framework(
         name="torch",
@@ -77,6 +94,7 @@ _ROWS = (
         colour="#0072b2",
         dark="#55b3ee",
         marker="o",
+        ignored=("TORCH_ALLOW_TF32", *_PRECISION),
     ),
 )
 

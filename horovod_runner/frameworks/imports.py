@@ -15,8 +15,7 @@ from horovod_runner.config.frameworks import Framework
 
 def import_framework(framework: Framework, part: str) -> ModuleType:
     """Import a module of a framework's package; ModuleNotFoundError if the framework is not installed."""
-    for variable, value in framework.quiet.items():
-        os.environ.setdefault(variable, value)
+    framework.pin(os.environ)
     return import_quietly(f"{framework.home}.{part}", framework.hides)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from horovod_runner.errors import EXIT_USER_ERROR
@@ -25,6 +25,7 @@ _LEFT = re.compile(r"^Process (\d+) exit with status code (\d+)\.")  # horovodru
 _MEMORY = re.compile(
     r"out of memory|bad_alloc|MemoryError|OOM when allocating|can(?:'t|not) allocate memory", re.IGNORECASE
 )
+_REACHING = ("OMPI_MCA_", "PMIX_MCA_", "PRTE_MCA_", "OPAL_MCA_", "UCX_", "LD_PRELOAD")
 
 LogLine = tuple[int | None, str]
 
@@ -69,6 +70,16 @@ def tail(lines: Sequence[LogLine]) -> list[str]:
     rank = failing_rank(lines)
     own = [text for who, text in lines if who == rank]
     return (own or [text for _, text in _of_ranks(lines)])[-TAIL_LINES:]
+
+
+def suspects(environment: Mapping[str, str]) -> str:
+    """Return which of the shell's variables may be why ranks did not find one another, as the end of a sentence."""
+    names = sorted(name for name in environment if name.startswith(_REACHING))
+    if not names:
+        return ""
+    them = "it" if len(names) == 1 else "them"
+    told = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    return f" (the shell sets {told}, which MPI obeys; unset {them} if nobody meant {them} for this one)"
 
 
 def failing_rank(lines: Sequence[LogLine]) -> int | None:

@@ -86,7 +86,18 @@ def _mpirun(start: Start) -> Argv:
 def _horovodrun(controller: str, start: Start) -> Argv:
     hosts = start.machine.host_list() or f"localhost:{start.workers}"
     words = [_found("horovodrun"), f"--{controller}", "-np", str(start.workers), "-H", hosts]
+    if not _can_be_made(Path("~/.horovod")):  # there it remembers which hosts it could reach
+        words.append("--disable-cache")
     return [*words, *start.machine.options]
+
+
+def _can_be_made(folder: Path) -> bool:
+    """Make a folder of the user's home, and say whether that could be: there may be no home, or one to read only."""
+    try:
+        folder.expanduser().mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return False
+    return True
 
 
 def _srun(start: Start) -> Argv:

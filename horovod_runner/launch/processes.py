@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
 
+from horovod_runner.config.frameworks import FRAMEWORKS
 from horovod_runner.config.machine import Machine
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.launch import interrupts
 from horovod_runner.launch.launchers import Start, command
-from horovod_runner.machine.process import LOGGED, TOLD
+from horovod_runner.machine.process import LOGGED, TOLD, use_own_mpi
 from horovod_runner.results.store import RunFolder
 from horovod_runner.training.timing import Clock
 
@@ -176,12 +177,13 @@ def _stat(file: Path) -> os.stat_result | None:
 def environment(machine: Machine = THIS_MACHINE) -> dict[str, str]:
     """Return the environment of children: this one's programs come first, and its Open MPI is told where it lies."""
     variables = {**os.environ, **machine.environment}
+    for framework in FRAMEWORKS.values():  # horovodrun imports them as well
+        framework.pin(variables)
     programs = Path(sys.prefix) / "bin"
     variables["PATH"] = os.pathsep.join([str(programs), variables.get("PATH", os.defpath)])
     variables["SUITE_JOB"] = uuid.uuid4().hex
     variables["PYTHONUNBUFFERED"] = "1"
-    if (programs / "mpirun").exists():
-        variables.setdefault("OPAL_PREFIX", sys.prefix)
+    use_own_mpi(variables)
     return variables
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ class Begun:
     config: RunConfig
     folder: RunFolder
     clock: float
+    config_written: float
     said_before: int
     oom_kills: int
     at_once: int = 1
@@ -30,7 +32,8 @@ def begin(config: RunConfig, store: Store, at_once: int = 1) -> Begun:
     """Make the run's folder, and note what its ending is judged by."""
     folder = store.open_run(config)
     said_before = folder.log_file.stat().st_size if folder.log_file.exists() else 0
-    return Begun(config, folder, time.perf_counter(), said_before, failures.oom_kills(), at_once)
+    written = folder.config_file.stat().st_mtime  # by the clock of its file system, which may be another host's
+    return Begun(config, folder, time.perf_counter(), written, said_before, failures.oom_kills(), at_once)
 
 
 def result_of(begun: Begun, ended: Ended) -> RunResult:
@@ -52,7 +55,14 @@ def diagnosis(begun: Begun, ended: Ended) -> tuple[str, list[str]]:
     if not ended.given_up and failures.refused(ended.code, lines):
         raise UserError(failures.complaint(lines) or f"a worker refused to run; see {begun.folder.log_file}")
     oom_kills = failures.oom_kills() - begun.oom_kills
-    return ended.given_up or failures.reason(ended.code, lines, oom_kills), failures.tail(lines)
+    why = ended.given_up or failures.reason(ended.code, lines, oom_kills)
+    return f"{why}{'' if _joined(begun) else failures.suspects(os.environ)}", failures.tail(lines)
+
+
+def _joined(begun: Begun) -> bool:
+    """Whether the ranks have met, this time: the first of them then writes where the run is made."""
+    file = begun.folder.provenance_file
+    return begun.config.workers == 1 or (file.exists() and file.stat().st_mtime >= begun.config_written)
 
 
 def _failure(begun: Begun, ended: Ended) -> RunResult:

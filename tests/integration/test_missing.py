@@ -3,6 +3,7 @@ so."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,8 @@ def test_one_framework_works_without_the_other(results: Path, tmp_path: Path) ->
 
 def test_the_doctor_names_what_is_missing(tmp_path: Path) -> None:
     packages = ["tensorflow", "torch", "horovod"]
-    done = run([program("horovod-runner"), "doctor"], ROOT, env=without(packages, tmp_path, COLUMNS="160"))
+    doctor = "import sys; from horovod_runner.cli import main; sys.exit(main(['doctor']))"  # keeps a PYTHONPATH
+    done = run([sys.executable, "-c", doctor], ROOT, env=without(packages, tmp_path, COLUMNS="160"))
     assert done.code == 1 and "Traceback" not in done.out + done.err, done.out + done.err
     for package in packages:
         assert f"No module named '{package}'" in done.out, done.out
