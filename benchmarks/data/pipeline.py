@@ -123,14 +123,6 @@ def validation_batches(
         stream.close()
 
 
-def example_digests(batch: Batch) -> list[str]:
-    """Return 16 hexadecimal digits for each example that counts, in order: equal exactly for equal image and target.
-
-    Those of all workers one after another are those of the global batch, however many workers there are.
-    """
-    return [digest.hex() for digest in _digests(batch) if digest is not None]
-
-
 def _digests(batch: Batch) -> Iterator[bytes | None]:
     """Yield 8 bytes for each row, None for one that does not count."""
     for image, target, weight in zip(batch.images, batch.targets, batch.weights, strict=True):

@@ -6,8 +6,9 @@ import pytest
 from benchmarks.data.batch import Batch
 from benchmarks.data.dataset import Dataset
 from benchmarks.data.order import epoch_order, example_rng, steps_per_epoch
-from benchmarks.data.pipeline import TrainBatches, example_digests, validation_batches
+from benchmarks.data.pipeline import FINGERPRINTS, TrainBatches, batch_fingerprint, validation_batches
 from benchmarks.errors import DataError
+from tests.unit.benchmarks.data.digests import example_digests
 
 EXAMPLES = 37
 
@@ -150,10 +151,18 @@ def test_a_batch_that_cannot_be_divided_is_one_sentence():
         TrainBatches(dataset(Numbers()), global_batch=8, rank=0, workers=3, seed=0)
 
 
-def test_digests_tell_order_images_and_targets_apart_and_leave_padding_out():
+def test_fingerprints_tell_order_images_and_targets_apart_and_leave_padding_out():
     images, labels = np.arange(3, dtype=np.float32).reshape(3, 1, 1, 1), np.arange(3, dtype=np.int32)
-    base = example_digests(Batch(images, labels, np.ones(3, np.float32)))
-    assert len(set(base)) == 3
-    assert example_digests(Batch(images[::-1], labels[::-1], np.ones(3, np.float32))) == base[::-1]
-    assert example_digests(Batch(images, labels[::-1].copy(), np.ones(3, np.float32)))[0] != base[0]
-    assert example_digests(Batch(images, labels, np.array([1, 1, 0], np.float32))) == base[:2]
+    whole, ones = Batch(images, labels, np.ones(3, np.float32)), np.ones(3, np.float32)
+    others = [
+        Batch(images[::-1], labels[::-1], ones),
+        Batch(images, labels[::-1].copy(), ones),
+        Batch(images[::-1].copy(), labels, ones),
+        Batch(images, labels, np.array([1, 1, 0], np.float32)),
+    ]
+    assert len({batch_fingerprint(batch, 0) for batch in (whole, *others)}) == 5
+    assert batch_fingerprint(whole, 0) != batch_fingerprint(whole, 1)
+    padded = Batch(np.full_like(images, 9)[:1], labels[:1], np.zeros(1, np.float32))
+    assert batch_fingerprint(padded, 3) == 0
+    parts = [batch_fingerprint(Batch(images[r : r + 1], labels[r : r + 1], ones[:1]), r) for r in range(3)]
+    assert sum(parts) % FINGERPRINTS == batch_fingerprint(whole, 0)

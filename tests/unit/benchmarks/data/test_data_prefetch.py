@@ -15,11 +15,12 @@ from PIL import Image
 
 from benchmarks.data import open_dataset, prefetch
 from benchmarks.data.dataset import BrokenExample, Dataset
-from benchmarks.data.pipeline import TrainBatches, example_digests, validation_batches
+from benchmarks.data.pipeline import TrainBatches, validation_batches
 from benchmarks.data.prefetch import decoding_processes
 from benchmarks.errors import DataError
 from benchmarks.peers import throughput
 from horovod_runner.config.schema import DataConfig
+from tests.unit.benchmarks.data.digests import example_digests
 
 IMAGES = 12
 
