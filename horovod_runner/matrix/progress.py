@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -99,8 +98,8 @@ class Lines:
 class LiveTable:
     """Progress for a terminal: a table of all runs, redrawn while they go."""
 
-    def __init__(self, live: Live, configs: Sequence[RunConfig], store: Store, at_once: int = 1) -> None:
-        self.live, self._configs = live, configs
+    def __init__(self, console: Console, configs: Sequence[RunConfig], store: Store, at_once: int = 1) -> None:
+        self._console, self._configs = console, configs
         self._results = {c.run_id: store.folder(c).read_result() for c in configs if store.folder(c).done}
         self._current: dict[str, Current] = {}
         self._outlook = Outlook(configs, store, at_once)
@@ -115,11 +114,10 @@ class LiveTable:
         self._outlook.ended(config, result)
         self._current.pop(config.run_id, None)
         self._results[config.run_id] = result
-        self.redraw()
 
-    def redraw(self) -> None:
-        """Draw the picture as it is now."""
-        self.live.update(Group(self._table(), Text(self._outlook.words(), style="dim")))
+    def picture(self) -> Group:
+        """Return the table as it is now, and what is left."""
+        return Group(self._table(), Text(self._outlook.words(), style="dim"))
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)
@@ -134,7 +132,7 @@ class LiveTable:
 
         What is in flight far from the first that is not done stands at the end.
         """
-        room = max(1, self.live.console.height - ROOM_FOR_OTHERS)
+        room = max(1, self._console.height - ROOM_FOR_OTHERS)
         now = next((i for i, config in enumerate(self._configs) if config.run_id not in self._results), 0)
         last = min(len(self._configs), now + 1 + room // 3)
         near = self._configs[max(0, last - room) : max(last, room)]
@@ -143,7 +141,7 @@ class LiveTable:
         return [*near[: room - len(far)], *far][:room] if far else near
 
     def _flying(self) -> list[tuple[str, Current]]:
-        return list(self._current.items())  # in one go: it is another thread that draws
+        return list(self._current.items())  # in one go: it is a thread of rich that draws
 
     def _cells(self, config: RunConfig) -> tuple[str | ProgressBar, str]:
         result = self._results.get(config.run_id)
@@ -175,21 +173,6 @@ def watching(
     if not console.is_terminal:
         yield Lines(console, configs, store, at_once)
         return
-    with Live(console=console, auto_refresh=False) as live:
-        table = LiveTable(live, configs, store, at_once)
-        over = threading.Event()
-        thread = threading.Thread(target=_redraw_until, args=(over, table, live), daemon=True)
-        thread.start()
-        try:
-            yield table
-        finally:
-            over.set()
-            thread.join()
-            table.redraw()
-            live.refresh()
-
-
-def _redraw_until(over: threading.Event, table: LiveTable, live: Live) -> None:
-    while not over.wait(1.0):
-        table.redraw()
-        live.refresh()
+    table = LiveTable(console, configs, store, at_once)
+    with Live(get_renderable=table.picture, console=console, refresh_per_second=1):
+        yield table

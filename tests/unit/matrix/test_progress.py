@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
 from rich.console import Console
-from rich.live import Live
 
 from horovod_runner.config.schema import decode
 from horovod_runner.matrix.outlook import Outlook
-from horovod_runner.matrix.progress import Lines, LiveTable
+from horovod_runner.matrix.progress import Lines, LiveTable, watching
 from horovod_runner.results.record import StepRecord
 from horovod_runner.results.store import Store, write_json
 from horovod_runner.results.summary import summarise
@@ -21,7 +21,7 @@ FIRST, SECOND = (decode({"framework": f, "steps": 40}, "test") for f in ("torch"
 def shown(console: Console, table: LiveTable) -> str:
     """Return the picture as it is now."""
     with console.capture() as capture:
-        console.print(table.live.renderable)
+        console.print(table.picture())
     return capture.get()
 
 
@@ -33,19 +33,30 @@ def step(number: int, loss: float) -> StepRecord:
 def test_the_table_follows_the_files_of_the_run_in_flight(tmp_path: Path) -> None:
     store = Store(tmp_path)
     console = Console(width=140, file=io.StringIO(), force_terminal=True, color_system=None)
-    table = LiveTable(Live(console=console, auto_refresh=False), [FIRST, SECOND], store)
+    table = LiveTable(console, [FIRST, SECOND], store)
     folder = store.open_run(FIRST)
     table.started(FIRST, folder)
-    table.redraw()
     assert "starts" in shown(console, table) and "waits" in shown(console, table)
     write_json(folder.provenance_file, {"planned_steps": 40})
     folder.append_steps([step(10, 2.5), step(20, 1.25)])
-    table.redraw()
     assert "step 20 of 40  loss 1.2500" in shown(console, table) and "2 runs left" in shown(console, table)
     result = summarise(FIRST, "diverged", steps=[step(20, 1.25)], error="the training loss became nan at step 21")
     table.ended(FIRST, result)
     assert "diverged: the training loss became nan" in shown(console, table)
     assert "1 run left" in shown(console, table)
+
+
+def test_a_terminals_table_is_drawn_again_by_itself_and_at_the_end(tmp_path: Path) -> None:
+    store, text = Store(tmp_path), io.StringIO()
+    console = Console(width=140, file=text, force_terminal=True, color_system=None)
+    with watching([FIRST, SECOND], store, console) as table:
+        table.started(FIRST, store.open_run(FIRST))
+        until = time.monotonic() + 20
+        while "starts" not in text.getvalue() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert "starts" in text.getvalue()
+        table.ended(FIRST, summarise(FIRST, "diverged", steps=[step(20, 1.25)], error="nan at step 21"))
+    assert "diverged: nan at step 21" in text.getvalue()
 
 
 def test_a_matrix_larger_than_the_terminal_shows_where_it_is(tmp_path: Path) -> None:
@@ -56,9 +67,8 @@ def test_a_matrix_larger_than_the_terminal_shows_where_it_is(tmp_path: Path) -> 
     console = Console(width=140, height=20, file=io.StringIO(), force_terminal=True, color_system=None)
     for config in configs[:30]:
         store.open_run(config).write_result(summarise(config, "completed", steps=[step(40, 1.0)], wall_seconds=4))
-    table = LiveTable(Live(console=console, auto_refresh=False), configs, store)
+    table = LiveTable(console, configs, store)
     table.started(configs[30], store.open_run(configs[30]))
-    table.redraw()
     picture = shown(console, table)
     assert len(picture.splitlines()) <= 20
     assert "32 images each  starts" in picture and " 31 images each" in picture and " 33 images each" in picture
@@ -94,15 +104,13 @@ def test_several_in_flight_are_all_shown_and_counted(tmp_path: Path) -> None:
     ]
     store, near, far = Store(tmp_path), configs[0], configs[30]
     console = Console(width=140, height=20, file=io.StringIO(), force_terminal=True, color_system=None)
-    table = LiveTable(Live(console=console, auto_refresh=False), configs, store, at_once=2)
+    table = LiveTable(console, configs, store, at_once=2)
     for config in (near, far):
         table.started(config, store.open_run(config))
-    table.redraw()
     picture = shown(console, table)
     assert picture.count("starts") == 2 and "in tensorflow, 1 worker, 2 images each" in picture
     assert len(picture.splitlines()) <= 20 and "60 runs left" in picture
     table.ended(far, summarise(far, "completed", steps=[step(40, 1.0)], at_once=2, wall_seconds=4))
-    table.redraw()
     assert shown(console, table).count("starts") == 1 and "59 runs left" in shown(console, table)
 
 

@@ -10,10 +10,15 @@ from horovod_runner.statistics import seeds
 
 
 @pytest.mark.parametrize(("successes", "tried"), [(0, 5), (1, 5), (3, 5), (5, 5), (17, 40)])
-def test_a_share_has_scipys_wilson_interval(successes: int, tried: int) -> None:
+def test_a_share_has_wilsons_interval(successes: int, tried: int) -> None:
+    """Its bounds are the shares p from which what was seen is 1.96 of their own standard errors away."""
     found = seeds.share(successes, tried)
-    theirs = stats.binomtest(successes, tried).proportion_ci(0.95, method="wilson")
-    assert (found.ci95_low, found.ci95_high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    normal, seen = stats.norm.ppf(0.975), successes / tried
+    assert found.mean == seen and found.ci95_low is not None and found.ci95_high is not None
+    for bound, edge in ((found.ci95_low, 0.0), (found.ci95_high, 1.0)):
+        away = normal * np.sqrt(bound * (1 - bound) / tried)
+        assert abs(seen - bound) == pytest.approx(away, abs=1e-12) or bound == seen == edge
+    assert (found.ci95_low == 0) == (successes == 0) and (found.ci95_high == 1) == (successes == tried)
 
 
 def test_paired_differences_have_the_interval_of_the_paired_t_test() -> None:
