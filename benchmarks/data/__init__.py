@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import importlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from benchmarks.data.dataset import Dataset
+    from benchmarks.data.dataset import Dataset, Split
     from benchmarks.data.settings import DataSettings
 
 
@@ -51,4 +51,16 @@ logging.getLogger("absl").addFilter(_worth_saying)
 def open_dataset(data: DataSettings, task: str, seed: int) -> Dataset:
     """Open the data set that a run names; DataError says what is wrong with a folder or a size."""
     module, function = SOURCES[str(data.name)].opener.split(":")
-    return getattr(importlib.import_module(module), function)(data, task=task, seed=seed)
+    dataset: Dataset = getattr(importlib.import_module(module), function)(data, task=task, seed=seed)
+    if data.void is None:
+        return dataset
+    train, validation = (_with_void(split, data.void) for split in (dataset.train, dataset.validation))
+    return replace(dataset, train=train, validation=validation)
+
+
+def _with_void(split: Split, void: int) -> Split:
+    """Return a split with a class of its masks taken for void; one of files has done that while reading."""
+    from benchmarks.data.dataset import MemorySplit
+    from benchmarks.data.void import VoidedSplit
+
+    return VoidedSplit(split, void) if isinstance(split, MemorySplit) else split

@@ -21,6 +21,7 @@ Item = tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]
 """images, targets and weights as in Batch, and a sentence for each example that was skipped."""
 
 ENDLESS = 2**40
+MOST_TRIED = 1000
 
 
 class Items(Protocol):
@@ -59,7 +60,10 @@ class TrainItems:
         rngs = None
         if not isinstance(self.split, MemorySplit):
             rngs = [example_rng(self.shard.seed, epoch, int(index)) for index in indices]
-        return assemble(self.split, indices, rngs, len(indices), self.skip)
+        item = assemble(self.split, indices, rngs, len(indices), self.skip)
+        if self.shard.workers == 1 and not item[2].any():
+            raise DataError(nothing_left(len(indices), item[3][0]))
+        return item
 
 
 @dataclass(frozen=True)
@@ -82,23 +86,24 @@ class ValidationItems:
         return assemble(self.split, indices, None, self.local_batch, self.skip)
 
 
+def nothing_left(examples: int, problem: str) -> str:
+    """Return the sentence about a global batch of which nothing can be read: the folder is likely to be broken."""
+    remedy = "raise the batch, or mend it" if examples == 1 else "mend the folder"
+    return f"not one image of a batch of {examples} could be read, so nothing is left to train on; {remedy}: {problem}"
+
+
 def assemble(
     split: Split, indices: np.ndarray, rngs: Sequence[np.random.Generator] | None, size: int, skip: bool
 ) -> Item:
     """Read examples into a batch of `size`; rows without an example are zero and weigh 0.
 
-    BrokenExample stops at an unreadable example unless `skip`; DataError if not one of the examples can be read, since
-    then the folder rather than a file is likely to be broken.
+    BrokenExample stops at an unreadable example unless `skip`.
     """
     if isinstance(split, MemorySplit):
         images, targets = split.read_many(indices if len(indices) else np.array([0]))
         return _padded(images[: len(indices)], targets[: len(indices)], np.ones(len(indices), np.float32), size, ())
     examples, problems = _read(split, indices, rngs, skip)
-    if len(problems) == len(indices) > 1:
-        raise DataError(
-            f"not one image of a batch of {len(indices)} could be read, so nothing is left to skip: {problems[0]}"
-        )
-    image, target = next((example for example in examples if example is not None), None) or split.read(0, None)
+    image, target = next((example for example in examples if example is not None), None) or _any_example(split)
     images, targets = np.zeros((size, *image.shape), np.float32), np.zeros((size, *np.shape(target)), np.int32)
     weights = np.zeros(size, np.float32)
     for row, example in enumerate(examples):
@@ -106,6 +111,17 @@ def assemble(
             images[row], targets[row] = example
             weights[row] = 1
     return images, targets, weights, tuple(problems)
+
+
+def _any_example(split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first example that can be read, for the shape of all; DataError where none of many can be."""
+    tried = min(len(split), MOST_TRIED)
+    for index in range(tried):
+        try:
+            return split.read(index, None)
+        except BrokenExample as error:
+            last = error
+    raise DataError(f"not one of {tried} images could be read, so nothing is left to skip: {last}")
 
 
 def _read(

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+VOID = -1
+"""The target of a pixel that has no class: it counts in no loss and in no metric."""
+
 
 @dataclass(frozen=True)
 class Batch:
     """Examples of one worker for one step.
 
     images: float32, (examples, height, width, channels). targets: int32, (examples,) for classification, (examples,
-    height, width) for segmentation. weights: float32, (examples,), 1 for an example and 0 for padding, which must count
-    nowhere.
+    height, width) for segmentation, where VOID is no class. weights: float32, (examples,), 1 for an example and 0 for
+    padding, or for an example that could not be read, which must count nowhere.
     """
 
     images: np.ndarray
@@ -22,6 +25,14 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def counted(self) -> Batch:
+        """Return the examples that count, in order; where there is none, one row that does not, to have a shape."""
+        counts = self.weights > 0
+        if counts.all():
+            return self
+        rows = np.flatnonzero(counts) if counts.any() else np.array([0])
+        return Batch(self.images[rows], self.targets[rows], self.weights[rows])
 
     def split(self, parts: int) -> list[Batch]:
         """Return equal parts in order, views of this batch; ValueError if it cannot be divided so."""

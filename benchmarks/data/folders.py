@@ -17,6 +17,7 @@ from benchmarks.data.dataset import Dataset, side
 from benchmarks.data.images import centre, normalise, random_region, read_image, read_region, whole
 from benchmarks.data.listing import list_classes, list_pairs
 from benchmarks.data.masks import check_classes, count_classes, read_mask, resize_mask
+from benchmarks.data.void import voided
 from benchmarks.errors import DataError
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class MaskedImages:
     pairs: list[tuple[Path, Path]]
     classes: int
     view: View
+    void: int | None = None
 
     @property
     def example_bytes(self) -> int:
@@ -90,7 +92,7 @@ class MaskedImages:
         flip = random and rng is not None and rng.random() < 0.5
         choose = random_region(rng, SEGMENTATION_SCALE) if random and rng is not None else whole
         seen = read_region(image, view.channels, view.image_size, choose, 1 if random else EVALUATION_DRAFT)
-        values = read_mask(mask, seen.size, seen.turn)
+        values = voided(read_mask(mask, seen.size, seen.turn), self.void)
         check_classes(mask, values, self.classes)
         pixels, target = seen.pixels, resize_mask(values, seen.box, view.image_size)
         if flip:
@@ -114,13 +116,14 @@ def open_mask_folder(data: DataSettings, *, task: str, seed: int) -> Dataset:
     """Open data.path, laid out as train/images/*, train/masks/* and val/ likewise; DataError says what is wrong with
     it.
 
-    A mask is a PNG of class indices; 255 (void) is refused. The number of classes is that of the lines of classes.txt
-    in data.path; without one every mask is read once to find the largest index.
+    A mask is a PNG of class indices, in which data.void is no class; 255 is refused unless it is that. The number of
+    classes is that of the lines of classes.txt in data.path; without one every mask is read once to find the largest
+    index.
     """
     root, views = _root(data), _views(data, 256)
     pairs = list_pairs(root)
-    classes = count_classes(root, pairs["train"] + pairs["val"], skip=data.broken == "skip")
-    splits = {split: MaskedImages(pairs[split], classes, view) for split, view in views.items()}
+    classes = count_classes(root, pairs["train"] + pairs["val"], data.void, skip=data.broken == "skip")
+    splits = {split: MaskedImages(pairs[split], classes, view, data.void) for split, view in views.items()}
     return _dataset(splits["train"], splits["val"], classes, views["val"])
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks.data.batch import VOID
 from benchmarks.data.dataset import BrokenExample
 from benchmarks.data.images import decoding, readable
 from benchmarks.data.turns import Box, Turn, turn_of
@@ -17,7 +18,7 @@ from benchmarks.errors import DataError
 
 INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
 """Pillow's names for one integer a pixel; in a palette image (P) it is the index that counts, not the colour."""
-VOID = 255
+USUAL_VOID = 255
 
 
 def read_mask(path: Path, expected: tuple[int, int], turn: Turn) -> np.ndarray:
@@ -56,20 +57,21 @@ def resize_mask(values: np.ndarray, box: Box, size: int) -> np.ndarray:
 
 
 def check_classes(path: Path, values: np.ndarray, classes: int) -> None:
-    """Raise BrokenExample if a mask holds an index that is no class."""
-    wrong = values[(values < 0) | (values >= classes)]
+    """Raise BrokenExample if a mask holds an index that is no class; VOID is none and may be there."""
+    wrong = values[((values < 0) & (values != VOID)) | (values >= classes)]
     if len(wrong):
         raise BrokenExample(
-            f"{path} holds the value {wrong[0]}, but there are {classes} classes (0 to {classes - 1});"
+            f"{readable(path)} holds the value {wrong[0]}, but there are {classes} classes (0 to {classes - 1});"
             f" {_advice(wrong[0])}"
         )
 
 
-def count_classes(root: Path, pairs: Sequence[tuple[Path, Path]], skip: bool = False) -> int:
+def count_classes(root: Path, pairs: Sequence[tuple[Path, Path]], void: int | None = None, skip: bool = False) -> int:
     """Return the number of classes: the lines of root/classes.txt, or else one more than the largest value of any mask.
 
-    Without classes.txt every mask is read once, by threads; one that is broken counts for nothing where it is to be
-    skipped. DataError names a mask that is unreadable, of another size than its image, or holds what is no class
+    Without classes.txt every mask is read once, by threads; the value `void` is no class, and a mask that is broken
+    counts for nothing where it is to be skipped. DataError names a mask that is unreadable, of another size than its
+    image, or holds what is no class
     number, or says that there is only background, or that most of the numbers never occur.
     """
     names = root / "classes.txt"
@@ -77,7 +79,7 @@ def count_classes(root: Path, pairs: Sequence[tuple[Path, Path]], skip: bool = F
         classes = sum(bool(line.strip()) for line in _text(names).splitlines())
         remedy = f"name at least 2 classes in {names}, one a line"
     else:
-        occurring = sorted(set().union(*_values_of_all(pairs, skip)))
+        occurring = sorted(set().union(*_values_of_all(pairs, void, skip)))
         classes = 1 + max(occurring, default=-1)
         remedy = f"name the classes in {names}, one a line, if there are more, or mend the masks"
         if classes > 2 * len(occurring) > 2:
@@ -98,12 +100,12 @@ def _text(file: Path) -> str:
         raise DataError(f"{readable(file)} is not UTF-8 text; save it as UTF-8") from None
 
 
-def _values_of_all(pairs: Sequence[tuple[Path, Path]], skip: bool) -> Iterator[set[int]]:
+def _values_of_all(pairs: Sequence[tuple[Path, Path]], void: int | None, skip: bool) -> Iterator[set[int]]:
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        yield from pool.map(lambda pair: _values(pair[0], pair[1], skip), pairs)
+        yield from pool.map(lambda pair: _values(pair[0], pair[1], void, skip), pairs)
 
 
-def _values(image: Path, mask: Path, skip: bool) -> set[int]:
+def _values(image: Path, mask: Path, void: int | None, skip: bool) -> set[int]:
     """Return the class numbers that occur in a mask; none where it, or its image, cannot be read and is skipped."""
     try:
         with decoding(image), Image.open(image) as header:
@@ -112,20 +114,20 @@ def _values(image: Path, mask: Path, skip: bool) -> set[int]:
     except BrokenExample:
         return set()  # the image is what is broken: reading it says so, or skips it
     try:
-        found = {int(value) for value in np.unique(read_mask(mask, expected, turn))}
+        found = {int(value) for value in np.unique(read_mask(mask, expected, turn))} - {void}
     except BrokenExample:
         if skip:
             return set()
         raise
-    wrong = next((value for value in sorted(found) if value < 0 or value >= VOID), None)
+    wrong = next((value for value in sorted(found) if value < 0 or value >= USUAL_VOID), None)
     if wrong is not None:
         raise DataError(f"{readable(mask)} holds the value {wrong}, which is no class number; {_advice(wrong)}")
     return found
 
 
 def _advice(value: int) -> str:
-    if value == VOID:
-        return "give void pixels a class of their own, and save the foreground of a two-class mask as 1"
-    if value > VOID:
+    if value == USUAL_VOID:
+        return "if it marks pixels of no class, set data.void to 255; save the foreground of a two-class mask as 1"
+    if value > USUAL_VOID:
         return "class numbers count from 0; save the mask with 8 bits a pixel, 0, 1, 2 and so on"
     return "mend the mask, or name every class in classes.txt"

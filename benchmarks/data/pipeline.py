@@ -15,14 +15,16 @@ from benchmarks.data.order import Shard
 from benchmarks.data.prefetch import Stream, decoding_processes
 
 Broken = Literal["stop", "skip"]
+OnBroken = Callable[[str], None]
+"""Called with a sentence about a file that cannot be read."""
+
+
+def unheard(sentence: str) -> None:
+    """Listen to no sentence."""
 
 
 class TrainBatches:
-    """This worker's training batches by global step; a context manager, and `close` ends all that reads ahead.
-
-    `skipped` counts the examples that were left out because they could not be read (once an epoch each), and `problems`
-    holds a sentence about each such file; both speak of the batches handed out so far.
-    """
+    """This worker's training batches by global step; a context manager, and `close` ends all that reads ahead."""
 
     def __init__(
         self,
@@ -35,14 +37,15 @@ class TrainBatches:
         processes: int | None = None,
         broken: Broken = "stop",
         local_workers: int | None = None,
+        on_broken: OnBroken = unheard,
     ) -> None:
         """Take worker `rank` of `workers`; `local_workers` of them share this machine's cores (None: all of them).
 
         `processes` decode files (None: the worker's share of the cores; 0: one thread of this process); sources in
-        memory need none. DataError if the batch is larger than the data or cannot be divided.
+        memory need none. With `broken` "skip" an example that cannot be read weighs 0, and `on_broken` is told about it
+        when its batch is handed out. DataError if the batch is larger than the data or cannot be divided.
         """
-        self.skipped = 0
-        self.problems: dict[str, None] = {}
+        self._on_broken = on_broken
         self._split = dataset.train
         self._shard = Shard(len(dataset.train), global_batch, rank, workers, seed)
         self._skip = broken == "skip"
@@ -83,8 +86,8 @@ class TrainBatches:
             self.close()
             raise
         self._next_step = step + 1
-        self.skipped += len(problems)
-        self.problems.update(dict.fromkeys(problems))
+        for problem in problems:
+            self._on_broken(problem)
         return _to_batch(*arrays)
 
     def _stream_from(self, step: int) -> Stream:
@@ -104,7 +107,7 @@ def validation_batches(
     processes: int | None = None,
     broken: Broken = "stop",
     local_workers: int | None = None,
-    on_broken: Callable[[str], None] = lambda sentence: None,
+    on_broken: OnBroken = unheard,
 ) -> Iterator[Batch]:
     """Yield worker `rank`'s part of every example exactly once, with the evaluation transform.
 

@@ -39,6 +39,11 @@ class DataSettings(Protocol):
         ...
 
     @property
+    def void(self) -> int | None:
+        """The value in masks that is no class: such pixels count nowhere."""
+        ...
+
+    @property
     def broken(self) -> str:
         """What an unreadable example does: "stop" the run, or be counted ("skip")."""
         ...

@@ -9,7 +9,7 @@ the others' afterwards: the update is linear.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,14 @@ class Normalisation:
     """What a model's batch normalisations have in common during training.
 
     A step has `micro_batches`, a forward pass each, which is normalised in groups of `group` examples (None: all of
-    them), or over all `workers` with `synchronised`.
+    them), or over all `workers` with `synchronised`. `uneven`: a batch may lack examples that could not be read.
     """
 
     micro_batches: int = 1
     group: int | None = None
     synchronised: bool = False
     workers: int = 1
+    uneven: bool = False
 
     @property
     def plain(self) -> bool:
@@ -31,13 +32,13 @@ class Normalisation:
         return self.micro_batches == 1 and self.group is None and not self.synchronised
 
 
-@lru_cache(maxsize=64)
-def shares(new: float, groups: int) -> tuple[float, ...]:
-    """Return the share with which each group's statistics are taken in, one group after another.
+def share(new: float, groups: int, counted: Any, index: Any) -> Any:
+    """Return the share with which the statistics of group `index` are taken in, one group after another.
 
     running <- (1 - share) running + share statistics, for each group in turn, comes to
     (1 - new) running + new mean(statistics): what a group leaves of those before it is what it takes less than they
-    did.
+    did. Where only `counted` of the groups hold an example, the others have no turn, and leave the running statistics
+    as they are, as a worker without an example does. Numbers, or a framework's.
     """
     each = new / groups
-    return tuple(each / (1 - each * (groups - 1 - index)) for index in range(groups))
+    return each / (1 - each * (counted - 1 - index))

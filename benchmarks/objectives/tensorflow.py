@@ -11,13 +11,13 @@ from benchmarks.objectives.reference import DICE_SMOOTHING, LossSettings
 Loss = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-def loss(task: str, config: LossSettings) -> Loss:
+def loss(task: str, config: LossSettings, void: bool = False) -> Loss:
     """Return (logits, targets, weights) -> scalar, float32 at least.
 
     logits: (batch, classes), or (batch, height, width, classes) in segmentation. targets: integers without the class
-    axis. weights: (batch,).
+    axis, of which some may be VOID with `void`. weights: (batch,), reference.example_weights.
     """
-    per_example = _PER_EXAMPLE[task]
+    per_example = _with_void if void else _PER_EXAMPLE[task]
 
     def mean(logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         wide = logits if logits.dtype == tf.float64 else tf.cast(logits, tf.float32)
@@ -40,6 +40,16 @@ def _segmentation(logits: tf.Tensor, y: tf.Tensor, config: LossSettings) -> tf.T
     if config.dice_weight == 0:
         return crossed
     return crossed + config.dice_weight * _dice(tf.nn.softmax(logits), y)
+
+
+def _with_void(logits: tf.Tensor, y: tf.Tensor, config: LossSettings) -> tf.Tensor:
+    """Return the losses of segmentation over the pixels that are not VOID, which have no class in y."""
+    valid = tf.reduce_sum(y, axis=-1)
+    pixels = tf.maximum(tf.reduce_sum(valid, axis=[1, 2]), 1)
+    crossed = tf.reduce_sum(_classification(logits, y, config) * valid, axis=[1, 2]) / pixels
+    if config.dice_weight == 0:
+        return crossed
+    return crossed + config.dice_weight * _dice(tf.nn.softmax(logits) * valid[..., None], y)
 
 
 def _dice(p: tf.Tensor, y: tf.Tensor) -> tf.Tensor:

@@ -7,18 +7,19 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
+from benchmarks.data.batch import VOID
 from benchmarks.objectives.reference import DICE_SMOOTHING, LossSettings
 
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def loss(task: str, config: LossSettings) -> Loss:
+def loss(task: str, config: LossSettings, void: bool = False) -> Loss:
     """Return (logits, targets, weights) -> scalar, float32 at least.
 
     logits: (batch, classes), or (batch, classes, height, width) in segmentation. targets: integers without the class
-    axis. weights: (batch,).
+    axis, of which some may be VOID with `void`. weights: (batch,), reference.example_weights.
     """
-    per_example = _PER_EXAMPLE[task]
+    per_example = _with_void if void else _PER_EXAMPLE[task]
 
     def mean(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -40,8 +41,19 @@ def _segmentation(logits: torch.Tensor, targets: torch.Tensor, config: LossSetti
     return crossed + config.dice_weight * _dice(logits.softmax(dim=1), targets)
 
 
-def _dice(p: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def _with_void(logits: torch.Tensor, targets: torch.Tensor, config: LossSettings) -> torch.Tensor:
+    """Return the losses of segmentation over the pixels that are not VOID."""
+    valid = (targets != VOID).to(logits.dtype)
+    targets = targets.clamp_min(0)
+    crossed = (_classification(logits, targets, config) * valid).sum(dim=(1, 2)) / valid.sum(dim=(1, 2)).clamp_min(1)
+    if config.dice_weight == 0:
+        return crossed
+    return crossed + config.dice_weight * _dice(logits.softmax(dim=1) * valid.unsqueeze(1), targets, valid)
+
+
+def _dice(p: torch.Tensor, targets: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
     y = torch.zeros_like(p).scatter_(1, targets.unsqueeze(1), 1)
+    y = y if valid is None else y * valid.unsqueeze(1)
     both, sizes = (p * y).sum(dim=(2, 3)), p.sum(dim=(2, 3)) + y.sum(dim=(2, 3))
     return 1 - ((2 * both + DICE_SMOOTHING) / (sizes + DICE_SMOOTHING)).mean(dim=1)
 

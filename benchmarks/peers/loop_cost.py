@@ -21,7 +21,7 @@ from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.machine.process import place_threads
 from horovod_runner.machine.world import World
 from horovod_runner.results.store import Store
-from horovod_runner.training.between_steps import BetweenSteps
+from horovod_runner.training.between_steps import pauses_of
 from horovod_runner.training.job import prepare
 from horovod_runner.training.join import join
 from horovod_runner.training.loop import train
@@ -58,7 +58,7 @@ def _ratios(config: RunConfig, results: Path, blocks: int) -> list[float]:
     folder = Store(results).open_run(config)
     prepared = prepare(config)
     worker = join(prepared, folder, World())
-    backend, pauses, batches = worker.backend, BetweenSteps(worker), prepared.train_batches(World())
+    backend, pauses, batches = worker.backend, pauses_of(worker), prepared.train_batches(World())
     batch = next(batches.iterate(0, 1))
     recorder = Recorder(backend.gather_over_ranks, pauses.write, [], 1)
     whole = prepared.plan

@@ -51,8 +51,11 @@ class DataConfig(Settings):
     channels: Literal[1, 3] | None = Field(None, description="1 (grey) or 3 (RGB); None: the workload's")
     examples: Count | None = Field(None, description="training examples of a generated source; None: the source's")
     augment: bool = Field(True, description="random crops and flips, for sources that have them")
+    void: Annotated[int, Field(ge=0, le=65535)] | None = Field(
+        None, description="the value in masks that is no class, often 255: such pixels count in no loss and no metric"
+    )
     broken: Literal["stop", "skip"] = Field(
-        "stop", description="what an unreadable image does: stop the run, or be counted"
+        "stop", description="what an unreadable image does: stop the run, or be left out of its batch and counted"
     )
     digests: bool = Field(True, description="whether steps record a hash of their global batch")
     processes: Annotated[int, Field(ge=0, le=1024)] | None = Field(
@@ -262,6 +265,16 @@ class RunConfig(Settings):
     def micro_batches(self) -> int:
         """Forward and backward passes of a worker's step: a micro-batch each."""
         return self.virtual_workers * self.accumulate
+
+    @property
+    def uneven(self) -> bool:
+        """Whether batches may weigh differently: examples that cannot be read are missing, or pixels that are void."""
+        return self.skips or self.data.void is not None
+
+    @property
+    def skips(self) -> bool:
+        """Whether examples may be left out because their files cannot be read."""
+        return self.data.broken == "skip" and self.data.path is not None
 
     @property
     def examples(self) -> int | None:

@@ -52,7 +52,28 @@ def _check_data(c: RunConfig) -> list[str]:
         problems.append(f"data.path: is missing, and {c.data.name} reads a folder; name it")
     if c.data.path and not source.needs_path:
         problems.append(f"data.path: {c.data.name} reads no folder; remove data.path or data.name")
+    if c.data.void is not None and c.job.task != "segmentation":
+        problems.append(f"data.void: {c.workload} has no masks with pixels of no class; remove it or choose unet")
     return problems
+
+
+def _check_uneven(c: RunConfig) -> list[str]:
+    """Refuse what takes it for granted that batches are equally large, where they may not be."""
+    if not c.uneven:
+        return []
+    key, unequal = (
+        ("data.broken", "with skip, batches may lack examples")
+        if c.skips
+        else ("data.void", "with void pixels, examples weigh unequally")
+    )
+    reasons = {
+        "ghost statistics need groups of ghost_batch; choose batch_norm: local": (c.batch_norm == "ghost" and c.skips),
+        "noise_scale compares equal shards; remove noise_scale": c.noise_scale,
+        "adasum combines equal workers; choose allreduce.operation: average": (
+            c.workers > 1 and c.allreduce.operation == "adasum"
+        ),
+    }
+    return [f"{key}: {unequal}, and {reason}, or remove {key}" for reason, holds in reasons.items() if holds]
 
 
 def _check_options(c: RunConfig) -> list[str]:
@@ -261,6 +282,7 @@ def _check_noise_scale(c: RunConfig) -> list[str]:
 _CHECKS = (
     _check_framework,
     _check_data,
+    _check_uneven,
     _check_options,
     _check_optimizer,
     _check_length,

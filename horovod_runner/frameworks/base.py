@@ -41,14 +41,18 @@ class Job:
 def normalisation(config: RunConfig) -> Normalisation:
     """Return whose statistics normalise during training."""
     synchronised = config.batch_norm == "synchronised"
-    return Normalisation(config.micro_batches, config.ghost_batch, synchronised, config.workers)
+    return Normalisation(config.micro_batches, config.ghost_batch, synchronised, config.workers, config.uneven)
 
 
 class Backend(Protocol):
     """One worker's model in one framework. Arrays are NumPy's, under canonical names and layouts."""
 
     def step(self, batch: Batch, learning_rate: float) -> float:
-        """Train on this worker's part of a global batch; return its own mean loss, before the update."""
+        """Train on this worker's part of a global batch; return its part of the loss, before the update.
+
+        The mean of all workers' parts is the loss of the global batch: where batches weigh alike, a part is the mean
+        over its own examples.
+        """
         ...
 
     def evaluate(self, batch: Batch, *, training: bool = False) -> np.ndarray:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from horovod_runner.results.record import StepRecord
-from horovod_runner.training.join import Worker
+from horovod_runner.training.join import Worker, silent
+from horovod_runner.training.skipped import Skipped
 from horovod_runner.training.validation import Validation, synchronise_state, validate
 
 
@@ -15,10 +16,11 @@ class BetweenSteps:
     """The pauses of one worker; all workers come to each of them."""
 
     worker: Worker
+    skipped: Skipped
 
     def validate(self) -> Validation:
         """Validate the model as it stands."""
-        return validate(self.worker.backend, self.worker.prepared, self.worker.world)
+        return validate(self.worker.backend, self.worker.prepared, self.worker.world, self.skipped.note)
 
     def save(self, step: int) -> None:
         """Save the state that all workers share; none goes on before it is on the disk."""
@@ -30,7 +32,8 @@ class BetweenSteps:
         worker.from_rank_0(0.0)
 
     def write(self, steps: Sequence[StepRecord]) -> None:
-        """Write the records of these steps, and tell the user of their validations."""
+        """Write the records of these steps, and tell the user of their validations and of what was left out."""
+        self.skipped.tell()
         if not self.worker.leads:
             return
         self.worker.folder.append_steps(steps)
@@ -40,3 +43,9 @@ class BetweenSteps:
                     f"epoch {step.epoch:3d}  step {step.step:6d}  loss {step.train_loss:8.4f}"
                     f"  validation loss {step.val_loss:8.4f}  {self.worker.prepared.metric} {step.val_metric:.4f}"
                 )
+
+
+def pauses_of(worker: Worker) -> BetweenSteps:
+    """Return the pauses of a worker that has left out no file yet."""
+    log = worker.folder.log if worker.leads else silent
+    return BetweenSteps(worker, Skipped(worker.config.skips, worker.backend.gather_over_ranks, worker.say, log))

@@ -19,7 +19,10 @@ from horovod_runner.training.timing import StepTimer
 
 @dataclass(frozen=True)
 class Trained:
-    """What training left on one worker; `began` by time.perf_counter(), `at_once`: runs that shared the machine."""
+    """What training left on one worker; `began` by time.perf_counter(), `at_once`: runs that shared the machine.
+
+    `skipped_examples` are those that all workers left out.
+    """
 
     steps: Sequence[StepRecord]
     timer: StepTimer
@@ -32,17 +35,17 @@ class Trained:
 def finish(worker: Worker, trained: Trained) -> RunResult:
     """Return the result of all workers together, and write it."""
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    everyone = worker.backend.gather_over_ranks(np.array([memory, trained.skipped_examples], dtype=np.float64))
+    everyone = worker.backend.gather_over_ranks(np.array([memory], dtype=np.float64))
     result = summarise(
         worker.config,
         "completed" if trained.error is None else "diverged",
         steps=trained.steps,
         metric=worker.prepared.metric,
         wall_seconds=time.perf_counter() - trained.began,
-        peak_memory_bytes=int(everyone[:, 0].max()),
+        peak_memory_bytes=int(everyone.max()),
         threads=worker.threads,
         at_once=trained.at_once,
-        skipped_examples=int(everyone[:, 1].sum()),
+        skipped_examples=trained.skipped_examples,
         error=None if trained.error is None else str(trained.error),
     )
     if worker.leads:

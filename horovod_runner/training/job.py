@@ -13,7 +13,7 @@ from benchmarks.data import open_dataset
 from benchmarks.data.batch import Batch
 from benchmarks.data.dataset import Dataset
 from benchmarks.data.order import steps_per_epoch
-from benchmarks.data.pipeline import TrainBatches, validation_batches
+from benchmarks.data.pipeline import OnBroken, TrainBatches, unheard, validation_batches
 from benchmarks.objectives import reference
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.machine.limits import core_count
@@ -51,8 +51,8 @@ class Prepared:
         """Return the weights and running statistics that the run begins with."""
         return draw_initial(self.architecture.arrays, self.config.seed)
 
-    def train_batches(self, world: World) -> TrainBatches:
-        """Return a worker's part of the training data."""
+    def train_batches(self, world: World, on_broken: OnBroken = unheard) -> TrainBatches:
+        """Return a worker's part of the training data; `on_broken` is told of each example that is left out."""
         config = self.config
         return TrainBatches(
             self.data,
@@ -63,10 +63,11 @@ class Prepared:
             processes=self._decoding_processes(world),
             broken=config.data.broken,
             local_workers=world.local_size,
+            on_broken=on_broken,
         )
 
-    def validation_batches(self, world: World) -> Iterator[Batch]:
-        """Yield a worker's part of the validation data."""
+    def validation_batches(self, world: World, on_broken: OnBroken = unheard) -> Iterator[Batch]:
+        """Yield a worker's part of the validation data; `on_broken` is told of each example that is left out."""
         config = self.config
         return validation_batches(
             self.data.validation,
@@ -76,6 +77,7 @@ class Prepared:
             processes=self._decoding_processes(world),
             broken=config.data.broken,
             local_workers=world.local_size,
+            on_broken=on_broken,
         )
 
 

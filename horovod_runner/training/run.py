@@ -13,7 +13,7 @@ from horovod_runner.results import provenance
 from horovod_runner.results.record import RunResult
 from horovod_runner.results.store import RunFolder, exclusive, write_json
 from horovod_runner.results.summary import summarise
-from horovod_runner.training.between_steps import BetweenSteps
+from horovod_runner.training.between_steps import pauses_of
 from horovod_runner.training.finish import Trained, finish
 from horovod_runner.training.job import prepare
 from horovod_runner.training.join import Load, Say, Worker, join
@@ -53,17 +53,17 @@ def _train(worker: Worker, began: float) -> RunResult:
     _announce(worker, plan)
     at_once = _write_provenance(worker, plan)
 
-    pauses, timer = BetweenSteps(worker), StepTimer()
+    pauses, timer = pauses_of(worker), StepTimer()
     every = max(worker.config.record_every, -(-plan.total_steps // MAX_LINES))
     recorder = Recorder(worker.backend.gather_over_ranks, pauses.write, kept, every)
     error = None
-    with worker.prepared.train_batches(worker.world) as batches:
+    with worker.prepared.train_batches(worker.world, pauses.skipped.note) as batches:
         try:
             train(worker.backend, plan, batches, recorder, pauses, timer)
         except Diverged as diverged:
             error = diverged
 
-    return finish(worker, Trained(recorder.steps, timer, began, at_once, batches.skipped, error))
+    return finish(worker, Trained(recorder.steps, timer, began, at_once, pauses.skipped.count, error))
 
 
 def _announce(worker: Worker, plan: Plan) -> None:

@@ -9,8 +9,10 @@ import numpy as np
 
 from benchmarks.architecture import Architecture
 from benchmarks.data.batch import Batch
+from benchmarks.data.pipeline import OnBroken, unheard
 from benchmarks.objectives import reference
 from horovod_runner.config.schema import RunConfig
+from horovod_runner.errors import SharedError
 from horovod_runner.frameworks.base import Backend
 from horovod_runner.machine.world import World
 from horovod_runner.training.job import Prepared
@@ -23,10 +25,10 @@ class Validation(NamedTuple):
     metric: float
 
 
-def validate(backend: Backend, prepared: Prepared, world: World) -> Validation:
-    """Validate the model as it stands."""
+def validate(backend: Backend, prepared: Prepared, world: World, on_broken: OnBroken = unheard) -> Validation:
+    """Validate the model as it stands; `on_broken` is told of each example that this worker leaves out."""
     synchronise_state(backend, prepared.architecture, world)
-    return _figures(backend, prepared.validation_batches(world), prepared.config, prepared.data.classes)
+    return _figures(backend, prepared.validation_batches(world, on_broken), prepared.config, prepared.data.classes)
 
 
 def synchronise_state(backend: Backend, architecture: Architecture, world: World) -> None:
@@ -57,5 +59,11 @@ def _figures(backend: Backend, batches: Iterator[Batch], config: RunConfig, clas
     total = reference.empty_sums(task, classes)
     for batch in batches:
         total = total + reference.sums(task, backend.evaluate(batch), batch.targets, batch.weights, config.loss)
-    loss, _, metric = reference.figures(task, backend.mean_over_ranks(total) * config.workers)
+    whole = backend.mean_over_ranks(total) * config.workers
+    if not reference.counts_anything(whole):
+        raise SharedError(
+            "validation: nothing counts, for not one image of val/ could be read, or every pixel of its masks is void;"
+            " mend val/"
+        )
+    loss, _, metric = reference.figures(task, whole)
     return Validation(loss, metric)

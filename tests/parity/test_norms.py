@@ -17,7 +17,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.layers.batch_norm import Normalisation, shares
+from benchmarks.layers.batch_norm import Normalisation, share
 from benchmarks.layers.tensorflow import other_norms as tensorflow_other_norms
 from benchmarks.layers.torch import batch_norm as torch_batch_norm
 from horovod_runner.parity.rows import relative
@@ -38,6 +38,7 @@ def _arrays(dtype: str) -> dict[str, np.ndarray]:
 def _torch(how: Normalisation, arrays: dict[str, np.ndarray], passes: int = 1, mean: Any = lambda v, name: v) -> Layer:
     """Return y, the gradients of x, weight and bias, and the running statistics after so many micro-batches."""
     current = torch_batch_norm.CurrentMicroBatch()
+    current.counted = passes
     make = torch_batch_norm.factory(how, current, mean) or torch.nn.BatchNorm2d
     layer = make(6, eps=EPSILON, momentum=1 - KEPT).to(torch.from_numpy(arrays["x"]).dtype).train()
     layer.weight.data, layer.bias.data = (torch.from_numpy(arrays[name]) for name in ("weight", "bias"))
@@ -54,7 +55,7 @@ def _torch(how: Normalisation, arrays: dict[str, np.ndarray], passes: int = 1, m
 def _tensorflow(
     how: Normalisation, arrays: dict[str, np.ndarray], passes: int = 1, mean: Any = lambda v, n: v
 ) -> Layer:
-    current = tf.Variable(0)
+    current = tensorflow_other_norms.CurrentMicroBatch(passes)
     make = tensorflow_other_norms.factory(how, current, mean) or tensorflow_other_norms.BatchNorm
     layer = make(epsilon=EPSILON, momentum=KEPT, name="norm", dtype=arrays["x"].dtype.name)
     layer.build(arrays["x"].shape)
@@ -67,7 +68,7 @@ def _tensorflow(
             tape.watch(x)
             made = []
             for number, piece in enumerate(tf.split(x, passes)):
-                current.assign(number)
+                current.number.assign(number)
                 made.append(layer(piece, training=True))
             y = tf.concat(made, axis=0)
             loss = tf.reduce_sum(y * arrays["dy"])
@@ -154,10 +155,14 @@ def test_micro_batches_and_groups_of_the_same_examples_are_the_same(
     )
 
 
-@given(st.floats(0.001, 0.999), st.integers(1, 40), st.randoms(use_true_random=False))
-def test_shares_come_to_the_mean(new: float, groups: int, random: Any) -> None:
-    values = [random.uniform(-1, 1) for _ in range(groups)]
+@given(st.floats(0.001, 0.999), st.integers(1, 40), st.integers(0, 40), st.randoms(use_true_random=False))
+def test_shares_come_to_the_mean(new: float, groups: int, blank: int, random: Any) -> None:
+    """Of groups that hold an example; the others leave what was there, as if they had seen just that."""
+    counted = max(0, groups - blank)
+    values = [random.uniform(-1, 1) for _ in range(counted)]
     running = 0.7
-    for share, value in zip(shares(new, groups), values, strict=True):
-        running = (1 - share) * running + share * value
-    assert running == pytest.approx((1 - new) * 0.7 + new * sum(values) / groups, abs=1e-12)
+    for index, value in enumerate(values):
+        taken = share(new, groups, counted, index)
+        running = (1 - taken) * running + taken * value
+    seen = sum(values) + (groups - counted) * 0.7
+    assert running == pytest.approx((1 - new) * 0.7 + new * seen / groups, abs=1e-12)

@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 import torch
 
+from benchmarks.data.batch import VOID
 from benchmarks.objectives import reference
 from benchmarks.objectives import tensorflow as tensorflow_objectives
 from benchmarks.objectives import torch as torch_objectives
@@ -33,20 +34,24 @@ def _example(task: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return 3 * generator.standard_normal((4, *pixels, 3)), generator.integers(0, 3, (4, *pixels), dtype=np.int32)
 
 
-def _torch(task: str, config: LossConfig, logits: np.ndarray, targets: np.ndarray, weights: np.ndarray):
+def _torch(
+    task: str, config: LossConfig, logits: np.ndarray, targets: np.ndarray, weights: np.ndarray, void: bool = False
+):
     """Return PyTorch's loss and its gradient by the logits, channels last."""
     moved = torch.from_numpy(np.moveaxis(logits, -1, 1).copy()).requires_grad_()
-    value = torch_objectives.loss(task, config)(moved, torch.from_numpy(targets), torch.from_numpy(weights))
+    value = torch_objectives.loss(task, config, void)(moved, torch.from_numpy(targets), torch.from_numpy(weights))
     value.backward()
     return value.detach(), np.moveaxis(moved.grad.double().numpy(), 1, -1)
 
 
-def _tensorflow(task: str, config: LossConfig, logits: np.ndarray, targets: np.ndarray, weights: np.ndarray):
+def _tensorflow(
+    task: str, config: LossConfig, logits: np.ndarray, targets: np.ndarray, weights: np.ndarray, void: bool = False
+):
     """Return TensorFlow's loss and its gradient by the logits."""
     x = tf.constant(logits)
     with tf.GradientTape() as tape:
         tape.watch(x)
-        value = tensorflow_objectives.loss(task, config)(x, tf.constant(targets), tf.constant(weights))
+        value = tensorflow_objectives.loss(task, config, void)(x, tf.constant(targets), tf.constant(weights))
     return value, tape.gradient(value, x).numpy().astype(np.float64)
 
 
@@ -61,6 +66,22 @@ def test_loss_is_the_definition(framework: str, task: str, config: LossConfig, w
     logits, targets = _example(task)
     value, _ = FRAMEWORKS[framework](task, config, logits, targets, weights)
     assert float(value) == pytest.approx(reference.loss(task, logits, targets, weights, config), rel=1e-12)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"smoothing {c.label_smoothing} dice {c.dice_weight}")
+def test_void_pixels_count_nowhere(framework: str, config: LossConfig) -> None:
+    """Neither in the value nor in the gradient; an example of nothing but void costs nothing."""
+    logits, targets = _example("segmentation")
+    targets[0, :2], targets[1, :, 3:], targets[2] = VOID, VOID, VOID
+    weights = reference.example_weights(targets, np.ones(4))
+    value, gradient = FRAMEWORKS[framework]("segmentation", config, logits, targets, weights, void=True)
+    assert float(value) == pytest.approx(reference.loss("segmentation", logits, targets, np.ones(4), config), rel=1e-12)
+    changed = np.where((targets == VOID)[..., None], 7.0, logits)
+    other, _ = FRAMEWORKS[framework]("segmentation", config, changed, targets, weights, void=True)
+    assert float(other) == pytest.approx(float(value), rel=1e-12)
+    assert not gradient[targets == VOID].any()
+    assert gradient[targets != VOID].all()
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -110,6 +131,29 @@ def test_loss_does_not_depend_on_how_a_batch_is_divided(task: str, config: LossC
     whole = reference.loss(task, logits, targets, np.ones(4), config)
     halves = [reference.loss(task, logits[s], targets[s], np.ones(2), config) for s in (slice(2), slice(2, 4))]
     assert np.mean(halves) == pytest.approx(whole, rel=1e-12)
+
+
+def test_cross_entropy_is_the_sum_over_valid_pixels_by_their_number() -> None:
+    """However a batch is divided: shards' means count by their valid pixels."""
+    logits, targets = _example("segmentation")
+    targets[0, :2], targets[1, :, 3:], targets[2] = VOID, VOID, VOID
+    config, valid = LossConfig(label_smoothing=0.1, dice_weight=0.0), targets != VOID
+    pixels = reference.cross_entropy(reference.log_softmax(logits), targets, 0.1)[valid]
+    assert reference.loss("segmentation", logits, targets, np.ones(4), config) == pytest.approx(
+        pixels.mean(), rel=1e-12
+    )
+    total = sum(
+        reference.sums("segmentation", logits[s], targets[s], np.ones(2), config) for s in (slice(2), slice(2, 4))
+    )
+    assert reference.figures("segmentation", total)[0] == pytest.approx(pixels.mean(), rel=1e-12)
+    assert total[2:].sum() == valid.sum()
+
+
+def test_dice_over_valid_pixels_of_a_worked_example() -> None:
+    """The worked example above with a third pixel of void, whatever is predicted there."""
+    logits = np.array([[[[math.log(3), 0.0], [0.0, math.log(3)], [9.0, 1.0]]]])
+    ours = reference.loss("segmentation", logits, np.array([[[0, 1, VOID]]]), np.ones(1), LossConfig(dice_weight=2.0))
+    assert ours == pytest.approx(-math.log(0.75) + 2 * (1 - 2.5 / 3), rel=1e-12)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])

@@ -8,38 +8,50 @@ from typing import Any
 
 import tensorflow as tf
 
-from benchmarks.layers.batch_norm import Normalisation, shares
+from benchmarks.layers.batch_norm import Normalisation, share
 from benchmarks.layers.tensorflow.batch_norm import BatchNorm, values_per_channel
 from benchmarks.layers.tensorflow.layers import NormFactory
 
 MeanOverWorkers = Callable[[tf.Tensor, str], tf.Tensor]
 
 
-def factory(how: Normalisation, current: tf.Variable, mean_over_workers: MeanOverWorkers) -> NormFactory | None:
-    """Return what builders take as `batch_norm`; None where the plain layer does the job.
+class CurrentMicroBatch:
+    """Which micro-batch of the step runs, in variables that graphs read; the backend counts.
 
-    `current` is the number of the micro-batch of the step that runs, an integer scalar; the backend counts.
+    As in PyTorch's layers: it is the `number`-th of the `counted` that hold examples, has `examples` itself, and a
+    worker's batch has `mean_examples` in the mean.
     """
+
+    def __init__(self, micro_batches: int) -> None:
+        self.number = tf.Variable(0, trainable=False, name="micro_batch")
+        self.counted = tf.Variable(micro_batches, trainable=False, name="counted")
+        self.examples = tf.Variable(0.0, trainable=False, dtype=tf.float64, name="examples")
+        self.mean_examples = tf.Variable(0.0, trainable=False, dtype=tf.float64, name="mean_examples")
+
+
+def factory(how: Normalisation, current: CurrentMicroBatch, mean_over_workers: MeanOverWorkers) -> NormFactory | None:
+    """Return what builders take as `batch_norm`; None where the plain layer does the job."""
     if how.plain:
         return None
     if not how.synchronised:
         return partial(GroupedBatchNorm, how=how, current=current)
-    return partial(SynchronisedBatchNorm, workers=how.workers, mean_over_workers=mean_over_workers)
+    return partial(SynchronisedBatchNorm, how=how, current=current, mean_over_workers=mean_over_workers)
 
 
 class GroupedBatchNorm(BatchNorm):
     """Normalise each group of examples by its own statistics; the running ones take in the mean over all groups."""
 
-    def __init__(self, *, how: Normalisation, current: tf.Variable, **options: Any) -> None:
+    def __init__(self, *, how: Normalisation, current: CurrentMicroBatch, **options: Any) -> None:
         super().__init__(**options)
         self._how, self._current = how, current
 
     def train(self, x: tf.Tensor) -> tf.Tensor:
         """Return x normalised group by group; its batch must be known when the graph is traced."""
         groups = x.shape[0] // (self._how.group or x.shape[0])
-        table = tf.constant(shares(self.new_share, self._how.micro_batches), self.running_mean.dtype)
         y, mean, unbiased_variance = self.normalise_batch(x) if groups == 1 else self._normalise_groups(x, groups)
-        self.take_in(mean, unbiased_variance, table[self._current])
+        counted, number = (tf.cast(v, tf.float64) for v in (self._current.counted, self._current.number))
+        taken = share(self.new_share, self._how.micro_batches, counted, number)
+        self.take_in(mean, unbiased_variance, tf.cast(taken, mean.dtype))
         return y
 
     def _normalise_groups(self, x: tf.Tensor, groups: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -77,19 +89,21 @@ class GroupedBatchNorm(BatchNorm):
 
 
 class SynchronisedBatchNorm(BatchNorm):
-    """Normalise by the statistics of all workers' batches, which are equally large.
+    """Normalise by the statistics of all workers' batches: of all examples together, however they are divided.
 
     One reduction of two values a channel in each direction. Formulas as in torch_batch_norm._Synchronised.
     """
 
-    def __init__(self, *, workers: int, mean_over_workers: MeanOverWorkers, **options: Any) -> None:
+    def __init__(
+        self, *, how: Normalisation, current: CurrentMicroBatch, mean_over_workers: MeanOverWorkers, **options: Any
+    ) -> None:
         super().__init__(**options)
-        self._workers, self._mean_over_workers = workers, mean_over_workers
+        self._how, self._current, self._mean_over_workers = how, current, mean_over_workers
 
     def normalise_batch(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Return (y, mean, unbiased variance) of all workers' batches; the last two (channels,)."""
         y, mean, variance = self._normalised(x, self.weight.value, self.bias.value)
-        values = self._workers * values_per_channel(x)
+        values = self._how.workers * self._mean_values(x)
         return y, mean, variance * (values / (values - 1))
 
     def _normalised(self, x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> Any:
@@ -114,8 +128,8 @@ class SynchronisedBatchNorm(BatchNorm):
         """
         own_mean, own_variance = tf.nn.moments(tf.cast(x, shift.dtype), axes=[0, 1, 2])
         offset = own_mean - shift
-        moments = self._reduce(tf.concat([offset, own_variance + tf.square(offset)], axis=0), "forward")
-        offset, second = tf.split(moments, 2)
+        moments = tf.concat([offset, own_variance + tf.square(offset)], axis=0)
+        offset, second = tf.split(self._reduce(self._by_share(moments), "forward"), 2)
         return shift + offset, second - tf.square(offset)
 
     def _gradient(
@@ -124,11 +138,28 @@ class SynchronisedBatchNorm(BatchNorm):
         """Return the gradients of x, weight and bias; the last two stay this worker's, to be averaged as all are."""
         inverse = tf.math.rsqrt(variance + tf.constant(self.epsilon, variance.dtype))
         scaled, d_weight, d_bias = self._gradient_at_fixed_statistics(x, weight, mean, variance, inverse, dy)
-        sums = self._reduce(tf.concat([d_bias, d_weight], axis=0) / values_per_channel(x), "backward")
+        sums = self._reduce(tf.concat([d_bias, d_weight], axis=0) / self._mean_values(x), "backward")
         mean_dy, mean_dy_x = tf.split(sums, 2)
         slope = -weight * tf.square(inverse) * mean_dy_x
         constant = -weight * inverse * mean_dy - slope * mean
-        return scaled + tf.cast(slope, x.dtype) * x + tf.cast(constant, x.dtype), d_weight, d_bias
+        dx = scaled + tf.cast(slope, x.dtype) * x + tf.cast(constant, x.dtype)
+        return self._unless_blank(dx), d_weight, d_bias
+
+    def _mean_values(self, x: tf.Tensor) -> tf.Tensor:
+        """Return the mean over workers of their values a channel."""
+        if not self._how.uneven:
+            return values_per_channel(x)
+        return tf.cast(self._current.mean_examples, self.running_mean.dtype) * (x.shape[1] * x.shape[2])
+
+    def _by_share(self, moments: tf.Tensor) -> tf.Tensor:
+        """Return moments times this batch's examples over the mean of all workers'."""
+        if not self._how.uneven:
+            return moments
+        return moments * tf.cast(self._current.examples / self._current.mean_examples, moments.dtype)
+
+    def _unless_blank(self, dx: tf.Tensor) -> tf.Tensor:
+        """Return the gradient of x, which is 0 for a blank row: it has no part in the statistics."""
+        return dx * tf.cast(self._current.examples > 0, dx.dtype) if self._how.uneven else dx
 
     def _gradient_at_fixed_statistics(
         self, x: tf.Tensor, weight: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, inverse: tf.Tensor, dy: tf.Tensor

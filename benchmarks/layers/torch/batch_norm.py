@@ -11,16 +11,23 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.layers.batch_norm import Normalisation, shares
+from benchmarks.layers.batch_norm import Normalisation, share
 from benchmarks.layers.torch.layers import NormFactory
 
 MeanOverWorkers = Callable[[torch.Tensor, str], torch.Tensor]
 
 
 class CurrentMicroBatch:
-    """Which micro-batch of the step runs; the backend counts, and all layers of its model look here."""
+    """Which micro-batch of the step runs; the backend counts, and all layers of its model look here.
+
+    It is the `number`-th of the `counted` that hold examples; it has `examples` itself, and a worker's batch has
+    `mean_examples` in the mean.
+    """
 
     number = 0
+    counted = 1
+    examples = 0
+    mean_examples = 0.0
 
 
 def factory(how: Normalisation, current: CurrentMicroBatch, mean_over_workers: MeanOverWorkers) -> NormFactory | None:
@@ -31,7 +38,12 @@ def factory(how: Normalisation, current: CurrentMicroBatch, mean_over_workers: M
         return partial(GroupedBatchNorm, how=how, current=current)
     numbers = count()
     return lambda channels, **options: SynchronisedBatchNorm(
-        channels, name=f"norm.{next(numbers)}", workers=how.workers, mean_over_workers=mean_over_workers, **options
+        channels,
+        name=f"norm.{next(numbers)}",
+        how=how,
+        current=current,
+        mean_over_workers=mean_over_workers,
+        **options,
     )
 
 
@@ -47,18 +59,18 @@ class GroupedBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-        share = shares(self.momentum, self._how.micro_batches)[self._current.number]
+        taken = share(self.momentum, self._how.micro_batches, self._current.counted, self._current.number)
         groups = len(x) // (self._how.group or len(x))
         if groups == 1:
             return functional.batch_norm(
-                x, self.running_mean, self.running_var, self.weight, self.bias, True, share, self.eps
+                x, self.running_mean, self.running_var, self.weight, self.bias, True, taken, self.eps
             )
         batch, channels, height, width = x.shape
         grouped = x.permute(0, 2, 3, 1).reshape(groups, -1, channels)  # no copy where channels are last
         y, mean, variance = _Grouped.apply(grouped, self.weight, self.bias, self.eps)
         values = grouped.shape[1]
-        self.running_mean.lerp_(mean, share)
-        self.running_var.lerp_(variance * (values / (values - 1)), share)
+        self.running_mean.lerp_(mean, taken)
+        self.running_var.lerp_(variance * (values / (values - 1)), taken)
         return y.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
@@ -99,37 +111,54 @@ class _Grouped(torch.autograd.Function):
 
 
 class SynchronisedBatchNorm(nn.BatchNorm2d):
-    """Normalise by the statistics of all workers' batches, which are equally large.
+    """Normalise by the statistics of all workers' batches: of all examples together, however they are divided.
 
     One reduction of two values a channel in each direction.
     """
 
     def __init__(
-        self, channels: int, *, name: str, workers: int, mean_over_workers: MeanOverWorkers, **options: Any
+        self,
+        channels: int,
+        *,
+        name: str,
+        how: Normalisation,
+        current: CurrentMicroBatch,
+        mean_over_workers: MeanOverWorkers,
+        **options: Any,
     ) -> None:
         super().__init__(channels, **options)
-        self._name, self._workers, self._mean_over_workers = name, workers, mean_over_workers
+        self._name, self._how, self._current, self._mean_over_workers = name, how, current, mean_over_workers
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (batch, channels, height, width) to the same shape."""
         if not self.training:
             return super().forward(x)
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        share, mean_values = self._portion(x)
         y, mean, variance = _Synchronised.apply(
-            x, self.weight, self.bias, self.running_mean, self.eps, self._name, self._mean_over_workers
-        )
-        values = self._workers * x.numel() // x.shape[1]
+            x, self.weight, self.bias, self.running_mean, self.eps, self._name, share, mean_values,
+            self._mean_over_workers,
+        )  # fmt: skip
+        values = self._how.workers * mean_values
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance * (values / (values - 1)), self.momentum)
         return y
+
+    def _portion(self, x: torch.Tensor) -> tuple[float, float]:
+        """Return this batch's examples over the mean of all workers', and the mean of their values a channel."""
+        if not self._how.uneven:
+            return 1.0, x.numel() // x.shape[1]
+        mean_examples = self._current.mean_examples
+        return self._current.examples / mean_examples, mean_examples * (x.shape[2] * x.shape[3])
 
 
 class _Synchronised(torch.autograd.Function):
     """y = weight (x - mean) / sqrt(variance + eps) + bias, with mean and (biased) variance over all workers.
 
     The variance of the whole is the mean of the workers' variances and the variance of their means (law of total
-    variance). Means are taken relative to the running mean, which all workers share: squares of large numbers would
-    cancel in float32.
+    variance), each by its `share` of their examples over 1 / N. Means are taken relative to the running mean, which all
+    workers share: squares of large numbers would cancel in float32. A blank row, with a share of 0, is normalised and
+    left out of everything.
     """
 
     @staticmethod
@@ -141,18 +170,22 @@ class _Synchronised(torch.autograd.Function):
         shift: torch.Tensor,
         eps: float,
         name: str,
+        share: float,
+        mean_values: float,
         mean_over_workers: MeanOverWorkers,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return y, and mean and biased variance over all workers, each (channels,)."""
         # Statistics and normalisation by PyTorch's own kernels, which know every memory format.
         own_mean, own_variance = torch.batch_norm_update_stats(x, None, None, 0.0)
         offset = own_mean - shift
-        moments = mean_over_workers(torch.cat([offset, own_variance + offset.square()]), f"{name}.forward")
-        offset, second = moments.chunk(2)
+        moments = torch.cat([offset, own_variance + offset.square()])
+        moments = moments if share == 1 else moments * share
+        offset, second = mean_over_workers(moments, f"{name}.forward").chunk(2)
         mean, variance = shift + offset, second - offset.square()
         y = functional.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
         ctx.save_for_backward(x, weight, mean, variance)
-        ctx.eps, ctx.name, ctx.mean_over_workers = eps, name, mean_over_workers
+        ctx.eps, ctx.name, ctx.share, ctx.mean_values = eps, name, share, mean_values
+        ctx.mean_over_workers = mean_over_workers
         ctx.mark_non_differentiable(mean, variance)
         return y, mean, variance
 
@@ -168,8 +201,7 @@ class _Synchronised(torch.autograd.Function):
         _, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward(
             dy, x, weight, mean, variance, None, None, False, ctx.eps, [False, True, True]
         )
-        values = x.numel() // x.shape[1]
-        sums = ctx.mean_over_workers(torch.cat([d_bias, d_weight]) / values, f"{ctx.name}.backward")
+        sums = ctx.mean_over_workers(torch.cat([d_bias, d_weight]) / ctx.mean_values, f"{ctx.name}.backward")
         mean_dy, mean_dy_x = sums.chunk(2)
         inverse = torch.rsqrt(variance + ctx.eps)
         slope = -weight * inverse.square() * mean_dy_x
@@ -178,7 +210,8 @@ class _Synchronised(torch.autograd.Function):
         dx = torch.addcmul(constant.view(channels), x, slope.view(channels)).addcmul_(
             dy, (weight * inverse).view(channels)
         )
-        return dx.to(x.dtype), d_weight, d_bias, None, None, None, None
+        dx = dx if ctx.share else torch.zeros_like(dx)
+        return dx.to(x.dtype), d_weight, d_bias, None, None, None, None, None, None
 
 
 def _is_channels_last(x: torch.Tensor) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import keras
 import numpy as np
@@ -26,6 +27,7 @@ from horovod_runner.frameworks.tensorflow.graphs import graph
 from horovod_runner.frameworks.tensorflow.noise import squared
 from horovod_runner.frameworks.tensorflow.optimizers import Optimizer
 from horovod_runner.frameworks.tensorflow.reducer import Reducer
+from horovod_runner.frameworks.weighting import MicroBatch, weighting
 from horovod_runner.machine.world import World
 from horovod_runner.optimizers.rules import decayed_names
 
@@ -56,9 +58,11 @@ class TensorFlowBackend(Member):
 
     def __init__(self, job: Job, group: Group, strategy: Callable[..., Reducer] | None) -> None:
         super().__init__(group)
-        self._loss = objective(job.config.job.task, job.config.loss)
+        self._loss = objective(job.config.job.task, job.config.loss, job.config.data.void is not None)
         self._micro_batches = job.config.micro_batches
-        self._current = tf.Variable(0, trainable=False, name="micro_batch")
+        self._weighting = weighting(job.config, group.gather)
+        self._synchronises = normalisation(job.config).synchronised
+        self._current = tensorflow_other_norms.CurrentMicroBatch(self._micro_batches)
         self._model = self._build(job)
         self._kinds = {array.name: array.kind for array in job.architecture.arrays}
         self._names = [array.name for array in job.architecture.trainable]
@@ -74,7 +78,8 @@ class TensorFlowBackend(Member):
         self._squared_norms: tuple[float, float] | None = None
         self._optimizer = self._optimize(job)
         self.load_state(job.initial)
-        self._train, self._begin = graph(self._train_graph), graph(self._reducer.begin)
+        self._train, self._train_on_nothing = graph(self._train_graph), graph(self._nothing_graph)
+        self._begin = graph(self._reducer.begin)
         self._add_micro_batch, self._finish = graph(self._micro_batch_graph), graph(self._finish_graph)
         self._sums = self._zeros() if self._micro_batches > 1 else []
         self._predict = graph(lambda images, training: self._model(images, training=training))
@@ -92,21 +97,27 @@ class TensorFlowBackend(Member):
         return Optimizer(job.config.optimizer, self._reducer.updated, decayed)
 
     def _train_graph(
-        self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, learning_rate: tf.Tensor
+        self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, share: tf.Tensor, learning_rate: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
         """Return the loss, the squared norm of the gradients, and what `_update` does."""
         self._reducer.begin()
-        loss, gradients = self._differentiate(images, targets, weights)
+        loss, gradients = self._differentiate(images, targets, weights, share)
         return loss, self._squared(gradients), *self._update(gradients, learning_rate)
 
+    def _nothing_graph(self, learning_rate: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Train as `_train_graph` without an example: gradients of zeros are what this worker adds to the others'."""
+        self._reducer.begin()
+        gradients = [tf.zeros_like(self._trainable[name]) for name in self._names]
+        return tf.zeros(()), self._squared(gradients), *self._update(gradients, learning_rate)
+
     def _micro_batch_graph(
-        self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor
+        self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, share: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Add one micro-batch's gradients to the step's; return its loss and their squared norm."""
-        loss, gradients = self._differentiate(images, targets, weights)
+        loss, gradients = self._differentiate(images, targets, weights, share)
         for total, gradient in zip(self._sums, gradients, strict=True):
             total.assign_add(gradient)
-        self._current.assign_add(1)
+        self._current.number.assign_add(1)
         return loss, self._squared(gradients)
 
     def _finish_graph(self, learning_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -114,16 +125,17 @@ class TensorFlowBackend(Member):
         updated = self._update([total / self._micro_batches for total in self._sums], learning_rate)
         for total in self._sums:
             total.assign(tf.zeros_like(total))
-        self._current.assign(0)
+        self._current.number.assign(0)
         return updated
 
     def _differentiate(
-        self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor
+        self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, share: tf.Tensor
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         variables = [self._trainable[name] for name in self._names]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             loss = self._loss(self._model(images, training=True), targets, weights)
+            loss = loss * tf.cast(share, loss.dtype) if self._weighting.uneven else loss
         return loss, tape.gradient(loss, variables)
 
     def _update(self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -151,14 +163,16 @@ class TensorFlowBackend(Member):
         return [tf.Variable(tf.zeros_like(v), trainable=False, name=f"sum/{v.name}") for v in trainable]
 
     def step(self, batch: Batch, learning_rate: float) -> float:
-        """Train on one batch; return its mean loss before the update."""
+        """Train on one batch; return its part of the global batch's loss, before the update."""
         rate = tf.constant(learning_rate, tf.float64)
+        micro_batches = self._weigh(batch)
         if self._micro_batches == 1:
-            *told, ready_at, average = self._train(*self._tensors(batch), rate)
+            train = partial(self._train, *self._tensors(micro_batches[0])) if micro_batches else self._train_on_nothing
+            *told, ready_at, average = train(rate)
             figures = [told]
         else:
             self._begin()
-            figures = [self._add_micro_batch(*self._tensors(one)) for one in batch.split(self._micro_batches)]
+            figures = [self._add_micro_batch(*self._tensors(one)) for one in micro_batches] or [(0.0, 0.0)]
             ready_at, average = self._finish(rate)
         mean, shards = (
             sum(float(figure) for figure in each) / self._micro_batches for each in zip(*figures, strict=True)
@@ -167,9 +181,19 @@ class TensorFlowBackend(Member):
         self._ready_at = time.perf_counter() - (time.time() - float(ready_at)) if self._reduces else None
         return mean
 
-    def _tensors(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        images = tf.constant(batch.images, self._dtype)
-        return images, tf.constant(batch.targets), tf.constant(batch.weights, self._dtype)
+    def _weigh(self, batch: Batch) -> list[MicroBatch]:
+        """Return the micro-batches that are to be trained on; a blank one only where all workers meet in its layers."""
+        micro_batches, counted, mean_examples = self._weighting(batch)
+        if self._weighting.uneven:
+            self._current.counted.assign(counted)
+            self._current.examples.assign(sum(one.examples for one in micro_batches))
+            self._current.mean_examples.assign(mean_examples)
+        return [one for one in micro_batches if one.examples or self._synchronises]
+
+    def _tensors(self, one: MicroBatch) -> tuple[tf.Tensor, ...]:
+        """Return images, targets, weights and the share of a micro-batch."""
+        images, weights = tf.constant(one.batch.images, self._dtype), tf.constant(one.weights, self._dtype)
+        return images, tf.constant(one.batch.targets), weights, tf.constant(one.share, tf.float64)
 
     def evaluate(self, batch: Batch, *, training: bool = False) -> np.ndarray:
         """Return logits, channels last."""

@@ -20,6 +20,7 @@ from horovod_runner.frameworks.base import Job, normalisation
 from horovod_runner.frameworks.torch.noise import SquaredNorms
 from horovod_runner.frameworks.torch.optimizers import Optimizer
 from horovod_runner.frameworks.torch.reducer import Reducer
+from horovod_runner.frameworks.weighting import MicroBatch, weighting
 from horovod_runner.optimizers.rules import decayed_names
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
@@ -41,8 +42,10 @@ class TorchBackend(Member):
         self._device = device
         self._dtype = _DTYPES[job.config.precision]
         self._mixed = job.config.precision == "bfloat16"
-        self._loss = objective(job.config.job.task, job.config.loss)
+        self._loss = objective(job.config.job.task, job.config.loss, job.config.data.void is not None)
         self._micro_batches = job.config.micro_batches
+        self._weighting = weighting(job.config, group.gather)
+        self._synchronises = normalisation(job.config).synchronised
         self._current = torch_batch_norm.CurrentMicroBatch()
         self._segments = job.config.job.task == "segmentation"
         self._model = self._build(job)
@@ -70,28 +73,39 @@ class TorchBackend(Member):
         return Optimizer(job.config.optimizer, self._reducer.updated, decayed)
 
     def step(self, batch: Batch, learning_rate: float) -> float:
-        """Train on one batch; return its mean loss before the update."""
+        """Train on one batch; return its part of the global batch's loss, before the update."""
         self._model.train()
         for parameter in self._parameters.values():
             parameter.grad = None
-        losses = [
-            self._accumulate(number, micro_batch) for number, micro_batch in enumerate(batch.split(self._micro_batches))
-        ]
+        micro_batches, self._current.counted, self._current.mean_examples = self._weighting(batch)
+        losses = [self._accumulate(number, micro_batch) for number, micro_batch in enumerate(micro_batches)]
         self._reducer.finish()
         self._squared_norms = None if self._norms is None else self._norms.taken()
         self._optimizer.step(learning_rate)
         self._reducer.publish()
         return sum(float(loss) for loss in losses)
 
-    def _accumulate(self, number: int, micro_batch: Batch) -> torch.Tensor:
-        """Add one micro-batch's gradient, divided by the number of them; return its loss, divided alike."""
-        self._current.number = number
+    def _accumulate(self, number: int, micro_batch: MicroBatch) -> torch.Tensor:
+        """Add one micro-batch's gradient, by its share and divided by the number of them; return its loss alike."""
+        self._current.number, self._current.examples = micro_batch.number, micro_batch.examples
         self._reducer.armed = number == self._micro_batches - 1
-        targets = torch.from_numpy(micro_batch.targets).to(self._device).long()
-        weights = torch.from_numpy(micro_batch.weights).to(self._device, self._dtype)
-        loss = self._loss(self._forward(micro_batch), targets, weights) / self._micro_batches
+        loss = self._mean_loss(micro_batch) / self._micro_batches
+        loss = loss if micro_batch.share == 1 else loss * micro_batch.share
         loss.backward()
         return loss.detach()
+
+    def _mean_loss(self, micro_batch: MicroBatch) -> torch.Tensor:
+        if not micro_batch.examples and not self._synchronises:
+            return self._nothing()
+        targets = torch.from_numpy(micro_batch.batch.targets).to(self._device).long()
+        weights = torch.from_numpy(micro_batch.weights).to(self._device, self._dtype)
+        loss: torch.Tensor = self._loss(self._forward(micro_batch.batch), targets, weights)
+        return loss
+
+    def _nothing(self) -> torch.Tensor:
+        """Return a loss of 0 whose gradients are zeros: what a worker without an example adds to the others'."""
+        self._reducer.flush()  # no forward pass waits for what is in flight
+        return torch.stack([(parameter * 0).sum() for parameter in self._parameters.values()]).sum()
 
     def _forward(self, batch: Batch) -> torch.Tensor:
         images = torch.from_numpy(batch.images).to(self._device, self._dtype).permute(0, 3, 1, 2)

@@ -212,7 +212,7 @@ def test_mask_folders_that_are_incomplete(masked):
         (np.zeros((40, 47)), "val/masks/0.png is 47 x 40 pixels, but its image is 48 x 40; save the mask in the size"),
         (
             np.full((40, 48), 255),
-            "val/masks/0.png holds the value 255, which is no class number; give void pixels .* as 1",
+            "val/masks/0.png holds the value 255, which is no class number; .* set data.void to 255; .* as 1",
         ),
         (
             np.zeros((40, 48, 3)),
@@ -225,7 +225,7 @@ def test_masks_that_are_wrong(masked, mask, words):
     save(masked / "val/masks/0.png", mask)
     refused(open_masked, masked, words)
     (masked / "classes.txt").write_text("a\nb\nc\n")
-    with pytest.raises(BrokenExample, match=words.split(",")[0].split(" give")[0]):
+    with pytest.raises(BrokenExample, match=words.split(",")[0]):
         open_masked(masked).validation.read(0, None)
 
 

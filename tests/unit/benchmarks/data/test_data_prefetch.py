@@ -210,13 +210,13 @@ def test_a_broken_image_stops_with_its_name(broken, processes):
 
 
 @pytest.mark.parametrize("processes", [0, 2])
-def test_a_broken_image_can_be_skipped_and_is_counted(broken, processes):
-    with batches(opened(broken.parents[2]), processes, broken="skip") as pipeline:
+def test_a_broken_image_can_be_skipped_and_is_told(broken, processes):
+    told = []
+    with batches(opened(broken.parents[2]), processes, broken="skip", on_broken=told.append) as pipeline:
         epoch = list(pipeline.iterate(0, 3))
-        assert pipeline.skipped == 1
+        assert len(told) == 1
         list(pipeline.iterate(3, 6))
-        assert pipeline.skipped == 2
-    assert [str(broken) in problem for problem in pipeline.problems] == [True]
+    assert [str(broken) in problem for problem in told] == [True, True]
     assert {batch.images.shape for batch in epoch} == {(4, 16, 16, 3)}
     assert sum(batch.weights.sum() for batch in epoch) == IMAGES - 1
     assert all((batch.images[batch.weights == 0] == 0).all() for batch in epoch)
@@ -232,11 +232,36 @@ def test_a_broken_validation_image_can_be_skipped_and_is_told(broken):
         list(validation_batches(dataset.train, **settings))
 
 
+def test_order_stays_where_an_image_is_broken(broken, folder):
+    """The same rows as of the sound folder, but for the blank one."""
+    rows = {}
+    for root in (folder, broken.parents[2]):
+        with batches(opened(root), 0, broken="skip") as pipeline:
+            rows[root] = np.concatenate([batch.images for batch in pipeline.iterate(0, 3)])
+    sound, short = rows.values()
+    blank = ~short.any(axis=(1, 2, 3))
+    assert blank.sum() == 1
+    assert np.array_equal(short[~blank], sound[~blank])
+
+
+def test_a_batch_that_is_all_broken_is_blank_among_others_and_an_end_alone(broken):
+    """Even where the folder's first images, which give a blank row its shape, are broken as well."""
+    for path in sorted(broken.parents[1].rglob("*.png"))[:11]:
+        path.write_bytes(b"broken")
+    dataset = opened(broken.parents[2])
+    for rank in range(12):
+        with batches(dataset, 0, broken="skip", global_batch=12, workers=12, rank=rank) as pipeline:
+            batch = next(pipeline.iterate(0, 1))
+        assert batch.images.shape == (1, 16, 16, 3)
+    with pytest.raises(DataError, match=r"not one image of a batch of 1 could be read, .* raise the batch"):
+        digests(batches(dataset, 0, broken="skip", global_batch=1))
+
+
 def test_a_folder_that_vanished_is_not_skipped_image_by_image(broken):
     dataset = opened(broken.parents[2])
     for path in broken.parents[1].rglob("*.png"):
         path.unlink()
-    with pytest.raises(DataError, match="not one image of a batch of 4 could be read"):
+    with pytest.raises(DataError, match="not one of 12 images could be read"):
         digests(batches(dataset, 0, broken="skip"))
 
 
