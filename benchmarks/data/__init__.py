@@ -10,6 +10,8 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from benchmarks.data.progress import Say, unheard
+
 if TYPE_CHECKING:
     from benchmarks.data.dataset import Dataset, Split
     from benchmarks.data.settings import DataSettings
@@ -48,10 +50,15 @@ logging.getLogger("absl").addFilter(_worth_saying)
 """Grain regrets on import, in every process of its own, that there is no JAX to profile."""
 
 
-def open_dataset(data: DataSettings, task: str, seed: int) -> Dataset:
-    """Open the data set that a run names; DataError says what is wrong with a folder or a size."""
-    module, function = SOURCES[str(data.name)].opener.split(":")
-    dataset: Dataset = getattr(importlib.import_module(module), function)(data, task=task, seed=seed)
+def open_dataset(data: DataSettings, task: str, seed: int, say: Say = unheard) -> Dataset:
+    """Open the data set that a run names; DataError says what is wrong with a folder or a size.
+
+    `say` is told how far it has come with a folder that takes long.
+    """
+    source = SOURCES[str(data.name)]
+    module, function = source.opener.split(":")
+    told = {"say": say} if source.needs_path else {}
+    dataset: Dataset = getattr(importlib.import_module(module), function)(data, task=task, seed=seed, **told)
     if data.void is None:
         return dataset
     train, validation = (_with_void(split, data.void) for split in (dataset.train, dataset.validation))

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-VOID = -1
-"""The target of a pixel that has no class: it counts in no loss and in no metric."""
-
 
 @dataclass(frozen=True)
 class Batch:

@@ -17,6 +17,8 @@ from benchmarks.data.dataset import Dataset, side
 from benchmarks.data.images import centre, normalise, random_region, read_image, read_region, whole
 from benchmarks.data.listing import list_classes, list_pairs
 from benchmarks.data.masks import check_classes, count_classes, read_mask, resize_mask
+from benchmarks.data.names import Names
+from benchmarks.data.progress import Say, unheard
 from benchmarks.data.void import voided
 from benchmarks.errors import DataError
 
@@ -44,7 +46,7 @@ class ClassifiedImages:
     """Images of one split by class: `files` are relative to `root`, labels are int32 (n,)."""
 
     root: Path
-    files: list[str]
+    files: Names
     labels: np.ndarray
     view: View
 
@@ -100,29 +102,32 @@ class MaskedImages:
         return normalise(pixels, view.channels), target
 
 
-def open_image_folder(data: DataSettings, *, task: str, seed: int) -> Dataset:
-    """Open data.path, laid out as train/<class>/* and val/<class>/*; DataError says what is wrong with it."""
+def open_image_folder(data: DataSettings, *, task: str, seed: int, say: Say = unheard) -> Dataset:
+    """Open data.path, laid out as train/<class>/* and val/<class>/*; DataError says what is wrong with it.
+
+    `say` is told how far the listing of a large folder has come.
+    """
     root, views = _root(data), _views(data, 224)
-    classes, found = list_classes(root)
+    found = list_classes(root, say)
     splits = {}
     for split, view in views.items():
-        files = [file for name in classes for file in found[split][name]]
-        labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(found[split][name]) for name in classes])
-        splits[split] = ClassifiedImages(root / split, files, labels, view)
-    return _dataset(splits["train"], splits["val"], len(classes), views["val"])
+        listing = found[split]
+        labels = np.repeat(np.arange(len(listing.classes), dtype=np.int32), listing.counts)
+        splits[split] = ClassifiedImages(root / split, listing.names, labels, view)
+    return _dataset(splits["train"], splits["val"], len(found["train"].classes), views["val"])
 
 
-def open_mask_folder(data: DataSettings, *, task: str, seed: int) -> Dataset:
+def open_mask_folder(data: DataSettings, *, task: str, seed: int, say: Say = unheard) -> Dataset:
     """Open data.path, laid out as train/images/*, train/masks/* and val/ likewise; DataError says what is wrong with
     it.
 
     A mask is a PNG of class indices, in which data.void is no class; 255 is refused unless it is that. The number of
     classes is that of the lines of classes.txt in data.path; without one every mask is read once to find the largest
-    index.
+    index, and `say` is told how far that has come.
     """
     root, views = _root(data), _views(data, 256)
     pairs = list_pairs(root)
-    classes = count_classes(root, pairs["train"] + pairs["val"], data.void, skip=data.broken == "skip")
+    classes = count_classes(root, pairs["train"] + pairs["val"], data.void, data.broken == "skip", say)
     splits = {split: MaskedImages(pairs[split], classes, view, data.void) for split, view in views.items()}
     return _dataset(splits["train"], splits["val"], classes, views["val"])
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.data.images import readable
+from benchmarks.data.names import Names
+from benchmarks.data.progress import Progress, Say, unheard
+from benchmarks.data.remembered import Listing, Stamp, recall, remember, stamp
 from benchmarks.errors import DataError
 
 SPLITS = ("train", "val")
@@ -31,29 +39,48 @@ IMAGE_SUFFIXES = frozenset(
 )
 DROPPINGS = frozenset(("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information"))
 """Folders that archives, thumbnailers and systems leave behind, in lower case; hidden ones begin with a dot."""
+RULES = " ".join([*sorted(IMAGE_SUFFIXES), *sorted(DROPPINGS)])
+"""What a listing depends on beside the folder."""
+THREADS = 16
+"""More than cores: what takes time is a file system's answer."""
+REMEMBERED = 10_000
+"""Images from which a listing is worth remembering."""
 
 
-def list_classes(root: Path) -> tuple[list[str], dict[str, dict[str, list[str]]]]:
-    """Return the classes, sorted by name, and for each split the paths of each class's images relative to the split.
+def list_classes(root: Path, say: Say = unheard) -> dict[str, Listing]:
+    """Return for each split the classes, sorted by name, and each class's images relative to the split.
 
-    The layout is ImageNet's: train/<class>/* and val/<class>/*, at any depth below the class. DataError names the
-    folder that is missing or empty, or a class that is in one split only.
+    The layout is ImageNet's: train/<class>/* and val/<class>/*, at any depth below the class. A large folder is listed
+    by many threads, says how far it has come, and is remembered. DataError names the folder that is missing or empty,
+    or a class that is in one split only.
     """
     layout = "put images at train/<class>/ and val/<class>/"
-    found: dict[str, dict[str, list[str]]] = {
-        split: {name: [] for name in _class_names(_folder(root, split, layout))} for split in SPLITS
-    }
-    _same_classes(root, found)
-    _require_several(root / "train", sorted(found["train"]))
-    for split, classes in found.items():
-        for name, files in classes.items():
-            files.extend(_images_below(root / split, name))
-            if not files:
+    names = {split: _class_names(_folder(root, split, layout)) for split in SPLITS}
+    _same_classes(root, names)
+    _require_several(root / "train", names["train"])
+    return {split: _listed(root / split, names[split], Progress(say)) for split in SPLITS}
+
+
+def _listed(split: Path, classes: list[str], progress: Progress) -> Listing:
+    """Return all images of a split, as they were remembered or as they are found."""
+    known = recall(split, RULES)
+    if known is not None:
+        return known
+    counts, names, folders = [], [], {str(split): stamp(str(split))}
+    with ThreadPoolExecutor(THREADS) as pool:
+        for name, found in zip(classes, pool.map(partial(_images_below, split), classes), strict=True):
+            if not found.images:
                 raise DataError(
-                    f"{root / split / name} holds no image that can be read;"
-                    " add some, or remove the class from train/ and val/"
+                    f"{split / name} holds no image that can be read; add some, or remove the class from both splits"
                 )
-    return sorted(found["train"]), found
+            counts.append(len(found.images))
+            names.append(Names.of(found.images))
+            folders |= found.folders
+            progress(f"listing {split}: {sum(counts):,} images in {len(counts):,} of {len(classes):,} classes")
+    listing = Listing(classes, np.array(counts), Names.joined(names), folders)
+    if len(listing.names) >= REMEMBERED:
+        remember(split, RULES, listing)
+    return listing
 
 
 def list_pairs(root: Path) -> dict[str, list[tuple[Path, Path]]]:
@@ -100,9 +127,9 @@ def _one_class_remedy(split: Path, name: str) -> str:
     return f"add folders of other classes to {split.name}/"
 
 
-def _same_classes(root: Path, found: Mapping[str, Mapping[str, object]]) -> None:
+def _same_classes(root: Path, found: Mapping[str, Sequence[str]]) -> None:
     for here, there in (SPLITS, SPLITS[::-1]):
-        extra = sorted(found[here].keys() - found[there].keys())
+        extra = sorted(set(found[here]) - set(found[there]))
         if extra:
             more = f" (and {len(extra) - 1} more)" if len(extra) > 1 else ""
             raise DataError(
@@ -111,27 +138,38 @@ def _same_classes(root: Path, found: Mapping[str, Mapping[str, object]]) -> None
             )
 
 
-def _images_below(split: Path, name: str) -> list[str]:
+@dataclass
+class _Found:
+    """The images below a folder, and the stamps of it and of the folders in it."""
+
+    images: list[str] = field(default_factory=list)
+    folders: dict[str, Stamp] = field(default_factory=dict)
+
+
+def _images_below(split: Path, name: str) -> _Found:
     """Return the images of a class, sorted; hidden files and other kinds of files are left alone."""
-    paths: list[str] = []
-    _collect(os.fspath(split / name), name, frozenset(), paths)
-    return sorted(paths)
+    found = _Found()
+    _collect(os.fspath(split / name), name, frozenset(), found)
+    found.images.sort()
+    return found
 
 
-def _collect(folder: str, relative: str, above: frozenset[tuple[int, int]], paths: list[str]) -> None:
+def _collect(folder: str, relative: str, above: frozenset[tuple[int, int]], found: _Found) -> None:
     """Add the images below a folder; links are followed, but never into a folder that they lie in."""
     status = os.stat(folder)
     here = (status.st_dev, status.st_ino)
     if here in above:
         return
+    found.folders[folder] = (status.st_mtime_ns, status.st_ino)
     for entry in _entries(folder):
         if _left_alone(entry.name):
             continue
         inner = f"{relative}/{entry.name}"
-        if entry.is_dir():
-            _collect(entry.path, inner, above | {here}, paths)
+        # What is called an image is not looked at: a million links would be a million looks at a slow file system.
+        if entry.is_dir(follow_symlinks=False) or (not _is_image(entry.name) and entry.is_dir()):
+            _collect(entry.path, inner, above | {here}, found)
         elif _is_image(entry.name):
-            paths.append(inner)
+            found.images.append(inner)
 
 
 def _split_pairs(split: Path, layout: str) -> list[tuple[Path, Path]]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.data.batch import VOID
 from benchmarks.data.dataset import BrokenExample
 from benchmarks.data.images import decoding, readable
+from benchmarks.data.progress import Progress, Say, unheard
 from benchmarks.data.turns import Box, Turn, turn_of
 from benchmarks.errors import DataError
+from benchmarks.targets import VOID
 
 INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
 """Pillow's names for one integer a pixel; in a palette image (P) it is the index that counts, not the colour."""
@@ -66,7 +67,13 @@ def check_classes(path: Path, values: np.ndarray, classes: int) -> None:
         )
 
 
-def count_classes(root: Path, pairs: Sequence[tuple[Path, Path]], void: int | None = None, skip: bool = False) -> int:
+def count_classes(
+    root: Path,
+    pairs: Sequence[tuple[Path, Path]],
+    void: int | None = None,
+    skip: bool = False,
+    say: Say = unheard,
+) -> int:
     """Return the number of classes: the lines of root/classes.txt, or else one more than the largest value of any mask.
 
     Without classes.txt every mask is read once, by threads; the value `void` is no class, and a mask that is broken
@@ -79,7 +86,7 @@ def count_classes(root: Path, pairs: Sequence[tuple[Path, Path]], void: int | No
         classes = sum(bool(line.strip()) for line in _text(names).splitlines())
         remedy = f"name at least 2 classes in {names}, one a line"
     else:
-        occurring = sorted(set().union(*_values_of_all(pairs, void, skip)))
+        occurring = sorted(_values_of_all(pairs, void, skip, Progress(say)))
         classes = 1 + max(occurring, default=-1)
         remedy = f"name the classes in {names}, one a line, if there are more, or mend the masks"
         if classes > 2 * len(occurring) > 2:
@@ -100,9 +107,14 @@ def _text(file: Path) -> str:
         raise DataError(f"{readable(file)} is not UTF-8 text; save it as UTF-8") from None
 
 
-def _values_of_all(pairs: Sequence[tuple[Path, Path]], void: int | None, skip: bool) -> Iterator[set[int]]:
+def _values_of_all(pairs: Sequence[tuple[Path, Path]], void: int | None, skip: bool, progress: Progress) -> set[int]:
+    found: set[int] = set()
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        yield from pool.map(lambda pair: _values(pair[0], pair[1], void, skip), pairs)
+        values = pool.map(lambda pair: _values(pair[0], pair[1], void, skip), pairs)
+        for number, values_of_one in enumerate(values, 1):
+            found |= values_of_one
+            progress(f"looking for classes: {number:,} of {len(pairs):,} masks read")
+    return found
 
 
 def _values(image: Path, mask: Path, void: int | None, skip: bool) -> set[int]:

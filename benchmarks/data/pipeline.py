@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Literal, Self
 
 import numpy as np
@@ -13,14 +13,9 @@ from benchmarks.data.batch import Batch
 from benchmarks.data.dataset import Dataset, Split
 from benchmarks.data.order import Shard
 from benchmarks.data.prefetch import Stream, decoding_processes
+from benchmarks.data.progress import Say, unheard
 
 Broken = Literal["stop", "skip"]
-OnBroken = Callable[[str], None]
-"""Called with a sentence about a file that cannot be read."""
-
-
-def unheard(sentence: str) -> None:
-    """Listen to no sentence."""
 
 
 class TrainBatches:
@@ -37,7 +32,7 @@ class TrainBatches:
         processes: int | None = None,
         broken: Broken = "stop",
         local_workers: int | None = None,
-        on_broken: OnBroken = unheard,
+        on_broken: Say = unheard,
     ) -> None:
         """Take worker `rank` of `workers`; `local_workers` of them share this machine's cores (None: all of them).
 
@@ -107,7 +102,7 @@ def validation_batches(
     processes: int | None = None,
     broken: Broken = "stop",
     local_workers: int | None = None,
-    on_broken: OnBroken = unheard,
+    on_broken: Say = unheard,
 ) -> Iterator[Batch]:
     """Yield worker `rank`'s part of every example exactly once, with the evaluation transform.
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.data.batch import VOID
 from benchmarks.data.dataset import MemorySplit
+from benchmarks.targets import VOID
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Protocol
 
 import numpy as np
 
-from benchmarks.data.batch import VOID
+from benchmarks.targets import VOID
 
 DICE_SMOOTHING = 1.0
 METRICS = {"classification": "top1", "segmentation": "mean_iou"}

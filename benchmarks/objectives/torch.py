@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from benchmarks.data.batch import VOID
 from benchmarks.objectives.reference import DICE_SMOOTHING, LossSettings
+from benchmarks.targets import VOID
 
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 

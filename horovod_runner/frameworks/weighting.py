@@ -15,7 +15,6 @@ import numpy as np
 
 from benchmarks.data.batch import Batch
 from benchmarks.objectives.reference import example_weights
-from horovod_runner.allreduce.settings import transport
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import SharedError
 
@@ -83,5 +82,5 @@ class Weighting:
 
 def weighting(config: RunConfig, gather: Gather) -> Weighting:
     """Return the weighting of a run; workers that do not reduce train each by themselves, on means of their own."""
-    alone = transport(config) is None
+    alone = config.transport is None
     return Weighting(config.micro_batches, config.uneven, (lambda own: own[None]) if alone else gather)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from horovod_runner.results.record import StepRecord
-from horovod_runner.training.join import Worker, silent
+from horovod_runner.training.join import Worker, say_nothing
 from horovod_runner.training.skipped import Skipped
 from horovod_runner.training.validation import Validation, synchronise_state, validate
 
@@ -47,5 +47,5 @@ class BetweenSteps:
 
 def pauses_of(worker: Worker) -> BetweenSteps:
     """Return the pauses of a worker that has left out no file yet."""
-    log = worker.folder.log if worker.leads else silent
+    log = worker.folder.log if worker.leads else say_nothing
     return BetweenSteps(worker, Skipped(worker.config.skips, worker.backend.gather_over_ranks, worker.say, log))

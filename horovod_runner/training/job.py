@@ -13,7 +13,8 @@ from benchmarks.data import open_dataset
 from benchmarks.data.batch import Batch
 from benchmarks.data.dataset import Dataset
 from benchmarks.data.order import steps_per_epoch
-from benchmarks.data.pipeline import OnBroken, TrainBatches, unheard, validation_batches
+from benchmarks.data.pipeline import TrainBatches, validation_batches
+from benchmarks.data.progress import Say, unheard
 from benchmarks.objectives import reference
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.machine.limits import core_count
@@ -51,7 +52,7 @@ class Prepared:
         """Return the weights and running statistics that the run begins with."""
         return draw_initial(self.architecture.arrays, self.config.seed)
 
-    def train_batches(self, world: World, on_broken: OnBroken = unheard) -> TrainBatches:
+    def train_batches(self, world: World, on_broken: Say = unheard) -> TrainBatches:
         """Return a worker's part of the training data; `on_broken` is told of each example that is left out."""
         config = self.config
         return TrainBatches(
@@ -66,7 +67,7 @@ class Prepared:
             on_broken=on_broken,
         )
 
-    def validation_batches(self, world: World, on_broken: OnBroken = unheard) -> Iterator[Batch]:
+    def validation_batches(self, world: World, on_broken: Say = unheard) -> Iterator[Batch]:
         """Yield a worker's part of the validation data; `on_broken` is told of each example that is left out."""
         config = self.config
         return validation_batches(
@@ -81,9 +82,12 @@ class Prepared:
         )
 
 
-def prepare(config: RunConfig) -> Prepared:
-    """Return a run with all that follows from its description; DataError says what is wrong with its data."""
-    data = open_dataset(config.data, config.job.task, config.seed)
+def prepare(config: RunConfig, say: Say = unheard) -> Prepared:
+    """Return a run with all that follows from its description; DataError says what is wrong with its data.
+
+    `say` is told how far it has come with data that take long to list.
+    """
+    data = open_dataset(config.data, config.job.task, config.seed, say)
     plan = plan_of(config, steps_per_epoch(len(data.train), config.global_batch or 0))
     return Prepared(config, data, _architecture(config, data), plan)
 

@@ -34,7 +34,7 @@ def run(config: RunConfig, folder: RunFolder, world: World, say: Say, load: Load
     `say` is called with lines for the user, `load` for the backend.
     """
     began = time.perf_counter()
-    prepared = prepare(config)
+    prepared = prepare(config, say)
     lock = exclusive(folder.path, LOCK_WAIT_SECONDS) if world.rank == 0 else contextlib.nullcontext()
     with lock:
         worker = join(prepared, folder, world, say, load)

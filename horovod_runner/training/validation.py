@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.architecture import Architecture
 from benchmarks.data.batch import Batch
-from benchmarks.data.pipeline import OnBroken, unheard
+from benchmarks.data.progress import Say, unheard
 from benchmarks.objectives import reference
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import SharedError
@@ -25,7 +25,7 @@ class Validation(NamedTuple):
     metric: float
 
 
-def validate(backend: Backend, prepared: Prepared, world: World, on_broken: OnBroken = unheard) -> Validation:
+def validate(backend: Backend, prepared: Prepared, world: World, on_broken: Say = unheard) -> Validation:
     """Validate the model as it stands; `on_broken` is told of each example that this worker leaves out."""
     synchronise_state(backend, prepared.architecture, world)
     return _figures(backend, prepared.validation_batches(world, on_broken), prepared.config, prepared.data.classes)

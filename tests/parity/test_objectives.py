@@ -16,10 +16,10 @@ import pytest
 import tensorflow as tf
 import torch
 
-from benchmarks.data.batch import VOID
 from benchmarks.objectives import reference
 from benchmarks.objectives import tensorflow as tensorflow_objectives
 from benchmarks.objectives import torch as torch_objectives
+from benchmarks.targets import VOID
 from horovod_runner.config.schema import LossConfig
 
 TASKS = ("classification", "segmentation")

@@ -20,9 +20,10 @@ from PIL import Image
 
 from benchmarks.architecture import Arrays
 from benchmarks.data import open_dataset
-from benchmarks.data.batch import VOID, Batch
+from benchmarks.data.batch import Batch
 from benchmarks.data.dataset import Dataset
 from benchmarks.data.order import Shard
+from benchmarks.targets import VOID
 from horovod_runner.config.frameworks import PAIR
 from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.launch.processes import launch
