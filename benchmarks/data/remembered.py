@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def recall(split: Path, rules: str) -> Listing | None:
     try:
         with np.load(file, allow_pickle=False) as kept:
             listing = _unpacked(kept)
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
     return listing if all(_stands(*known) for known in listing.folders.items()) else None
 

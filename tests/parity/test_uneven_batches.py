@@ -101,6 +101,7 @@ CASES = {
 }
 
 
+@pytest.mark.usefixtures("real_ranks")
 @pytest.mark.parametrize("framework", PAIR)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_a_run_is_the_same_as_worked_by_hand(case: Case, framework: str, tmp_path: Path) -> None:

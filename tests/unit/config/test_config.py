@@ -33,6 +33,10 @@ def test_defaults_come_from_the_workload_and_its_data() -> None:
     assert made(workload="unet", optimizer={"name": "sgd"}).optimizer.learning_rate == 0.1
 
 
+VOID = {"workload": "unet", "data": {"void": 1}}
+SKIP = {"data": {"path": "some/folder", "broken": "skip"}}
+
+
 @pytest.mark.parametrize(("image_size", "classifier"), [(32, "small"), (223, "small"), (224, "full")])
 def test_the_classifier_of_vgg16_follows_from_the_image_size(image_size: int, classifier: str) -> None:
     plain = made(workload="vgg16", data={"image_size": image_size})
@@ -82,6 +86,16 @@ def test_batches_are_derived_from_each_other() -> None:
         ({"workload": "vgg16", "classifier": "medium"}, ["classifier", "full", "small", "medium"]),
         ({"classifier": "small"}, ["classifier", "vgg16", "resnet50", "remove it"]),
         ({"workload": "unet", "classifier": "full"}, ["classifier", "vgg16", "unet", "remove it"]),
+        ({"data": {"void": 255}}, ["data.void", "resnet50", "choose unet"]),
+        ({**VOID, "noise_scale": True, "virtual_workers": 2}, ["data.void", "noise_scale", "remove data.void"]),
+        (
+            {**SKIP, "batch_norm": "ghost", "ghost_batch": 4},
+            ["data.broken", "ghost_batch", "batch_norm: local", "remove data.broken"],
+        ),
+        (
+            {**SKIP, "workers": 2, "allreduce": {"operation": "adasum"}},
+            ["data.broken", "adasum", "allreduce.operation: average"],
+        ),
         ({"surprise": 1}, ["surprise", "workload"]),
         ({"experiment": "../escape"}, ["experiment"]),
     ],
@@ -126,3 +140,9 @@ def test_planning_imports_no_framework() -> None:
         "print([m for m in ('torch', 'tensorflow', 'horovod', 'keras', 'pandas', 'matplotlib') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_what_stays_equal_may_be_skipped_or_void() -> None:
+    assert made(**{**VOID, "batch_norm": "ghost", "ghost_batch": 4}).uneven, "rows are complete"
+    assert made(**SKIP, virtual_workers=2, accumulate=2).skips
+    assert not made(data={"broken": "skip"}).uneven, "what is made can always be read"

@@ -12,6 +12,7 @@ from benchmarks.data.dataset import BrokenExample
 from benchmarks.data.images import STATISTICS, centre, normalise, random_region, read_image, whole
 from benchmarks.data.masks import resize_mask
 from benchmarks.errors import DataError
+from benchmarks.targets import VOID
 from horovod_runner.config.schema import DataConfig
 
 
@@ -261,3 +262,34 @@ def test_an_image_that_vanished_is_named(images):
 def test_a_folder_is_never_read_in_part(images):
     with pytest.raises(DataError, match=r"data.examples: image_folder reads every image of its folder; remove"):
         open_images(images, examples=2)
+
+
+def test_void_is_no_class_and_stays_void_through_crop_and_flip(masked):
+    """A corner of 255 in a mask; class 1 of digit scenes."""
+    values = np.ones((40, 48), np.uint8)
+    values[:20, :24] = 255
+    save(masked / "train/masks/0.png", values)
+    refused(open_masked, masked, "holds the value 255", "set data.void to 255")
+    opened = open_masked(masked, void=255)
+    assert opened.classes == 3
+    _, target = opened.train.read(0, None)
+    assert (target[:8, :8] == VOID).all()
+    assert (target == VOID).mean() == pytest.approx(0.25)
+    seen = {int(v) for seed in range(20) for v in np.unique(opened.train.read(0, np.random.default_rng(seed))[1])}
+    assert seen == {VOID, 1}
+    (masked / "classes.txt").write_text("a\nb\nc\n")
+    assert (open_masked(masked, void=255).train.read(0, None)[1] == target).all()
+
+
+def test_a_class_of_digit_scenes_can_be_void():
+    plain, void = (
+        open_dataset(DataConfig(name="digit_scenes", image_size=32, void=value), "segmentation", 0)
+        for value in (None, 3)
+    )
+    numbers = np.arange(20)
+    images, targets = plain.train.read_many(numbers)
+    voided, masks = void.train.read_many(numbers)
+    assert (targets == 3).any()
+    assert np.array_equal(masks, np.where(targets == 3, VOID, targets))
+    assert np.array_equal(images, voided)
+    assert np.array_equal(void.train.read(4, None)[1], masks[4])
