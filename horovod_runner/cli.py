@@ -98,19 +98,34 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="horovod-runner",
-        description="Compare distributed training across frameworks: the same jobs, reduced by one Horovod layer.",
+        description="Trains the same jobs in TensorFlow and in PyTorch, reduced by one Horovod layer, and compares"
+        " speed and learning.",
+        epilog="`horovod-runner VERB --help` explains a verb. Begin with `horovod-runner doctor`.",
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     _add_doctor(verbs)
     _add_bench(verbs)
-    _add_matrix(verbs, "plan", "validate an experiment file and show its runs", _plan)
-    _add_matrix(verbs, "run", "do what is missing of an experiment, then report", _run)
-    _add_tune(verbs)
-    _add_submit(verbs)
-    _add_parity(verbs)
-    _add_allreduce(verbs)
+    _add_matrix(
+        verbs,
+        "plan",
+        "check an experiment file; show its runs and about how long they take",
+        "Checks every run of an experiment before any starts. Shows them as a table, and estimates the time.",
+        _plan,
+    )
+    _add_matrix(
+        verbs,
+        "run",
+        "do the runs of an experiment that are not done yet, then report",
+        "Does the runs that are not done yet, and writes a report. It can be stopped at any time: the same command"
+        " goes on from there.",
+        _run,
+    )
     _add_report(verbs)
     _add_compare(verbs)
+    _add_parity(verbs)
+    _add_allreduce(verbs)
+    _add_tune(verbs)
+    _add_submit(verbs)
     _add_pack(verbs)
     return parser
 
@@ -121,35 +136,56 @@ def _either(names: Iterable[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
+def _add_verb(verbs: Any, name: str, short: str, description: str) -> _Parser:
+    """Add a verb with its line in the list of verbs, and with what its own help says first."""
+    verb: _Parser = verbs.add_parser(name, help=short, description=description)
+    return verb
+
+
 def _add_doctor(verbs: Any) -> None:
-    verb = verbs.add_parser("doctor", help="say what is installed, what a run here would use, and what is missing")
+    verb = _add_verb(
+        verbs,
+        "doctor",
+        "check the installation: what is there, what is missing, and what to do about it",
+        "Says what is installed and built, what a run here would use, and what to do about whatever is missing."
+        " Exit code 1 if a run could not work.",
+    )
     verb.set_defaults(verb=_doctor)
 
 
 def _add_bench(verbs: Any) -> None:
-    verb = verbs.add_parser("bench", help="do one run; under a launcher, be one rank of it")
+    verb = _add_verb(
+        verbs,
+        "bench",
+        "do one training run",
+        "Does one training run. Alone it starts its workers itself; under a launcher (horovodrun, mpirun, srun) it is"
+        " one rank of the run.",
+    )
     verb.add_argument("--framework", required=True, help=_either(FRAMEWORKS))
     verb.add_argument("--workload", help=_either(WORKLOADS))
-    verb.add_argument("--data", help="a data set's name, or a folder of your own")
+    verb.add_argument("--data", help="a data set's name, or a folder with your own images")
     length = verb.add_mutually_exclusive_group()
-    length.add_argument("--epochs")
-    length.add_argument("--steps")
+    length.add_argument("--epochs", metavar="N", help="passes over the training data")
+    length.add_argument("--steps", metavar="N", help="training steps, in place of epochs")
     batch = verb.add_mutually_exclusive_group()
-    batch.add_argument("--local-batch", help="images per worker and step")
-    batch.add_argument("--global-batch", help="images per step, over all workers")
-    verb.add_argument("--image-size", help="pixels a side")
-    verb.add_argument("--seed")
-    verb.add_argument("--workers", help="start so many workers here; under a launcher, its size is used")
+    batch.add_argument("--local-batch", metavar="N", help="images per step of each worker")
+    batch.add_argument("--global-batch", metavar="N", help="images per step of all workers together")
+    verb.add_argument("--image-size", metavar="PIXELS", help="height and width of the images")
+    verb.add_argument("--seed", metavar="N", help="seed of initial weights, order and augmentation")
+    verb.add_argument(
+        "--workers", metavar="N", help="workers to start (default: 1); a launcher has a number of its own"
+    )
     _add_set(verb)
     _add_results(verb)
     _add_machine(verb)
     verb.set_defaults(verb=_bench)
 
 
-def _add_matrix(verbs: Any, name: str, what: str, function: Callable[[argparse.Namespace], int]) -> _Parser:
-    verb: _Parser = verbs.add_parser(name, help=what)
-    verb.add_argument("file", type=_path)
-    verb.add_argument("--smoke", action="store_true", help="the minutes-long variant")
+def _add_matrix(
+    verbs: Any, name: str, short: str, description: str, function: Callable[[argparse.Namespace], int]
+) -> _Parser:
+    verb = _add_verb(verbs, name, short, description)
+    _add_experiment(verb)
     _add_set(verb)
     _add_results(verb)
     _add_machine(verb)
@@ -158,96 +194,177 @@ def _add_matrix(verbs: Any, name: str, what: str, function: Callable[[argparse.N
 
 
 def _add_tune(verbs: Any) -> None:
-    verb = verbs.add_parser("tune", help="find this machine's fastest way to reduce a job's gradients, by measuring")
+    verb = _add_verb(
+        verbs,
+        "tune",
+        "find the fastest strategy and settings for a job on this machine",
+        "Measures short runs of a job with each strategy and its settings, drops what is slower, and writes the fastest"
+        " into a machine file, which later runs take with --machine.",
+    )
     verb.add_argument("--workload", help=_either(WORKLOADS))
     verb.add_argument("--framework", default=DEFAULT, help=f"{_either(FRAMEWORKS)} (default: {DEFAULT})")
-    verb.add_argument("--workers", default="2", help="start so many workers here (default: 2)")
-    verb.add_argument("--minutes", type=float, default=30, help="about so long in all (default: 30)")
-    verb.add_argument("--candidates", metavar="S,S", help="only these strategies (default: all of equal arithmetic)")
-    verb.add_argument("--machine", type=_path, help="the file that gets the settings (default: machine.yaml)")
+    verb.add_argument("--workers", metavar="N", default="2", help="workers to start (default: 2)")
+    verb.add_argument("--minutes", type=float, default=30, help="about how long the search may take (default: 30)")
+    verb.add_argument(
+        "--candidates", metavar="S,S", help="strategies to try (default: all that compute the same updates)"
+    )
+    verb.add_argument("--machine", metavar="FILE", type=_path, help="file to write into (default: machine.yaml)")
     _add_set(verb)
     _add_results(verb)
     verb.set_defaults(verb=_tune)
 
 
 def _add_submit(verbs: Any) -> None:
-    verb = verbs.add_parser("submit", help="write the job script with which a cluster does an experiment")
-    verb.add_argument("file", type=_path)
+    verb = _add_verb(
+        verbs,
+        "submit",
+        "write a job script for a cluster's scheduler",
+        "Writes a job script that does an experiment on a cluster. Each job does what is not done yet; the next one is"
+        " queued until all is done.",
+    )
+    _add_experiment(verb)
     verb.add_argument("--scheduler", required=True, help="slurm, lsf or pbs")
-    verb.add_argument("--nodes", type=int, required=True)
-    verb.add_argument("--workers-per-node", type=int, required=True)
-    verb.add_argument("--cpus-per-worker", type=int, default=1, help="processor cores of a worker (default: 1)")
-    verb.add_argument("--gpus-per-node", type=int)
-    verb.add_argument("--time", required=True, metavar="H:MM:SS", help="of one job")
-    verb.add_argument("--queue", help="the queue, or Slurm's partition")
-    verb.add_argument("--account", help="who pays: the account, or LSF's project")
-    verb.add_argument("--chain", type=int, default=5, help="jobs that may follow one another (default: 5)")
-    verb.add_argument("--machine", type=_path, help="the machine's file, for run")
-    verb.add_argument("--out", type=_path, help="the script (default: EXPERIMENT.SCHEDULER.sh)")
-    verb.add_argument("--smoke", action="store_true", help="the minutes-long variant")
+    verb.add_argument("--nodes", metavar="N", type=int, required=True, help="nodes of a job")
+    verb.add_argument("--workers-per-node", metavar="N", type=int, required=True, help="workers on each node")
+    verb.add_argument("--cpus-per-worker", metavar="N", type=int, default=1, help="cores of each worker (default: 1)")
+    verb.add_argument("--gpus-per-node", metavar="N", type=int, help="GPUs on each node (default: none)")
+    verb.add_argument("--time", required=True, metavar="H:MM:SS", help="time limit of a job")
+    verb.add_argument("--queue", help="queue, or Slurm's partition")
+    verb.add_argument("--account", help="account to charge, or LSF's project")
+    verb.add_argument("--chain", metavar="N", type=int, default=5, help="most jobs one after the other (default: 5)")
+    verb.add_argument("--machine", metavar="FILE", type=_path, help="machine file for the runs")
+    verb.add_argument("--out", metavar="FILE", type=_path, help="script to write (default: EXPERIMENT.SCHEDULER.sh)")
     _add_set(verb)
     _add_results(verb)
     verb.set_defaults(verb=_submit)
 
 
 def _add_parity(verbs: Any) -> None:
-    verb = verbs.add_parser("parity", help="prove that the frameworks do the same job; exit 1 if a row fails")
-    verb.add_argument("--workload", help=f"only the rows about it: {_either(WORKLOADS)}")
-    verb.add_argument("--optimizer", help="only the trajectories under it")
+    verb = _add_verb(
+        verbs,
+        "parity",
+        "prove that the frameworks do the same arithmetic",
+        "Compares the frameworks' models, losses, gradients, optimizers and whole trajectories in float64, row by row."
+        " Exit code 1 if a row fails.",
+    )
+    verb.add_argument("--workload", help=f"only the rows of this workload: {_either(WORKLOADS)}")
+    verb.add_argument("--optimizer", help="only the trajectories with this optimizer")
     _add_results(verb)
     verb.set_defaults(verb=_parity)
 
 
 def _add_allreduce(verbs: Any) -> None:
-    verb = verbs.add_parser("allreduce", help="measure the collective alone, by every way there is here")
-    verb.add_argument("--workers", type=int, default=2, help="ranks that reduce (default: 2)")
-    verb.add_argument("--through", nargs="+", metavar="WAY", help="mpi4py, horovod-mpi, horovod-gloo, horovod-nccl")
-    verb.add_argument("--sizes", nargs="+", type=int, metavar="BYTES", help="default: 4 to 256 MiB, in powers of 4")
-    verb.add_argument("--models", nargs="*", metavar="MODEL", help="whose gradients are reduced as well (default: all)")
-    verb.add_argument("--framework", default=DEFAULT, help=f"whose Horovod binding (default: {DEFAULT})")
+    verb = _add_verb(
+        verbs,
+        "allreduce",
+        "measure the allreduce alone, without training",
+        "Times allreduces of many sizes, and of each model's gradients, by mpi4py and by Horovod over MPI, Gloo and"
+        " NCCL, as far as they are built here. Every sum is checked. Exit code 1 if one is wrong or fails.",
+    )
+    verb.add_argument("--workers", metavar="N", type=int, default=2, help="ranks (default: 2)")
+    verb.add_argument(
+        "--through",
+        nargs="+",
+        metavar="NAME",
+        help="mpi4py, horovod-mpi, horovod-gloo, horovod-nccl (default: all that are built here)",
+    )
+    verb.add_argument(
+        "--sizes",
+        nargs="+",
+        type=int,
+        metavar="BYTES",
+        help="message sizes (default: 4 bytes to 256 MiB, in powers of 4)",
+    )
+    verb.add_argument(
+        "--models", nargs="*", metavar="MODEL", help="models whose gradients are reduced as well (default: all)"
+    )
+    verb.add_argument("--framework", default=DEFAULT, help=f"whose Horovod is used (default: {DEFAULT})")
     length = verb.add_mutually_exclusive_group()
-    length.add_argument("--seconds-per-size", dest="seconds", type=float, help="default: 1")
-    length.add_argument("--iterations", type=int, help="of each size, in place of a time")
+    length.add_argument(
+        "--seconds-per-size", metavar="S", dest="seconds", type=float, help="seconds for each size (default: 1)"
+    )
+    length.add_argument("--iterations", metavar="N", type=int, help="allreduces of each size, in place of seconds")
     verb.add_argument("--quick", action="store_true", help="few sizes, one model, a tenth of a second each")
-    verb.add_argument("--no-yield", dest="yields", action="store_false", help="let Open MPI spin while it waits")
-    verb.add_argument("--machine", type=_path, help="a file about this machine: launcher, hosts, time limits")
+    verb.add_argument(
+        "--no-yield",
+        dest="yields",
+        action="store_false",
+        help="let Open MPI spin while it waits, as it does by default",
+    )
+    verb.add_argument(
+        "--machine", metavar="FILE", type=_path, help="file about this machine: launcher, hosts, time limits"
+    )
     _add_results(verb)
     verb.set_defaults(verb=_allreduce)
 
 
 def _add_report(verbs: Any) -> None:
-    verb = verbs.add_parser("report", help="tables, plots and one page from results")
-    verb.add_argument("folder", type=_path, nargs="?", default=OWN, help=f"results to report (default: {OWN})")
-    verb.add_argument("--out", type=_path, metavar="DIR", help="folder for page, figures and tables (default: FOLDER)")
+    verb = _add_verb(
+        verbs,
+        "report",
+        "make tables, plots and an HTML page of results",
+        "Prints tables of results, and writes plots (PNG and SVG), tables (CSV) and one HTML page that stands alone.",
+    )
+    verb.add_argument("folder", type=_path, nargs="?", default=OWN, help=f"results: one study or many (default: {OWN})")
+    verb.add_argument("--out", type=_path, metavar="DIR", help="folder to write into (default: the results' own)")
     verb.set_defaults(verb=_report)
 
 
 def _add_compare(verbs: Any) -> None:
-    verb = verbs.add_parser("compare", help="compare two sets of results run by run; exit 1 on a regression")
+    verb = _add_verb(
+        verbs,
+        "compare",
+        "compare two sets of results, run by run",
+        "Compares throughput, losses and metrics of two sets of results, run by run, with 95 % intervals."
+        " Exit code 1 on a regression.",
+    )
     verb.add_argument("older", type=_path, metavar="A", help="the baseline: a folder of results, of a study or a run")
     verb.add_argument("newer", type=_path, metavar="B", help="what is compared with it")
-    verb.add_argument("--margin", type=float, default=0.05, help="a fraction: what is no difference (default: 0.05)")
+    verb.add_argument(
+        "--margin", type=float, default=0.05, help="relative difference that does not matter (default: 0.05)"
+    )
     verb.add_argument("--across-machines", action="store_true", help="compare runs of different machines as well")
-    verb.add_argument("--different-work", action="store_true", help="pair by job where settings differ, and name them")
+    verb.add_argument(
+        "--different-work", action="store_true", help="compare runs of a job whose settings differ, and name these"
+    )
     verb.set_defaults(verb=_compare)
 
 
 def _add_pack(verbs: Any) -> None:
-    verb = verbs.add_parser("pack", help="turn a finished study into two Parquet files and its provenance")
-    verb.add_argument("folder", type=_path)
+    verb = _add_verb(
+        verbs,
+        "pack",
+        "pack a finished study into Parquet files",
+        "Packs a finished study into one Parquet file of runs, one of steps, and its provenance. All verbs read either"
+        " form.",
+    )
+    verb.add_argument("folder", type=_path, help="folder of the study")
     verb.set_defaults(verb=_pack)
 
 
+def _add_experiment(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("file", type=_path, help="experiment file, as benchmarks/experiments/weak.yaml")
+    verb.add_argument("--smoke", action="store_true", help="do the small variant of the file, which takes minutes")
+
+
 def _add_set(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="any setting, by its path")
+    verb.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="change any setting, for example --set optimizer.momentum=0.8; may be given again",
+    )
 
 
 def _add_results(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--results", type=_path, default=OWN, help=f"folder of results (default: {OWN})")
+    verb.add_argument("--results", metavar="DIR", type=_path, default=OWN, help=f"folder of results (default: {OWN})")
 
 
 def _add_machine(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--machine", type=_path, help="a file about this machine: launcher, hosts, time limits, settings")
+    verb.add_argument(
+        "--machine", metavar="FILE", type=_path, help="file about this machine: launcher, hosts, time limits, settings"
+    )
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
