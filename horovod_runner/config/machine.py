@@ -70,7 +70,7 @@ def load_machine(file: Path | None) -> Machine:
 
     UserError names the file, the key and the remedy, also where the file has settings of another machine.
     """
-    named = file or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
+    named = file or (Path(os.environ[VARIABLE]).expanduser() if os.environ.get(VARIABLE) else None)
     if named is None:
         return Machine()
     machine = read_machine(named)

@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -47,7 +46,7 @@ def _quietly() -> Iterator[None]:
     A framework may greet every process with lines that its own log level does not hold back.
     """
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as kept:
+    with os.fdopen(os.memfd_create("said"), "wb+") as kept:
         own = os.dup(2)
         os.dup2(kept.fileno(), 2)
         try:

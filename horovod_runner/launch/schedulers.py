@@ -6,9 +6,12 @@ qdel(1B) and pbs_resources(7B) of OpenPBS.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
+
+PBS_LONGEST = 15  # characters of a job's name; PBS Professional before 2020 and Torque take no more
 
 
 class Resources(NamedTuple):
@@ -26,7 +29,10 @@ class Resources(NamedTuple):
 
 @dataclass(frozen=True)
 class Scheduler:
-    """One scheduler's words; `{}` in them is a script, quoted for the shell, or in `stop_all` a job's name."""
+    """One scheduler's words; `{}` in them is a script, quoted for the shell, or in `stop_all` a job's name.
+
+    `job_name` makes a name that it takes of an experiment's.
+    """
 
     directives: Callable[[Resources], list[str]]
     submit: str
@@ -34,6 +40,7 @@ class Scheduler:
     withdraw: str
     stop_all: str
     folder: str
+    job_name: Callable[[str], str] = lambda name: name
 
 
 def _slurm(job: Resources) -> list[str]:
@@ -91,6 +98,15 @@ def _pbs(job: Resources) -> list[str]:
     )
 
 
+def _pbs_name(name: str) -> str:
+    """Return a job's name that every PBS takes: a letter first, and 15 characters at most; a cut one stays distinct."""
+    begun = name if name[0].isalpha() else f"hr-{name}"
+    if len(begun) <= PBS_LONGEST:
+        return begun
+    digits = hashlib.sha256(name.encode()).hexdigest()[:4]
+    return f"{begun[: PBS_LONGEST - len(digits) - 1]}-{digits}"
+
+
 # A job that is requeued by the scheduler would queue a second successor: --no-requeue, -rn, -r n. PBS warns by SIGTERM
 # at the end of the time, some seconds before it kills; the others do so a minute before.
 SCHEDULERS = {
@@ -119,6 +135,7 @@ SCHEDULERS = {
         withdraw="qdel",
         stop_all='qdel $(qselect -u "$USER" -N {})',
         folder="PBS_O_WORKDIR",
+        job_name=_pbs_name,
     ),
 }
 

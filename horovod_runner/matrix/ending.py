@@ -14,6 +14,8 @@ from horovod_runner.results.record import RunResult, Status
 from horovod_runner.results.store import RunFolder, Store
 from horovod_runner.results.summary import summarise
 
+LATE_SECONDS = 10.0  # network file systems remember for some seconds that a file was not there
+
 
 @dataclass(frozen=True)
 class Begun:
@@ -42,11 +44,21 @@ def result_of(begun: Begun, ended: Ended) -> RunResult:
     UserError when a worker refused to run.
     """
     folder = begun.folder
-    if not ended.given_up and ended.code in (0, EXIT_DIVERGED) and folder.done:
+    if not ended.given_up and ended.code in (0, EXIT_DIVERGED) and _has_result(folder):
         return folder.read_result()
     result = _failure(begun, ended)
     folder.write_result(result)
     return result
+
+
+def _has_result(folder: RunFolder) -> bool:
+    """Whether a run that ended well has left its result; what another host wrote may come late to a shared disk."""
+    give_up = time.monotonic() + LATE_SECONDS
+    while not folder.done:
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.2)
+    return True
 
 
 def diagnosis(begun: Begun, ended: Ended) -> tuple[str, list[str]]:

@@ -96,7 +96,7 @@ def take_over(path: str, config: RunConfig, shapes: Shapes, total_steps: int) ->
     `path` is one of the state's two files, a folder of states, or a run's folder: then the newest state. UserError
     names what does not fit.
     """
-    state = _find(Path(path))
+    state = _find(Path(path).expanduser())
     state.require_same(config, _MEANING, state.remedy)
     if state.step >= total_steps:
         raise SharedError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import json
 import os
 import time
@@ -22,6 +23,7 @@ from typing import IO, Any
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.config.stored import decode_stored, encode_stored
 from horovod_runner.errors import UserError
+from horovod_runner.machine.terminal import warn
 from horovod_runner.results.record import (
     RunResult,
     StepRecord,
@@ -122,8 +124,7 @@ class RunFolder:
         text = "".join(step.model_dump_json(exclude_defaults=True) + "\n" for step in steps)
         with full_disk_named(self.steps_file), self.steps_file.open("a") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            to_disk(file)
 
     def rewind_steps(self, last_step: int) -> list[StepRecord]:
         """Forget what was recorded after `last_step` (the checkpoint that a run goes on from); return what stays."""
@@ -204,7 +205,10 @@ def exclusive(path: Path, wait_seconds: float = 0.0) -> Iterator[None]:
 
 @contextlib.contextmanager
 def claimed(lock: Path) -> Iterator[bool]:
-    """Hold a lock file, and say whether it could be had: the kernel frees it however the holder dies."""
+    """Hold a lock file, and say whether it could be had: the kernel frees it however the holder dies.
+
+    Some file systems of clusters have no locks. There nothing is held, and the user is told once to see to it.
+    """
     with full_disk_named(lock):
         file = lock.open("w")
     with file:
@@ -213,7 +217,19 @@ def claimed(lock: Path) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
+        except OSError as error:
+            if error.errno not in _WITHOUT_LOCKS:
+                raise
+            _warn_without_locks(lock.parent.parent)
         yield True
+
+
+_WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+@functools.cache
+def _warn_without_locks(folder: Path) -> None:
+    warn(f"{folder}: this file system has no locks; start no second runner that fills the same folder")
 
 
 class Unwritable(UserError):
@@ -245,8 +261,18 @@ def full_disk_named(path: Path) -> Iterator[None]:
         if error.errno in elsewhere:
             raise Unwritable(path, elsewhere[error.errno]) from None
         if error.errno not in remedies:
-            raise
+            raise Unwritable(path, f"{(error.strerror or str(error)).lower()}: ") from None
         raise UserError(f"{path}: {remedies[error.errno]}") from None
+
+
+def to_disk(file: IO[Any]) -> None:
+    """See what was written to the disk, where its file system can do that."""
+    file.flush()
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise
 
 
 def append_line(path: Path, line: str) -> None:
@@ -267,8 +293,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         try:
             with open(name, "xb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+                to_disk(file)
             os.replace(name, path)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):  # a signal may come when the file is in its place already

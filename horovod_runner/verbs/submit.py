@@ -128,7 +128,7 @@ def _resources(request: SubmitRequest) -> Resources:
         if word is not None and not re.fullmatch(r"[\w.,:@+=/-]+", word, re.ASCII):
             raise UserError(f"--{option} {word!r}: a name has letters, digits and .,:@+=/_- only")
     return Resources(
-        name=request.file.stem,
+        name=SCHEDULERS[request.scheduler].job_name(request.file.stem),
         nodes=request.nodes,
         workers_per_node=request.workers_per_node,
         cpus_per_worker=request.cpus_per_worker,

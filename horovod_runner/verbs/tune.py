@@ -36,7 +36,7 @@ def tune(request: TuningRequest, settings: Mapping[str, Any]) -> int:
     """
     if detect().launched:
         raise UserError("tune starts the workers of its runs itself; call it without a launcher")
-    out = request.machine or Path(os.environ.get(VARIABLE) or MACHINE_FILE)
+    out = request.machine or Path(os.environ.get(VARIABLE) or MACHINE_FILE).expanduser()
     machine, job = read_existing(out), read_job(request, settings)
     machine.require_room(job.config.workers)
     require_installed(job.config)

@@ -81,6 +81,27 @@ def test_scripts_are_valid_and_name_no_folder_of_this_machine(scheduler: str, fo
     assert all(line.startswith("#") for line in text.splitlines()[:last_directive])
 
 
+@pytest.mark.parametrize(
+    ("experiment", "name"),
+    [
+        ("strong", "strong"),
+        ("9-gpus", "hr-9-gpus"),
+        ("_a", "hr-_a"),
+        ("fifteen-letters", "fifteen-letters"),
+        ("sixteen--letters", "sixteen--l-"),
+    ],
+)
+def test_jobs_have_names_that_every_pbs_takes(experiment: str, name: str) -> None:
+    made = SCHEDULERS["pbs"].job_name(experiment)
+    assert made.startswith(name) and re.fullmatch(r"[A-Za-z][\w.-]{0,14}", made, re.ASCII)
+    assert SCHEDULERS["slurm"].job_name(experiment) == SCHEDULERS["lsf"].job_name(experiment) == experiment
+
+
+def test_names_that_pbs_cuts_stay_apart() -> None:
+    name = SCHEDULERS["pbs"].job_name
+    assert name("steps-to-target-of-torch") != name("steps-to-target-of-tensorflow")
+
+
 def test_every_option_reaches_slurm() -> None:
     options = ["--queue", "gpu", "--account", "p1", "--gpus-per-node", "3", "--cpus-per-worker", "8"]
     assert directives(written("slurm", *options)) == [

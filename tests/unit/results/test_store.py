@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from horovod_runner.config.schema import decode
 from horovod_runner.errors import Diverged, UserError
 from horovod_runner.results.checkpoint import Checkpoints
 from horovod_runner.results.record import StepRecord
-from horovod_runner.results.store import RunFolder, Store, exclusive
+from horovod_runner.results.store import RunFolder, Store, exclusive, full_disk_named, write_text
 from horovod_runner.results.summary import summarise
 from horovod_runner.training.recorder import Recorder, WorkerStep
 from horovod_runner.training.timing import StepTimes
@@ -193,3 +195,39 @@ def test_a_disk_without_room_is_a_sentence_and_not_a_traceback(folder: RunFolder
     folder.steps_file.symlink_to("/dev/full")  # every write to it fails as on a full disk
     with pytest.raises(UserError, match=r"steps\.jsonl: the disk is full: free some space"):
         folder.append_steps([step(1)])
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_used_and_named_once(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As Lustre answers where it is mounted without `flock`, and NFS whose lock daemon is not reached."""
+
+    def no_locks(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        with exclusive(tmp_path / name):
+            pass
+    said = capsys.readouterr().err
+    words = "this file system has no locks; start no second runner that fills the same folder"
+    assert said == f"horovod-runner: {tmp_path}: {words}\n"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENAMETOOLONG, errno.ENOSPC, errno.EPERM])
+def test_whatever_a_disk_answers_is_a_sentence_that_names_the_path(number: int, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=str(tmp_path)), full_disk_named(tmp_path):
+        raise OSError(number, os.strerror(number))
+
+
+def test_a_file_system_that_cannot_flush_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_flush(_: int) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", no_flush)
+    write_text(tmp_path / "a.txt", "whole")
+    assert (tmp_path / "a.txt").read_text() == "whole"
