@@ -34,12 +34,12 @@ def of_matrix(configs: Sequence[RunConfig]) -> list[str]:
 
 
 def _peak(config: RunConfig, plan: Plan) -> str | None:
-    """Return whether the learning rate stays below its peak: it is highest where warmup ends, or else never."""
+    """Return whether the learning rate does not come to its peak, which it has where warmup ends, or else never."""
     schedule, warmup = plan.schedule, config.schedule.warmup_epochs * plan.steps_per_epoch
     peak, last = schedule.base * schedule.factor, plan.total_steps - 1
     after = math.ceil(warmup)
-    highest = max(schedule(min(last, max(0, step))) for step in (after - 1, after))
-    if config.measure != "training" or highest >= peak * (1 - 1e-9):
+    nearest = min((schedule(min(last, max(0, s))) for s in (after - 1, after)), key=lambda rate: abs(rate - peak))
+    if config.measure != "training" or math.isclose(nearest, peak, rel_tol=1e-9):
         return None
     why = (
         f"warmup takes {warmup:,.0f} steps and the run has {plan.total_steps:,}"
@@ -47,7 +47,7 @@ def _peak(config: RunConfig, plan: Plan) -> str | None:
         else "a milestone lies within the warmup"
     )
     return (
-        f"the learning rate never reaches its peak of {peak:.4g}, {highest:.4g} is the most: {why}"
+        f"the learning rate never reaches its peak of {peak:.4g}, {nearest:.4g} is the nearest: {why}"
         " (schedule.warmup_epochs, epochs)"
     )
 

@@ -31,7 +31,9 @@ def schedule(**settings: Any) -> dict[str, Any]:
     [
         # 30 steps of a ramp of 50 from 0.1 to 0.4: 0.1 + 0.3 * 30 / 50
         (config(4, **schedule(scaling="linear_workers", warmup_epochs=5)), ["peak of 0.4, 0.28", "50 steps", "has 30"]),
-        (config(**schedule(warmup="from_zero", warmup_epochs=6)), ["peak of 0.1, 0.05 is the most"]),
+        (config(**schedule(warmup="from_zero", warmup_epochs=6)), ["peak of 0.1, 0.05 is the nearest"]),
+        # A small batch under linear scaling has a peak below the base rate: 0.1 - 0.075 * 30 / 50
+        (config(global_batch=64, **schedule(scaling="linear_samples", warmup_epochs=5)), ["of 0.025, 0.055 is the"]),
         (config(4, **schedule(scaling="linear_workers", warmup="constant", warmup_epochs=3)), ["peak of 0.4, 0.1 is"]),
         (config(2, **schedule(scaling="linear_workers", warmup="constant", warmup_epochs=2, decay="step",
                               milestones=[1])), ["a milestone lies within the warmup"]),
