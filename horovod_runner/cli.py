@@ -98,8 +98,8 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="horovod-runner",
-        description="Trains the same jobs in TensorFlow and in PyTorch, reduced by one Horovod layer, and compares"
-        " speed and learning.",
+        description="Trains the same jobs in several frameworks, reduced by one Horovod layer, and compares speed and"
+        " learning.",
         epilog="`horovod-runner VERB --help` explains a verb. Begin with `horovod-runner doctor`.",
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")

@@ -88,7 +88,7 @@ class ValidationItems:
 
 def nothing_left(examples: int, problem: str) -> str:
     """Return the sentence about a global batch of which nothing can be read: the folder is likely to be broken."""
-    remedy = "raise the batch, or mend it" if examples == 1 else "mend the folder"
+    remedy = "raise the batch, or fix it" if examples == 1 else "fix the folder"
     return f"not one image of a batch of {examples} could be read, so nothing is left to train on; {remedy}: {problem}"
 
 

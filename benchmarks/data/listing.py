@@ -108,14 +108,14 @@ def _class_names(split: Path) -> list[str]:
     if not names:
         raise DataError(f"data.path: {split} has no class folders; put images at {split.name}/<class>/")
     if names == ["images", "masks"]:
-        raise DataError(f"data.path: {split} holds images/ and masks/, which are no classes; choose workload unet")
+        raise DataError(f"data.path: {split} holds images/ and masks/, which are not classes; choose workload unet")
     return names
 
 
 def _require_several(split: Path, names: Sequence[str]) -> None:
     if len(names) == 1:
         raise DataError(
-            f"data.path: {split} has only one class, {names[0]!r}, and one leaves nothing to tell apart;"
+            f"data.path: {split} has only one class, {names[0]!r}, and with one there is nothing to learn;"
             f" {_one_class_remedy(split, names[0])}"
         )
 

@@ -34,10 +34,10 @@ def read_mask(path: Path, expected: tuple[int, int], turn: Turn) -> np.ndarray:
         values = np.asarray(mask)
     named = readable(path)
     if kind in ("JPEG", "MPO"):
-        raise BrokenExample(f"{named} is a JPEG file, which changes class numbers; make the mask anew, as PNG")
+        raise BrokenExample(f"{named} is a JPEG file, which changes class numbers; make the mask again, as PNG")
     if mode not in INDEX_MODES:
         raise BrokenExample(
-            f"{named} is a {mode} image, but a mask holds one class index a pixel, and colours are none; save it as"
+            f"{named} is a {mode} image, but a mask holds one class index a pixel, and colours are not; save it as"
             " 8-bit grey"
         )
     if size == expected:
@@ -88,7 +88,7 @@ def count_classes(
     else:
         occurring = sorted(_values_of_all(pairs, void, skip, Progress(say)))
         classes = 1 + max(occurring, default=-1)
-        remedy = f"name the classes in {names}, one a line, if there are more, or mend the masks"
+        remedy = f"name the classes in {names}, one a line, if there are more, or fix the masks"
         if classes > 2 * len(occurring) > 2:
             told = ", ".join(map(str, occurring[:5])) + (", ..." if len(occurring) > 5 else "")
             raise DataError(
@@ -133,7 +133,7 @@ def _values(image: Path, mask: Path, void: int | None, skip: bool) -> set[int]:
         raise
     wrong = next((value for value in sorted(found) if value < 0 or value >= USUAL_VOID), None)
     if wrong is not None:
-        raise DataError(f"{readable(mask)} holds the value {wrong}, which is no class number; {_advice(wrong)}")
+        raise DataError(f"{readable(mask)} holds the value {wrong}, which is not a class number; {_advice(wrong)}")
     return found
 
 
@@ -142,4 +142,4 @@ def _advice(value: int) -> str:
         return "if it marks pixels of no class, set data.void to 255; save the foreground of a two-class mask as 1"
     if value > USUAL_VOID:
         return "class numbers count from 0; save the mask with 8 bits a pixel, 0, 1, 2 and so on"
-    return "mend the mask, or name every class in classes.txt"
+    return "fix the mask, or name every class in classes.txt"

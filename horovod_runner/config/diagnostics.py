@@ -71,7 +71,7 @@ def unknown_key(key: str, known: Iterable[str], kind: str) -> str:
     known = sorted(known)
     meant = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
     remedy = f"write {meant[0]}" if meant else f"the known ones are {', '.join(known)}"
-    return f"{key}: is no {kind}; {remedy}"
+    return f"{key}: is not a {kind}; {remedy}"
 
 
 def wrong_value(key: str, item: Mapping[str, Any]) -> str:

@@ -241,7 +241,7 @@ def _check_strategy(c: RunConfig) -> list[str]:
         problems.append("allreduce.compression: Horovod cannot combine bf16 by adasum; choose fp16 or none")
     if how.operation == "adasum" and c.workers & (c.workers - 1):
         problems.append(
-            f"allreduce.operation: adasum combines workers in pairs of pairs, and {c.workers} is no power of two;"
+            f"allreduce.operation: adasum combines workers in pairs of pairs, and {c.workers} is not a power of two;"
             " change workers or choose average"
         )
     if not strategy.fuses and how.fusion_mb:
@@ -270,7 +270,7 @@ def _check_noise_scale(c: RunConfig) -> list[str]:
         f"strategy {c.strategy} has the average of another step's gradients; choose fused, or": (
             c.workers > 1 and c.reduction.steps_late > 0
         ),
-        f"allreduce.operation {c.allreduce.operation} is no average; choose average, or": (
+        f"allreduce.operation {c.allreduce.operation} is not an average; choose average, or": (
             c.workers > 1 and c.allreduce.operation != "average"
         ),
         "batch_norm synchronised makes every shard's gradient depend on all others' examples, and the estimate takes"

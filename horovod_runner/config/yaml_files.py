@@ -75,7 +75,7 @@ def read_file(file: Path, kind: str) -> Document:
         raise UserError(f"{file}:{line}: it is not UTF-8 text; save it as such") from None
     except Unreadable as error:
         found = Diagnostics(file, {})
-        found.add_at(error.line, error.what if ";" in error.what else f"{error.what}; mend it")
+        found.add_at(error.line, error.what if ";" in error.what else f"{error.what}; fix it")
         found.stop()
         raise
 
@@ -101,7 +101,7 @@ def read_document(text: str) -> Document:
         return reading.document(yaml.load(text))
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise Unreadable(f"it holds a character that YAML has not ({error.character!r})", line) from None
+        raise Unreadable(f"it holds a character that YAML does not allow ({error.character!r})", line) from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = str(error.problem or error.context)
@@ -137,7 +137,7 @@ class _Constructor(RoundTripConstructor):
         try:
             return super().construct_object(node, deep)
         except (ValueError, LookupError, AttributeError, ArithmeticError, TypeError):
-            raise ConstructorError(None, None, "a value that is none", node.start_mark) from None
+            raise ConstructorError(None, None, "a value that does not fit its type", node.start_mark) from None
 
     def check_mapping_key(self, node: Node, key_node: Node, mapping: Any, key: Hashable, value: Any) -> bool:
         """Return whether the key is new; of one that is not, the first value stays."""
@@ -203,7 +203,7 @@ class _Reading:
         for key, value in mapping.items():
             where = mapping.lc.data[key][0] + 1 if key in (mapping.lc.data or {}) else line
             if not isinstance(key, str | int | float | None):
-                raise Unreadable("a key that is no text; write it as a word", where)
+                raise Unreadable("a key that is not text; write it as a word", where)
             yield str(key) if isinstance(key, str) else key, self._plain((*place, str(key)), value, where)
         for key, again in self.known.get(id(mapping), ()):
             self.twice.append(((*place, str(key)), again, self.lines[*place, str(key)]))

@@ -109,8 +109,8 @@ def _refuse_foreign(environment: Mapping[str, str]) -> None:
         return
     count = str(world.size) if launcher.size in environment else "N"
     raise SharedError(
-        f"{launcher.name} ({launcher.variable} is set) is no launcher of this suite, and every process would train"
-        f" alone; use `horovodrun -np {count}` or `mpirun -np {count}` of .venv/bin, or start one process with"
+        f"{launcher.name} ({launcher.variable} is set) is not a launcher that this suite supports: every process would"
+        f" train alone; use `horovodrun -np {count}` or `mpirun -np {count}` of .venv/bin, or start one process with"
         f" --workers {count}; a process that is the only one can do with {launcher.variable} unset"
     )
 

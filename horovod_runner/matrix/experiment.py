@@ -28,7 +28,7 @@ def load_experiment(file: Path) -> Experiment:
     document = read_file(file, "experiment file")
     diagnostics = document.diagnostics(file)
     if not isinstance(document.data, dict):
-        diagnostics.add((), "it is no experiment; it needs the keys description, base and axes")
+        diagnostics.add((), "it is not an experiment; it needs the keys description, base and axes")
         diagnostics.stop()
     experiment = _decoded(document, diagnostics)
     if experiment is not None:
@@ -85,7 +85,7 @@ def _check_names(experiment: Experiment, diagnostics: Diagnostics) -> None:
     _check_arms(experiment, diagnostics)
     for path in experiment.smoke.axes:
         if path not in experiment.axes:
-            sentence = f"smoke.axes.{path}: is no axis of the file; give its value in smoke.base, or add it to axes"
+            sentence = f"smoke.axes.{path}: is not an axis of the file; give its value in smoke.base, or add it to axes"
             diagnostics.add(("smoke", "axes", path), sentence)
     groups: dict[tuple[str, ...], Mapping[str, Any]] = {
         ("base",): experiment.base,
@@ -130,7 +130,7 @@ def _check_arms(experiment: Experiment, diagnostics: Diagnostics) -> None:
                 diagnostics.add(place, f"{key}: axes.{axis} gives it as well; keep one of the two")
     for index, name in enumerate(experiment.smoke.arms or ()):
         if name not in experiment.arms:
-            sentence = f"smoke.arms: {shown(name)} is no arm; choose of {', '.join(experiment.arms) or 'none'}"
+            sentence = f"smoke.arms: {shown(name)} is not an arm; choose one of {', '.join(experiment.arms) or 'none'}"
             diagnostics.add(("smoke", "arms", index), sentence)
 
 
@@ -142,7 +142,7 @@ def _check_exclusions(experiment: Experiment, diagnostics: Diagnostics) -> None:
         for part, path, value in named:
             key, place = f"exclude.{index}.{part}.{path}", ("exclude", index, part, path)
             if path not in axes:
-                diagnostics.add(place, f"{key}: is no axis; the axes are {', '.join(axes) or 'none'}")
+                diagnostics.add(place, f"{key}: is not an axis; the axes are {', '.join(axes) or 'none'}")
             elif value not in axes[path]:
                 known = list(map(shown, axes[path]))
                 more = f" and {len(known) - MOST_SHOWN} others" if len(known) > MOST_SHOWN else ""
@@ -155,7 +155,7 @@ def _check_values(place: tuple[str, ...], values: list[Any], diagnostics: Diagno
     seen: set[str] = set()
     for index, text in enumerate(map(shown, values)):
         if text in seen:
-            diagnostics.add((*place, index), f"{'.'.join(place)}: {text} stands twice; remove one")
+            diagnostics.add((*place, index), f"{'.'.join(place)}: {text} is listed twice; remove one")
         seen.add(text)
 
 

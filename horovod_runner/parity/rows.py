@@ -100,7 +100,7 @@ def read_table(folder: Path) -> Table:
         return Table.model_validate(plain)
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise UserError(
-            f"{file} cannot be read ({type(error).__name__}); make it anew with `horovod-runner parity`"
+            f"{file} cannot be read ({type(error).__name__}); make it again with `horovod-runner parity`"
         ) from None
 
 

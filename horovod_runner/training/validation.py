@@ -63,7 +63,7 @@ def _figures(backend: Backend, batches: Iterator[Batch], config: RunConfig, clas
     if not reference.counts_anything(whole):
         raise SharedError(
             "validation: nothing counts, for not one image of val/ could be read, or every pixel of its masks is void;"
-            " mend val/"
+            " fix val/"
         )
     loss, _, metric = reference.figures(task, whole)
     return Validation(loss, metric)

@@ -114,7 +114,7 @@ class Runs:
             result = summarise(config, "failed", error=str(error))
         done = measurement(candidate, result, time.perf_counter() - began)
         if done.status != "completed" and candidate == DEFAULT:
-            raise UserError(f"the default settings {done.status}: {done.error}; mend that first, or tune another job")
+            raise UserError(f"the default settings {done.status}: {done.error}; fix that first, or tune another job")
         return done
 
     def _config(self, candidate: Candidate, repeat: int) -> RunConfig:

@@ -108,7 +108,10 @@ def _require_something_to_tune(config: RunConfig, request: TuningRequest) -> Non
     if config.workers < 2:
         raise UserError("--workers 1: one worker has nobody to reduce with; give at least 2")
     if not config.reduction.same_arithmetic:
-        raise UserError(f"strategy: tune compares ways to train alike, and {config.strategy} is none; leave it out")
+        raise UserError(
+            f"strategy: tune compares strategies that compute the same updates, and {config.strategy} does not;"
+            " leave it out"
+        )
     if config.measure != "training":
         raise UserError(f"measure: nothing is reduced in a run that measures {config.measure}; leave it out")
 
@@ -120,5 +123,5 @@ def _strategies(given: str | None, framework: str) -> Sequence[str]:
     words = [word.strip() for word in given.split(",")]
     wrong = [word for word in words if word not in known]
     if wrong:
-        raise UserError(f"--candidates {given}: {wrong[0]!r} is none; name some of {', '.join(known)}")
+        raise UserError(f"--candidates {given}: {wrong[0]!r} is not one of them; choose from {', '.join(known)}")
     return tuple(dict.fromkeys(words))

@@ -87,7 +87,7 @@ def read_ledger(file: Path) -> Ledger | None:
     try:
         return Ledger.model_validate(read_json(file))
     except (ValidationError, UserError):
-        raise UserError(f"{file} is no record of tune's; remove it, and everything is measured anew") from None
+        raise UserError(f"{file} is not a record of tune; remove it, and everything is measured again") from None
 
 
 def write_ledger(file: Path, ledger: Ledger) -> None:

@@ -92,7 +92,7 @@ def _announce(runs: Runs, job: TuningJob, place: Place) -> None:
     what = f"{config.workload} in {config.framework} on {config.workers} workers, {config.local_batch} images each"
     runs.tell(f"{what}: runs of {config.steps} steps, each candidate once a round, in random order")
     if before:
-        runs.tell(f"{place.file} has {before} rounds already; remove it to measure anew")
+        runs.tell(f"{place.file} has {before} rounds already; remove it to measure again")
 
 
 def _decision(outcome: Outcome) -> Decision:

@@ -54,7 +54,9 @@ def compare(
     )
     verdicts = judge(found.pairs, margin)
     if not verdicts:
-        raise UserError(f"no run of {older} completed whose like in {newer} did; see horovod-runner report {older}")
+        raise UserError(
+            f"no run of {older} completed whose counterpart in {newer} did; see horovod-runner report {older}"
+        )
     show(found, verdicts, (str(older), str(newer)), margin, console or terminal.console())
     return EXIT_REGRESSION if any(verdict.regression for verdict in verdicts) else 0
 

@@ -52,7 +52,7 @@ def test_a_run_that_settings_do_not_suit_goes_without_them(tmp_path: Path) -> No
     settings = tuned(tmp_path, "{strategy: multistep, threads: 1}").settings
     lars = decode_with(settings, JOB | {"optimizer": {"name": "lars"}}, "test")
     assert lars.strategy == "fused" and lars.threads == 1
-    with pytest.raises(UserError, match=r"^test: wdith: is no setting of a run; write width$"):
+    with pytest.raises(UserError, match=r"^test: wdith: is not a setting of a run; write width$"):
         decode_with(settings, JOB | {"wdith": 4}, "test")
 
 
@@ -96,14 +96,20 @@ def test_settings_of_another_machine_are_refused(tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (UNET + "{allreduce.cycle_m: 5}", "settings.0.set.allreduce.cycle_m: is no setting that a machine may choose"),
-        (UNET + "{optimizer.momentum: 0.5}", "settings.0.set.optimizer.momentum: is no setting that a machine may"),
-        (UNET + "{allreduce.compression: fp16}", "settings.0.set.allreduce.compression: is no setting that a machine"),
+        (
+            UNET + "{allreduce.cycle_m: 5}",
+            "settings.0.set.allreduce.cycle_m: is not a setting that a machine may choose",
+        ),
+        (UNET + "{optimizer.momentum: 0.5}", "settings.0.set.optimizer.momentum: is not a setting that a machine may"),
+        (
+            UNET + "{allreduce.compression: fp16}",
+            "settings.0.set.allreduce.compression: is not a setting that a machine",
+        ),
         (UNET + "{strategy: lag1}", "settings.0.set.strategy: should be 'blocking', 'unfused', 'fused', 'grouped' or"),
         (UNET + "{threads: 0}", "settings.0.set.threads: should be greater than or equal to 1"),
-        ("  - when: {worker: 2}\n    set: {}", "settings.0.when.worker: is no key of a job; write workers"),
+        ("  - when: {worker: 2}\n    set: {}", "settings.0.when.worker: is not a key of a job; write workers"),
         ("  - {when: {}}", "settings.0.set: is missing; add it"),
-        ("  - {when: {}, set: {}, unless: {}}", "settings.0.unless: is no key of settings"),
+        ("  - {when: {}, set: {}, unless: {}}", "settings.0.unless: is not a key of settings"),
         ("  strategy: fused", "settings: should be a valid tuple"),
     ],
 )
@@ -148,8 +154,14 @@ def test_settings_found_elsewhere_give_way(tmp_path: Path) -> None:
         (["--workers", "1"], "--workers 1: one worker has nobody to reduce with; give at least 2"),
         (["--minutes", "0"], "--minutes 0: it should be more than 0"),
         (["--minutes", "soon"], "argument --minutes: invalid float value"),
-        (["--candidates", "fused,lag1"], "--candidates fused,lag1: 'lag1' is none; name some of blocking, unfused"),
-        (["--set", "strategy=none"], "strategy: tune compares ways to train alike, and none is none"),
+        (
+            ["--candidates", "fused,lag1"],
+            "--candidates fused,lag1: 'lag1' is not one of them; choose from blocking, unfused",
+        ),
+        (
+            ["--set", "strategy=none"],
+            "strategy: tune compares strategies that compute the same updates, and none does not",
+        ),
         (["--set", "epochs=2"], "epochs: tune makes many short runs; give steps"),
         (["--set", "steps=4"], "steps: 4 are too few to time; give at least 8"),
         (["--set", "measure=loading"], "measure: nothing is reduced in a run that measures loading"),

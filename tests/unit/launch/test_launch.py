@@ -101,7 +101,7 @@ def test_a_machine_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ("text", "said"),
     [
         ("launcher: ssh", "launcher: should be 'auto', 'mpirun', 'horovodrun' or 'srun', but it is \"ssh\""),
-        ("host: {a: 1}", "host: is no key of a machine file; write hosts"),
+        ("host: {a: 1}", "host: is not a key of a machine file; write hosts"),
         ("hosts: {a: 0}", "hosts.a: should be greater than or equal to 1"),
         ("hosts: [a, b]", "hosts: should be a group of settings"),
         ("options: [-v]", "name it: launcher: mpirun"),

@@ -298,7 +298,7 @@ def test_what_fails_by_itself_would_fail_again(scheduler: str, folder: Path) -> 
     Path(FILE).write_text("nothing")
     job = start(scheduler, folder)
     said = job.communicate(timeout=240)[0]
-    assert job.returncode == EXIT_USER_ERROR and "is no experiment" in said
+    assert job.returncode == EXIT_USER_ERROR and "is not an experiment" in said
     assert calls(folder) == [queued(scheduler), withdrawn(scheduler)]
 
 

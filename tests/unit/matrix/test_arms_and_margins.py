@@ -68,14 +68,14 @@ def test_an_arm_can_be_excluded(tmp_path: Path) -> None:
     ("old", "new", "said"),
     [
         ("sqrt_samples", "sqrt_sample", ":6: schedule.scaling: should be"),
-        ("ghost_batch: 16", "ghost_bach: 16", ":7: ghost_bach: is no setting of a run; write ghost_batch"),
+        ("ghost_batch: 16", "ghost_bach: 16", ":7: ghost_bach: is not a setting of a run; write ghost_batch"),
         ("base: {}", "base: {seed: 3}", ":5: arms.base.seed: makes no arm; make it an axis"),
         (
             "seed: [0, 1]}",
             "seed: [0, 1], schedule.scaling: [none]}",
             ":6: arms.square root.schedule.scaling: axes.schedule",
         ),
-        ("arms: [base, square root]", "arms: [bas]", ':9: smoke.arms: "bas" is no arm; choose of base'),
+        ("arms: [base, square root]", "arms: [bas]", ':9: smoke.arms: "bas" is not an arm; choose one of base'),
         ("epochs: 3}", "epochs: 3, arm: x}", ":2: base.arm: is the name of an arm"),
         ("val_metric: 0.02", "val_metric: -1", ":8: margins.val_metric: should be greater than 0"),
         ("val_metric: 0.02", "accuracy: 0.02", ":8: margins.accuracy"),

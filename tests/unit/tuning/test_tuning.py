@@ -244,5 +244,5 @@ def test_what_was_measured_is_kept(tmp_path: Path) -> None:
     lost = Candidate((("strategy", "lost"),))
     assert rounds[0].is_of("ways", [lost, DEFAULT]) and not rounds[1].is_of("ways", [lost, DEFAULT])
     (tmp_path / "a.json").write_text("{")
-    with pytest.raises(UserError, match=r"a.json is no record of tune's; remove it"):
+    with pytest.raises(UserError, match=r"a.json is not a record of tune; remove it"):
         read_ledger(tmp_path / "a.json")

@@ -157,7 +157,7 @@ def test_images_of_every_suffix_behind_links_and_nothing_that_tools_leave_behind
     [
         (("cat",), "only one class, 'cat'.*add folders of other classes"),
         (("images/cat", "images/dog"), "only one class, 'images'.*move their folders up into train/"),
-        (("images", "masks"), "no classes; choose workload unet"),
+        (("images", "masks"), "not classes; choose workload unet"),
     ],
 )
 def test_folders_that_tell_nothing_apart_are_refused(tmp_path, names, words):
@@ -240,8 +240,8 @@ def masks_of(root, *values, dtype=np.uint8):
     "values, dtype, words",
     [
         ((128,), np.uint8, r"would have 129 classes, of which only 2 occur \(0, 128\); number the classes 0, 1, 2"),
-        ((1, 65535), np.uint16, r"masks/1.png holds the value 65535, which is no class number; .* 8 bits a pixel"),
-        ((1, 300), np.uint16, r"holds the value 300, which is no class number"),
+        ((1, 65535), np.uint16, r"masks/1.png holds the value 65535, which is not a class number; .* 8 bits a pixel"),
+        ((1, 300), np.uint16, r"holds the value 300, which is not a class number"),
         ((255,), np.uint8, r"holds the value 255, .* save the foreground of a two-class mask as 1"),
         ((0,), np.uint8, r"the masks have only 1 class"),
     ],

@@ -213,7 +213,7 @@ def test_mask_folders_that_are_incomplete(masked):
         (np.zeros((40, 47)), "val/masks/0.png is 47 x 40 pixels, but its image is 48 x 40; save the mask in the size"),
         (
             np.full((40, 48), 255),
-            "val/masks/0.png holds the value 255, which is no class number; .* set data.void to 255; .* as 1",
+            "val/masks/0.png holds the value 255, which is not a class number; .* set data.void to 255; .* as 1",
         ),
         (
             np.zeros((40, 48, 3)),
@@ -238,7 +238,7 @@ def test_masks_of_nothing_but_background_are_refused(masked):
 
 def test_a_value_beyond_the_named_classes_is_refused_when_it_is_read(masked):
     (masked / "classes.txt").write_text("a\nb\n")
-    with pytest.raises(BrokenExample, match=r"holds the value 2, but there are 2 classes \(0 to 1\); mend the mask"):
+    with pytest.raises(BrokenExample, match=r"holds the value 2, but there are 2 classes \(0 to 1\); fix the mask"):
         open_masked(masked).train.read(0, None)
 
 
