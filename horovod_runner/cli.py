@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from benchmarks.workloads import WORKLOADS
 from horovod_runner.config.frameworks import DEFAULT, FRAMEWORKS
-from horovod_runner.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, MISTAKES, SharedError, UserError
+from horovod_runner.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, USER_ERRORS, SharedError, UserError
 from horovod_runner.machine.terminal import err, in_utf8, out, show_libraries, speak_alone, tell, warn
 from horovod_runner.results import OWN
 
@@ -62,7 +62,7 @@ def _run_verb(argv: Sequence[str]) -> int:
         arguments = _parser().parse_args(argv)
         verb = arguments.verb
         return int(verb(arguments))
-    except MISTAKES as error:
+    except USER_ERRORS as error:
         _complain(error)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:

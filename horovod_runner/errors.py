@@ -19,7 +19,7 @@ class SharedError(UserError):
     """A mistake that every worker has noticed alike, so that one of them is enough to say it."""
 
 
-MISTAKES = (UserError, DataError)
+USER_ERRORS = (UserError, DataError)
 """What ends in a sentence and exit code 2, to be caught as one."""
 
 

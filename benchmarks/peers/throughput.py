@@ -16,7 +16,7 @@ from benchmarks.data.dataset import Dataset
 from benchmarks.data.pipeline import TrainBatches
 from benchmarks.data.prefetch import decoding_processes
 from horovod_runner.config.schema import DataConfig
-from horovod_runner.errors import EXIT_USER_ERROR, MISTAKES
+from horovod_runner.errors import EXIT_USER_ERROR, USER_ERRORS
 
 WARM_UP_BATCHES = 4
 
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         for processes in options.processes or sorted({0, 1, decoding_processes(1)}):
             rate = images_per_second(dataset, options.batch, processes, options.seconds)
             print(f"{processes} processes: {rate:.0f} images per second", flush=True)
-    except MISTAKES as error:
+    except USER_ERRORS as error:
         print(f"throughput: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
     return 0

@@ -63,8 +63,8 @@ class JobSettings(Settings):
 def decode_with(settings: Sequence[JobSettings], plain: Mapping[str, Any], source: str) -> RunConfig:
     """Validate a run with the first settings that are for it as its defaults; WrongSettings as `decode` raises it.
 
-    All ways of reducing that were chosen were chosen together: who sets one of them gets none of the others. So does a
-    run that they do not suit, as an optimizer may not suit a strategy. Threads are apart from that.
+    All settings of a strategy that were chosen were chosen together: who sets one of them gets none of the others. So
+    does a run that they do not suit, as an optimizer may not suit a strategy. Threads are apart from that.
     """
     chosen = next((entry.chosen.by_path() for entry in settings if entry.when.matches(plain)), {})
     threads = {path: value for path, value in chosen.items() if path == "threads" and not is_given(plain, path)}

@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 
 from horovod_runner.config.schema import RunConfig
-from horovod_runner.errors import EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_USER_ERROR, MISTAKES, SharedError
+from horovod_runner.errors import EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_USER_ERROR, USER_ERRORS, SharedError
 from horovod_runner.frameworks.base import load_backend
 from horovod_runner.frameworks.installed import require_installed
 from horovod_runner.machine.process import LOGGED, TOLD, become_rank
@@ -45,7 +45,7 @@ def explained(error: BaseException, world: World) -> int:
     """Return the exit code of a worker that ends with this error, having said why."""
     if isinstance(error, KeyboardInterrupt):
         return EXIT_INTERRUPTED
-    if isinstance(error, MISTAKES):
+    if isinstance(error, USER_ERRORS):
         complain(error, world)
         return EXIT_USER_ERROR
     why = "".join(traceback.format_exception(error))

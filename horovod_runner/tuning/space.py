@@ -11,7 +11,7 @@ from horovod_runner.config.strategies import EQUAL, STRATEGIES, Strategy
 CYCLES_MS = (5, 20)  # Horovod's own is 1
 FUSIONS_MB = (8, 32)  # Horovod's own is 128
 KEPT = 2  # the leader of a stage and the fastest other meet the next stage's candidates
-BASES = 2  # so many ways of reducing are refined
+BASES = 2  # so many strategies are refined
 
 _SAID: dict[str, Callable[[Any], str]] = {
     "strategy": str,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 PARTS = {  # of a step, from the axis outwards: name, colour (Okabe & Ito's that no framework has)
     "computing": ("computing", "#b9bcc1"),
     "input": ("waiting for data", "#009e73"),
-    "imbalance": ("slow worker", "#e6c700"),
+    "imbalance": ("straggler", "#e6c700"),
     "communication": ("communication", "#cc79a7"),
 }
 WIDEST = 0.36  # of the distance between two numbers of workers: half of what a framework's shape may take

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from horovod_runner.analysis.load.groups import Group, all_runs
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions.group import pairs
-from horovod_runner.analysis.questions.scaling.causes import slow_workers
+from horovod_runner.analysis.questions.scaling.causes import stragglers
 from horovod_runner.analysis.questions.scaling.study import Scaling, studies
 from horovod_runner.analysis.questions.strategies import Comparison, rankings
 from horovod_runner.analysis.report import text_tables, words
@@ -120,7 +120,7 @@ def findings(group: Group, scalings: Sequence[Scaling] | None = None) -> list[st
     """
     known = studies(group) if scalings is None else scalings
     return told(
-        "questions/group", group=group, scalings=known, pairs=list(pairs(group)), slow=slow_workers(group.cells)
+        "questions/group", group=group, scalings=known, pairs=list(pairs(group)), stragglers=stragglers(group.cells)
     )
 
 

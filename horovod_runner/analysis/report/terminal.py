@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from horovod_runner.analysis.load.groups import Group, all_runs
-from horovod_runner.analysis.questions.scaling.causes import slow_workers
+from horovod_runner.analysis.questions.scaling.causes import stragglers
 from horovod_runner.analysis.questions.scaling.study import studies
 from horovod_runner.analysis.questions.strategies import Comparison, comparisons, rankings
 from horovod_runner.analysis.report import text_tables, words
@@ -53,7 +53,7 @@ def show(groups: Sequence[Group], to: Console) -> None:
                 to.print(f" {run.result.status}: {escape(run.result.run_id)}: {escape(reason)}")
         for made in studies(group):
             say(told("questions/scaling", found=made, short=True), to)
-        say(told("questions/slow", slow=slow_workers(group.cells)), to)
+        say(told("questions/straggler", stragglers=stragglers(group.cells)), to)
     compared = comparisons(groups)
     for comparison in compared:
         _show_strategies(comparison, to)

@@ -1,4 +1,4 @@
-"""What every way of reducing looks like to the TensorFlow backend, and the one that reduces nothing."""
+"""What every strategy looks like to the TensorFlow backend, and the one that reduces nothing."""
 
 from __future__ import annotations
 

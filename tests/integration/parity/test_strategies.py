@@ -1,4 +1,4 @@
-"""Every way of reducing gradients, with real ranks: the same arithmetic, or the other one that it promises.
+"""Every strategy, with real ranks: the same arithmetic, or the other one that it promises.
 
 With two workers a sum has one order, and a half is exact: all that may differ is how a kernel rounds the ends of an
 array, which a shard has elsewhere. With three, sums of different pieces are rounded differently.

@@ -211,7 +211,7 @@ def test_a_baseline_of_two_workers_is_the_unit(made: Made) -> None:
 CAUSES: Mapping[str, dict[str, Any]] = {
     "bound by communication": {"seconds": 1.4, "compute_only": 1.05},
     "bound by computing: even compute-only workers take longer": {"seconds": 1.43, "compute_only": 1.4},
-    "bound by a slow worker": {"seconds": 1.42, "compute_only": [1.0, 1.0, 1.0, 1.4]},
+    "bound by a straggler": {"seconds": 1.42, "compute_only": [1.0, 1.0, 1.0, 1.4]},
     "bound by input": {"seconds": 1.43, "compute_only": 1.4, "wait": 0.4},
     "bound by computing, as it should be": {"seconds": 1.03, "compute_only": 1.01},
 }

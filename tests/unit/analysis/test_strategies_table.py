@@ -14,7 +14,7 @@ from rich.console import Console
 from horovod_runner.analysis.load import pack, tables
 from horovod_runner.analysis.load.groups import groups
 from horovod_runner.analysis.plots import panels
-from horovod_runner.analysis.questions.scaling.causes import slow_worker
+from horovod_runner.analysis.questions.scaling.causes import find_straggler
 from horovod_runner.analysis.questions.strategies import Comparison, comparisons, rankings
 from horovod_runner.analysis.report import write as report
 from horovod_runner.analysis.report.sentences import told
@@ -139,7 +139,7 @@ def later(ratio: float, low: float) -> Straggler:
 
 @pytest.mark.parametrize("runs", [1, 5])
 @pytest.mark.parametrize("slower, named", [(1.4, True), (1.02, False)])
-def test_the_slow_worker_is_named_by_when_it_comes_to_its_first_reduction(
+def test_the_straggler_is_named_by_when_it_comes_to_its_first_reduction(
     runs: int, slower: float, named: bool, tmp_path: Path
 ) -> None:
     """All four workers' steps take equally long, for they wait for each other; rank 1 is slower before that."""
@@ -151,13 +151,13 @@ def test_the_slow_worker_is_named_by_when_it_comes_to_its_first_reduction(
         config = UNET | {"workers": 4, "repeat": repeat}
         add_timed(tmp_path, config, [0.1] * 4, **figures)
     (group,) = groups(tables.read(tmp_path))
-    found = slow_worker(group.cells[0])
+    found = find_straggler(group.cells[0])
     assert (found is not None) == named
     if found:
         assert (found.framework, found.workers, found.rank) == ("torch", 4, 1)
         assert found.later.mean == pytest.approx(slower - 1, abs=0.03)
-        (sentence,) = told("questions/slow", slow=[found])
-        assert sentence.startswith("torch on 4 workers has a slow worker: rank 1 reaches its first reduction ")
+        (sentence,) = told("questions/straggler", stragglers=[found])
+        assert sentence.startswith("torch on 4 workers has a straggler: rank 1 reaches its first reduction ")
         assert sentence.endswith("later than the median of the others.")
 
 
@@ -168,4 +168,4 @@ def test_runs_that_disagree_name_nobody(tmp_path: Path) -> None:
         ready[repeat] = 0.07
         add_timed(tmp_path, UNET | {"workers": 4, "repeat": repeat}, [0.1] * 4, ready_seconds=tuple(ready))
     (group,) = groups(tables.read(tmp_path))
-    assert slow_worker(group.cells[0]) is None
+    assert find_straggler(group.cells[0]) is None

@@ -1,4 +1,4 @@
-"""What bounds a number of workers: computing, communication, input or a slow worker, or that nobody can tell.
+"""What bounds a number of workers: computing, communication, input or a straggler, or that nobody can tell.
 
 Waiting for data, imbalance and communication are lost as a whole; of computing, what exceeds the baseline's (for as
 many images a worker) is lost. The cause is the largest loss, if it takes 5 % of a step or more; where no loss does, the
@@ -75,7 +75,7 @@ def bound(workers: int, own: Split, baseline: Split, images: float) -> Bound:
 
 
 @dataclass(frozen=True)
-class SlowWorker:
+class StragglerFound:
     """The worker that the others wait for, and by what fraction it is later than the median of the others."""
 
     framework: str
@@ -84,12 +84,12 @@ class SlowWorker:
     later: Interval
 
 
-def slow_workers(cells: Iterable[Cell]) -> list[SlowWorker]:
-    """Return the slow workers of these cells."""
-    return [found for found in map(slow_worker, cells) if found]
+def stragglers(cells: Iterable[Cell]) -> list[StragglerFound]:
+    """Return the stragglers of these cells."""
+    return [found for found in map(find_straggler, cells) if found]
 
 
-def slow_worker(cell: Cell) -> SlowWorker | None:
+def find_straggler(cell: Cell) -> StragglerFound | None:
     """Return the worker that the others wait for; None where there is none, or nobody can tell.
 
     Told from when workers reach their first reduction, since from there on they wait for each other, and their steps
@@ -102,7 +102,7 @@ def slow_worker(cell: Cell) -> SlowWorker | None:
         certain = [worker for worker in named if (worker.later.ci95_low or 0) >= NEGLIGIBLE]
         if not certain or len(certain) < len(runs) or len({worker.rank for worker in certain}) > 1:
             return None
-        return SlowWorker(cell.framework, cell.workers, certain[0].rank, certain[0].later)
+        return StragglerFound(cell.framework, cell.workers, certain[0].rank, certain[0].later)
     seconds = np.array([run.ready_seconds for run in runs])
     rank = int(seconds.mean(axis=0).argmax())
     drawn = resampled(seconds, np.random.default_rng(SEED))
@@ -110,7 +110,7 @@ def slow_worker(cell: Cell) -> SlowWorker | None:
     if ((later >= NEGLIGIBLE) & (drawn.argmax(axis=1) == rank)).mean() < AGREEMENT:
         return None
     interval = percentiles(float(lateness(seconds.mean(axis=0), rank)), later)
-    return SlowWorker(cell.framework, cell.workers, rank, interval)
+    return StragglerFound(cell.framework, cell.workers, rank, interval)
 
 
 def _losses(own: Array, baseline: Array, images: float) -> Array:
