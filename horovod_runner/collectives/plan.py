@@ -18,6 +18,7 @@ from horovod_runner.config.schema import AllreduceConfig, RunConfig, Settings, d
 from horovod_runner.errors import UserError
 from horovod_runner.machine.limits import free_memory
 from horovod_runner.results import OWN
+from horovod_runner.training.job import prepare
 
 FLOAT_BYTES = 4  # of the float32 that is reduced
 SIZES = tuple(4**power for power in range(1, 15))  # bytes: 4 to 256 MiB
@@ -151,17 +152,7 @@ def _cases(request: AllreduceRequest) -> tuple[Case, ...]:
 
 def _gradients(model: str) -> list[Case]:
     """Return the gradients of the model that `bench --workload` trains without further options, in both forms."""
-    from benchmarks.data import open_dataset
-
-    config = decode({"framework": DEFAULT, "workload": model}, "allreduce")
-    data = open_dataset(config.data, config.job.task, config.seed)
-    architecture = config.job.architecture(
-        width=config.width or 0,
-        channels=data.channels,
-        classes=data.classes,
-        image_size=data.image_size,
-        **config.options,
-    )
+    architecture = prepare(decode({"framework": DEFAULT, "workload": model}, "allreduce")).architecture
     elements = tuple(math.prod(array.shape) for array in architecture.trainable)
     return [
         Case(name=model, handed="tensors", elements=elements),

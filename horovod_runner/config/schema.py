@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from benchmarks.data import SOURCES
+from benchmarks.layers.batch_norm import Normalisation
 from benchmarks.workloads import OPTIONS, WORKLOADS, Workload
 from horovod_runner.config.defaults import with_defaults
 from horovod_runner.config.diagnostics import Inconsistent, WrongSettings, unknown_key, wrong_value
@@ -275,6 +276,13 @@ class RunConfig(Settings):
     def skips(self) -> bool:
         """Whether examples may be left out because their files cannot be read."""
         return self.data.broken == "skip" and self.data.path is not None
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Whose statistics normalise during training."""
+        return Normalisation(
+            self.micro_batches, self.ghost_batch, self.batch_norm == "synchronised", self.workers, self.uneven
+        )
 
     @property
     def examples(self) -> int | None:

@@ -15,7 +15,6 @@ import numpy as np
 
 from benchmarks.architecture import Architecture, Arrays
 from benchmarks.data.batch import Batch
-from benchmarks.layers.batch_norm import Normalisation
 from horovod_runner.config.frameworks import FRAMEWORKS
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import UserError
@@ -36,12 +35,6 @@ class Job:
     world: World
     threads: int
     rendezvous: Path
-
-
-def normalisation(config: RunConfig) -> Normalisation:
-    """Return whose statistics normalise during training."""
-    synchronised = config.batch_norm == "synchronised"
-    return Normalisation(config.micro_batches, config.ghost_batch, synchronised, config.workers, config.uneven)
 
 
 class Backend(Protocol):

@@ -22,7 +22,7 @@ from benchmarks.layers.tensorflow import other_norms as tensorflow_other_norms
 from benchmarks.objectives.tensorflow import loss as objective
 from horovod_runner.allreduce.groups import Group, Member
 from horovod_runner.allreduce.settings import join, partition
-from horovod_runner.frameworks.base import Job, normalisation
+from horovod_runner.frameworks.base import Job
 from horovod_runner.frameworks.tensorflow.graphs import graph
 from horovod_runner.frameworks.tensorflow.noise import squared
 from horovod_runner.frameworks.tensorflow.optimizers import Optimizer
@@ -61,7 +61,7 @@ class TensorFlowBackend(Member):
         self._loss = objective(job.config.job.task, job.config.loss, job.config.data.void is not None)
         self._micro_batches = job.config.micro_batches
         self._weighting = weighting(job.config, group.gather)
-        self._synchronises = normalisation(job.config).synchronised
+        self._synchronises = job.config.normalisation.synchronised
         self._current = tensorflow_other_norms.CurrentMicroBatch(self._micro_batches)
         self._model = self._build(job)
         self._kinds = {array.name: array.kind for array in job.architecture.arrays}
@@ -86,7 +86,7 @@ class TensorFlowBackend(Member):
 
     def _build(self, job: Job) -> keras.Model:
         builder = importlib.import_module(job.config.job.builder("tensorflow"))
-        norm = tensorflow_other_norms.factory(normalisation(job.config), self._current, self._group.mean_in_step)
+        norm = tensorflow_other_norms.factory(job.config.normalisation, self._current, self._group.mean_in_step)
         policy = _POLICIES[job.config.precision]
         model: keras.Model = builder.build(job.architecture, dtype_policy=policy, batch_norm=norm)
         self._dtype = tf.as_dtype(model.inputs[0].dtype) if job.config.precision == "float64" else tf.float32

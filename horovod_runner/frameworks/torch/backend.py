@@ -16,7 +16,7 @@ from benchmarks.layers.torch import batch_norm as torch_batch_norm
 from benchmarks.objectives.torch import loss as objective
 from horovod_runner.allreduce.groups import Group, Member
 from horovod_runner.allreduce.settings import join
-from horovod_runner.frameworks.base import Job, normalisation
+from horovod_runner.frameworks.base import Job
 from horovod_runner.frameworks.torch.noise import SquaredNorms
 from horovod_runner.frameworks.torch.optimizers import Optimizer
 from horovod_runner.frameworks.torch.reducer import Reducer
@@ -45,7 +45,7 @@ class TorchBackend(Member):
         self._loss = objective(job.config.job.task, job.config.loss, job.config.data.void is not None)
         self._micro_batches = job.config.micro_batches
         self._weighting = weighting(job.config, group.gather)
-        self._synchronises = normalisation(job.config).synchronised
+        self._synchronises = job.config.normalisation.synchronised
         self._current = torch_batch_norm.CurrentMicroBatch()
         self._segments = job.config.job.task == "segmentation"
         self._model = self._build(job)
@@ -62,7 +62,7 @@ class TorchBackend(Member):
 
     def _build(self, job: Job) -> torch.nn.Module:
         builder = importlib.import_module(job.config.job.builder("torch"))
-        norm = torch_batch_norm.factory(normalisation(job.config), self._current, self._group.mean_in_step)
+        norm = torch_batch_norm.factory(job.config.normalisation, self._current, self._group.mean_in_step)
         model: torch.nn.Module = builder.build(job.architecture, batch_norm=norm)
         # Batches come as NHWC: with this layout they enter as they are, and convolutions on CPUs run faster.
         model = model.to(self._device, self._dtype)
