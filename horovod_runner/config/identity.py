@@ -8,10 +8,9 @@ in the schema, the table of workloads or that of sources, raises `SCHEMA`, which
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from horovod_runner.config.schema import RunConfig
 
 SCHEMA = 1
+
+_Setting = tuple[str, str, Any]  # name, path, default
 
 
 def run_id(config: RunConfig) -> str:
@@ -35,20 +36,27 @@ def run_id(config: RunConfig) -> str:
 
 def differing(config: RunConfig) -> dict[str, Any]:
     """Return the settings that are not at their default, by path; decoded, they make an equal config."""
-    return dict(_differing(config, filled_in(config), ""))
+    found, follows = {}, filled_in(config)
+    for groups, settings in _settings(type(config)):
+        own = functools.reduce(getattr, groups, config).__dict__
+        for name, path, default in settings:
+            value = own[name]
+            if (value is not default and value != default) or path in follows:
+                found[path] = value
+    return {path: value for path, value in found.items() if path not in follows or value != follows[path]}
 
 
-def _differing(group: BaseModel, follows: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    own = group.__dict__
-    for name, path, default in _settings(type(group), prefix):
-        value = own[name]
-        if isinstance(value, BaseModel):
-            yield from _differing(value, follows, f"{path}.")
-        elif value != follows.get(path, default):
-            yield path, value
+@functools.cache
+def _settings(kind: type[BaseModel], groups: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], list[_Setting]]]:
+    """Return every group's settings that are no groups: the group's place, and name, path and default of each.
 
-
-@cache
-def _settings(group: type[BaseModel], prefix: str) -> list[tuple[str, str, Any]]:
-    """Return name, path and default of every setting of a group."""
-    return [(name, prefix + name, field.default) for name, field in group.model_fields.items()]
+    Plans have thousands of runs, and each has an id: so the groups are walked through once, and not for every run.
+    """
+    inner: dict[str, type[BaseModel]] = {}
+    own: list[_Setting] = []
+    for name, field in kind.model_fields.items():
+        if isinstance(field.default, BaseModel):
+            inner[name] = type(field.default)
+        else:
+            own.append((name, ".".join((*groups, name)), field.default))
+    return [(groups, own), *(each for name, group in inner.items() for each in _settings(group, (*groups, name)))]
