@@ -143,7 +143,21 @@ def one_workload(workload: str) -> list[Row]:
 
 def one_trajectory(workload: str, optimizer: str, steps: int = STEPS) -> list[Row]:
     """Return the rows about one trajectory in both frameworks."""
-    plain = trajectory(workload, optimizer)
+    return _trajectory(trajectory(workload, optimizer), f"{workload}, {optimizer}", steps)
+
+
+def void_pixels(steps: int = STEPS) -> list[Row]:
+    """Return the rows about one trajectory in which most pixels, the background, are of no class."""
+    plain = trajectory("unet", "sgd")
+    return _trajectory({**plain, "data": with_void(plain["data"])}, "unet, sgd, the background void", steps)
+
+
+def with_void(data: Plain) -> dict[str, Any]:
+    """Return settings of digit scenes of which the background is void: examples weigh what their digits cover."""
+    return {**data, "void": 0}
+
+
+def _trajectory(plain: Plain, label: str, steps: int) -> list[Row]:
     first, second = (side.train(steps) for side in both(plain))
     why = "1e-16 a step, multiplied by every step that follows"
-    return same_trajectory(first, second, f"{workload}, {optimizer}", TRAJECTORY, why)
+    return same_trajectory(first, second, label, TRAJECTORY, why)

@@ -13,7 +13,7 @@ from typing import Any
 from horovod_runner.config.frameworks import PAIR, title
 from horovod_runner.config.schema import decode
 from horovod_runner.launch.processes import launch
-from horovod_runner.parity.compare import same_batches
+from horovod_runner.parity.compare import same_batches, with_void
 from horovod_runner.parity.rows import Claim, Row, worst, worst_step
 from horovod_runner.parity.settings import plain
 from horovod_runner.parity.sides import Side, Trajectory
@@ -77,6 +77,7 @@ def by_workers(framework: str, results: Path, counts: tuple[int, ...] = (2, 4)) 
         ]
         if n == counts[0]:
             rows.append(_crossed(framework, results, folder, synchronised))
+            rows.append(_void(framework, results, n))
     return [*rows, same_batches(seen, f"{name}, on 1 to {counts[-1]} real and virtual workers")]
 
 
@@ -89,6 +90,15 @@ def _crossed(framework: str, results: Path, folder: RunFolder, whole: Trajectory
     rest = Trajectory(whole.losses[CROSSED_AFTER:], whole.fingerprints[CROSSED_AFTER:], whole.state)
     start = f"{title(framework)} on {workers} workers to step {CROSSED_AFTER}"
     return _same("crossing over", f"{start}, then {title(other)} on 1 = never crossed", rest, went_on, SAME)
+
+
+def _void(framework: str, results: Path, workers: int) -> Row:
+    """Compare workers whose examples weigh unequally with one that has them all."""
+    data = with_void(settings()["data"])
+    alone = one_process(framework, data=data)
+    several, _ = run_ranks(framework, results, workers=workers, batch_norm="synchronised", data=data)
+    what = f"{title(framework)}, void pixels, {workers} workers with synchronised BN = 1 worker"
+    return _same("workers", what, alone, several, SAME)
 
 
 def _same(claim: Claim, what: str, first: Trajectory, second: Trajectory, tolerance: float) -> Row:

@@ -77,6 +77,7 @@ def _tasks(workload: str | None, optimizer: str | None) -> list[ProofTask]:
     if optimizer is None:  # the longest first, so that no process waits for another at the end
         tasks = [ProofTask(partial(make, w)) for make in (_end, _drift, _workload) for w in workloads] + tasks
     if optimizer is None and workload in (None, "unet"):
+        tasks.append(ProofTask(_void_pixels))
         tasks += [ProofTask(partial(_workers, framework), starts_ranks=True) for framework in PAIR]
     return tasks
 
@@ -91,6 +92,12 @@ def _trajectory(workload: str, optimizer: str) -> Found:
     from horovod_runner.parity.compare import one_trajectory
 
     return one_trajectory(workload, optimizer), {}
+
+
+def _void_pixels() -> Found:
+    from horovod_runner.parity.compare import void_pixels
+
+    return void_pixels(), {}
 
 
 def _drift(workload: str) -> Found:

@@ -36,6 +36,10 @@ def test_trajectory(workload: str, optimizer: str) -> None:
     assert red(compare.one_trajectory(workload, optimizer)) == []
 
 
+def test_trajectory_with_void_pixels() -> None:
+    assert red(compare.void_pixels()) == []
+
+
 def test_the_verb_prints_a_row_and_exits_by_it(tmp_path: Path) -> None:
     done = run([program("horovod-runner"), "parity", "--workload", "unet", "--optimizer", "sgd"], tmp_path)
     assert done.code == 0, done.err

@@ -119,6 +119,22 @@ def test_a_run_is_the_same_as_worked_by_hand(case: Case, framework: str, tmp_pat
     ]
 
 
+@pytest.mark.parametrize("framework", PAIR)
+@pytest.mark.parametrize("settings", [{}, {"virtual_workers": 2}, {"batch_norm": "synchronised"}], ids=str)
+def test_clean_data_train_bit_for_bit_as_where_nothing_is_skipped(
+    framework: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = _folder(tmp_path, frozenset(), void=False)
+    trained = []
+    for broken in ("stop", "skip"):
+        plain = Case(1, frozenset()).run(framework, folder, **settings)
+        trained.append(Side(framework, {**plain, "data": {**plain["data"], "broken": broken}}).train(STEPS))
+    assert trained[0].losses == trained[1].losses
+    assert {k: v.tobytes() for k, v in trained[0].state.items()} == {
+        k: v.tobytes() for k, v in trained[1].state.items()
+    }
+
+
 def _run(config: RunConfig, results: Path) -> RunFolder:
     folder = Store(results).open_run(config)
     with folder.log_file.open("ab") as log:

@@ -104,10 +104,14 @@ class TensorFlowBackend(Member):
         loss, gradients = self._differentiate(images, targets, weights, share)
         return loss, self._squared(gradients), *self._update(gradients, learning_rate)
 
-    def _nothing_graph(self, learning_rate: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Train as `_train_graph` without an example: gradients of zeros are what this worker adds to the others'."""
+    def _nothing_graph(self, zero: tf.Tensor, learning_rate: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Train as `_train_graph` without an example: gradients of zeros are what this worker adds to the others'.
+
+        They are made of the variables: constants of one shape are one to Grappler, which would reduce them once.
+        """
         self._reducer.begin()
-        gradients = [tf.zeros_like(self._trainable[name]) for name in self._names]
+        variables = [self._trainable[name] for name in self._names]
+        gradients = [variable * tf.cast(zero, variable.dtype) for variable in variables]
         return tf.zeros(()), self._squared(gradients), *self._update(gradients, learning_rate)
 
     def _micro_batch_graph(
@@ -167,7 +171,11 @@ class TensorFlowBackend(Member):
         rate = tf.constant(learning_rate, tf.float64)
         micro_batches = self._weigh(batch)
         if self._micro_batches == 1:
-            train = partial(self._train, *self._tensors(micro_batches[0])) if micro_batches else self._train_on_nothing
+            train = (
+                partial(self._train, *self._tensors(micro_batches[0]))
+                if micro_batches
+                else partial(self._train_on_nothing, tf.zeros(()))
+            )
             *told, ready_at, average = train(rate)
             figures = [told]
         else:
