@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from matplotlib.ticker import MaxNLocator
-
 from horovod_runner.analysis.plots import look as plots
 from horovod_runner.analysis.questions.converges import all_workers, recipe_of
 
@@ -54,21 +51,12 @@ def sheet(table: pandas.DataFrame, losses: pandas.DataFrame, metric: str, most: 
     `tables.epochs` and `recipe`. Losses are means over completed seeds: training solid, validation dashed. Steps to
     target are drawn where runs had a target, means over the seeds that reached it.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
     drawn = [("converged", "runs that converge", "share of runs")]
     drawn += [("final_metric", f"final {metric.replace('_', ' ')}", metric.replace("_", " "))]
     if table["steps_to_target"].notna().any():
         drawn += [("steps_to_target", "steps to target, where reached", "steps")]
     frameworks, recipes = sorted(set(table["framework"])), list(dict.fromkeys(sorted(table["recipe"])))
-    width, height = max(2, len(frameworks)) * PANEL_INCHES[0], (len(drawn) + 1) * PANEL_INCHES[1] + 0.4
-    with matplotlib.rc_context(plots.STYLE):
-        figure = Figure(figsize=(width, height))
-        axes = figure.subplots(len(drawn) + 1, len(frameworks), squeeze=False, sharey="row")
-    figure.subplots_adjust(
-        left=0.75 / width, right=1 - 0.2 / width, bottom=0.95 / height, top=1 - 0.4 / height, wspace=0.15, hspace=0.5
-    )
+    figure, axes = plots.grid(len(drawn) + 1, len(frameworks), PANEL_INCHES, sharey="row")
     for column, framework in enumerate(frameworks):
         rows, name = table[table["framework"] == framework], plots.framework_name(framework)
         for row, (value, title, beside) in enumerate(drawn):
@@ -77,7 +65,8 @@ def sheet(table: pandas.DataFrame, losses: pandas.DataFrame, metric: str, most: 
         _losses(losses[losses["framework"] == framework], axes[-1][column], recipes)
         plots.titled(axes[-1][column], f"{name}: loss on {most:,} workers", "epoch", "" if column else "loss")
     axes[0][0].set_ylim(-0.05, 1.05)
-    _legend(figure, recipes)
+    lines = [(recipe, _colour(place), "-") for place, recipe in enumerate(recipes)]
+    plots.legend(figure, [*lines, ("training", plots.INK, "-"), ("validation", plots.INK, plots.DASHED)], 4)
     return figure
 
 
@@ -85,11 +74,8 @@ def _by_workers(rows: pandas.DataFrame, axes: Axes, value: str, recipes: list[st
     for place, recipe in enumerate(recipes):
         line = rows[rows["recipe"] == recipe].dropna(subset=[value]).sort_values("workers")
         apart = 1 + 0.05 * (place - (len(recipes) - 1) / 2)  # so that intervals do not cover each other
-        mean = line[value].astype(float)
-        bounds = [line[f"{value}_ci95_{end}"].astype(float).fillna(mean) for end in ("low", "high")]
-        errors = np.abs(np.array([mean - bounds[0], bounds[1] - mean]))
         look: dict[str, Any] = {"color": _colour(place), "marker": "o", "markersize": 4.5, "capsize": 2.5}
-        axes.errorbar(line["workers"] * apart, mean, yerr=errors, linewidth=1.3, **look)
+        plots.error_bars(axes, line["workers"] * apart, line, value, linewidth=1.3, **look)
     plots.worker_ticks(axes, sorted(set(rows["workers"])))
 
 
@@ -104,18 +90,7 @@ def _losses(table: pandas.DataFrame, axes: Axes, recipes: list[str]) -> None:
                 highest = max(highest, float(over.iloc[0]))
     if highest:
         axes.set_ylim(0, min(axes.get_ylim()[1], HIGHEST * highest))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-
-
-def _legend(figure: Figure, recipes: list[str]) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [Line2D([], [], color=_colour(place), label=recipe) for place, recipe in enumerate(recipes)]
-    handles += [
-        Line2D([], [], color=plots.INK, linestyle=line, label=name)
-        for name, line in (("training", "-"), ("validation", plots.DASHED))
-    ]
-    figure.legend(handles=handles, loc="lower center", ncols=min(4, len(handles)), frameon=False, fontsize=8.5)
+    plots.whole_numbers(axes)
 
 
 def _colour(place: int) -> str:

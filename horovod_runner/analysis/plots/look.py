@@ -8,16 +8,18 @@ Tables are pandas DataFrames as `tables.epochs` and `tables.cells` give them. No
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from horovod_runner.config.frameworks import FRAMEWORKS, PAIR
 from horovod_runner.config.frameworks import title as framework_name
+from horovod_runner.statistics.interval import Interval
 
 if TYPE_CHECKING:
     import pandas
@@ -101,7 +103,7 @@ def curves(table: pandas.DataFrame, axes: Axes, value: str) -> Axes:
         look = {"color": colour(framework), "linestyle": _line(workers, known), "marker": marker(framework)}
         ends.append(_curve(axes, rows, value, f"{framework_name(framework)}, {named_workers(workers)}", look))
     titled(axes, _title(value, known), "epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    whole_numbers(axes)
     return name_ends(axes, ends)
 
 
@@ -118,7 +120,7 @@ def steps(table: pandas.DataFrame, axes: Axes) -> Axes:
         smooth["epoch"] = rows["step"] / (rows["step"] / rows["epoch"]).max()
         ends.append(_curve(axes, smooth, "train_loss", f"{framework_name(framework)}, {named_workers(workers)}", look))
     titled(axes, "Training loss, every step", "epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    whole_numbers(axes)
     return name_ends(axes, ends)
 
 
@@ -141,7 +143,7 @@ def difference(table: pandas.DataFrame, axes: Axes, value: str, of: tuple[str, s
     power = _power_of_ten(parted["difference"])
     titled(axes, f"{_title(value, table)}: {first} − {second}", "epoch", "" if power == 1 else f"× {power:g}")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda height, _: f"{height / power:g}"))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    whole_numbers(axes)
     return name_ends(axes, ends)
 
 
@@ -172,7 +174,8 @@ def throughput(table: pandas.DataFrame, axes: Axes) -> Axes:
     for place, framework in enumerate(names):
         rows = known[known["framework"] == framework].sort_values("workers")
         apart = 1 + 0.03 * (place - (len(names) - 1) / 2)  # so that intervals do not cover each other
-        _measured(rows, axes, framework, apart)
+        look: dict[str, Any] = {"color": colour(framework), "marker": marker(framework), "markersize": 4.5}
+        error_bars(axes, rows["workers"] * apart, rows, "images_per_second", capsize=3, linewidth=1.2, **look)
         x, y = rows["workers"].iloc[-1] * apart, rows["images_per_second"].iloc[-1]
         ends.append(End(x, y, framework_name(framework), colour(framework), "-"))
     ends += _ideal_lines(known, axes)
@@ -201,14 +204,6 @@ def _curve(axes: Axes, rows: pandas.DataFrame, value: str, name: str, look: dict
     return End(float(over.index[-1]), float(over["mean"].iloc[-1]), name, look["color"], look["linestyle"])
 
 
-def _measured(rows: pandas.DataFrame, axes: Axes, framework: str, apart: float) -> None:
-    mean = rows["images_per_second"]
-    low = mean - rows["images_per_second_ci95_low"].astype(float).fillna(mean)
-    high = (rows["images_per_second_ci95_high"].astype(float).fillna(mean) - mean).replace(float("inf"), 0)
-    style: dict[str, Any] = {"color": colour(framework), "marker": marker(framework), "markersize": 4.5}
-    axes.errorbar(rows["workers"] * apart, mean, yerr=[low, high], capsize=3, linewidth=1.2, **style)
-
-
 def _ideal_lines(known: pandas.DataFrame, axes: Axes) -> list[End]:
     """Draw what N times one worker would make, where one worker was measured and more than one too."""
     ends = []
@@ -225,16 +220,92 @@ def _ideal_lines(known: pandas.DataFrame, axes: Axes) -> list[End]:
 
 def worker_ticks(axes: Axes, counts: Sequence[int]) -> None:
     """Put numbers of workers, and nothing else, on an axis on which doubling is a step."""
-    axes.set_xscale("log", base=2)
+    doubling(axes, counts)
     axes.set_xlim(min(counts, default=1) / 1.15, max(counts, default=1) * 1.15)
-    axes.set_xticks(list(counts))
+
+
+def doubling(axes: Axes, sizes: Sequence[int]) -> None:
+    """Put these numbers on the horizontal axis, on which doubling is a step."""
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(sizes))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def whole_numbers(axes: Axes) -> None:
+    """Put whole numbers alone on the horizontal axis."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def error_bars(axes: Axes, x: Any, rows: pandas.DataFrame, value: str, lying: bool = False, **look: Any) -> None:
+    """Draw a column of a table with its 95 % intervals (`<value>_ci95_low`, `_ci95_high`), as far as these are known.
+
+    `lying`: from left to right, at the heights `x`.
+    """
+    mean = rows[value].astype(float)
+    low, high = (rows[f"{value}_ci95_{end}"].astype(float).fillna(mean) for end in ("low", "high"))
+    reach = [(mean - low).clip(lower=0), (high - mean).clip(lower=0).replace(math.inf, 0)]
+    if lying:
+        axes.errorbar(mean, x, xerr=reach, **look)
+    else:
+        axes.errorbar(x, mean, yerr=reach, **look)
+
+
+def key(axes: Axes, entries: Sequence[tuple[str, str, str]], notes: Sequence[str] = (), at: float = 1.08) -> Axes:
+    """Write what marks mean (text, colour, marker), and notes below them, right of the axes, from the top."""
+    for place, (_, shade, shape) in enumerate(entries):
+        look: dict[str, Any] = {"color": shade, "linestyle": "none", "transform": axes.transAxes, "clip_on": False}
+        axes.plot([at], [0.95 - 0.1 * place], marker=shape, markersize=6, **look)
+    for place, text in enumerate([*(entry[0] for entry in entries), *notes]):
+        left = at + 0.04 if place < len(entries) else at - 0.02
+        _beside(axes, left, 0.95 - 0.1 * place, text, INK, 8.5)
+    return axes
+
+
+def framework_key(names: Iterable[str]) -> list[tuple[str, str, str]]:
+    """Return the entries of a key for frameworks."""
+    return [(framework_name(name), colour(name), marker(name)) for name in sorted(set(names))]
+
+
+def remarks(axes: Axes, texts: Sequence[str]) -> Axes:
+    """Write what lines and rings mean, faintly, below the names of curves."""
+    for place, text in enumerate(texts):
+        _beside(axes, 1.04, -0.06 - 0.073 * place, text, FAINT, 8)
+    return axes
+
+
+def _beside(axes: Axes, left: float, height: float, text: str, shade: str, size: float) -> None:
+    axes.text(left, height, text, color=shade, fontsize=size, va="center", transform=axes.transAxes)
+
+
+def grid(rows: int, columns: int, inches: tuple[float, float], sharey: Any = False) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure of small panels of this size in rows and columns, with room for a legend at its foot."""
+    width, height = max(2, columns) * inches[0], rows * inches[1] + 0.5
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height))
+        axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
+    figure.subplots_adjust(
+        left=0.75 / width, right=1 - 0.2 / width, bottom=0.95 / height, top=1 - 0.4 / height, wspace=0.2, hspace=0.5
+    )
+    return figure, [list(row) for row in axes]
+
+
+def legend(figure: Figure, entries: Sequence[tuple[str, str, Any]], columns: int | None = None) -> None:
+    """Write what lines mean (text, colour, line) at the foot of a figure."""
+    handles = [Line2D([], [], color=shade, linestyle=line, label=text) for text, shade, line in entries]
+    columns = min(columns or len(handles), len(handles))
+    figure.legend(handles=handles, loc="lower center", ncols=columns, frameon=False, fontsize=8.5)
 
 
 def lack(metric: float) -> float:
     """Return what a metric lacks of 1, no less than what a logarithmic axis is to show."""
     return max(LEAST_LACK, 1 - metric)
+
+
+def lacking(metric: Interval) -> Interval:
+    """Return the same of a metric with its interval."""
+    low, high = (None if bound is None else lack(bound) for bound in (metric.ci95_high, metric.ci95_low))
+    return Interval(lack(metric.mean), low, high)
 
 
 def logarithmic(axes: Axes, axis: Axis) -> None:
@@ -304,8 +375,13 @@ def marker(framework: str) -> str:
     return FRAMEWORKS[framework].marker if framework in FRAMEWORKS else OTHER_MARKER
 
 
+def line(place: int) -> Any:
+    """Return the style of a curve among several."""
+    return LINES[place % len(LINES)]
+
+
 def _line(workers: int, table: pandas.DataFrame) -> Any:
-    return LINES[sorted(set(table["workers"])).index(workers) % len(LINES)]
+    return line(sorted(set(table["workers"])).index(workers))
 
 
 def named_workers(workers: int) -> str:

@@ -21,6 +21,7 @@ from horovod_runner.analysis.plots import times as time_plots
 from horovod_runner.analysis.questions.scaling.study import THRESHOLD, Scaling
 from horovod_runner.analysis.questions.strategies import Comparison, Variant
 from horovod_runner.config.frameworks import PAIR
+from horovod_runner.statistics.interval import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,19 +71,14 @@ def of_strategies(comparison: Comparison) -> list[Panel]:
 
 
 def _variant_table(variants: Sequence[Variant]) -> pandas.DataFrame:
+    """Return milliseconds of a step with their intervals, and those of compute-only workers."""
     rows = []
     for variant in variants:
         speed, batch = variant.images_per_second, variant.cell.global_batch
-        low, high = (batch / bound if bound else None for bound in (speed.ci95_high, speed.ci95_low))
-        compute_only = variant.step_seconds - variant.exposed.mean if variant.exposed else None
-        row = {
-            "framework": variant.framework,
-            "variant": variant.name,
-            "step": variant.step_seconds,
-            "low": low,
-            "high": high,
-        }
-        rows.append(row | {"compute_only": compute_only})
+        low, high = (1000 * batch / bound if bound else None for bound in (speed.ci95_high, speed.ci95_low))
+        alone = 1000 * (variant.step_seconds - variant.exposed.mean) if variant.exposed else None
+        row: dict[str, Any] = {"framework": variant.framework, "variant": variant.name, "compute_only": alone}
+        rows.append(row | bounds("step", Interval(1000 * variant.step_seconds, low, high)))
     return pandas.DataFrame(rows)
 
 

@@ -8,24 +8,12 @@ oversubscribed workers are hollow: they share cores, and what they measure is th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from horovod_runner.analysis.plots.look import (
-    DASHED,
-    FAINT,
-    End,
-    colour,
-    framework_name,
-    marker,
-    name_ends,
-    named_workers,
-    titled,
-    worker_ticks,
-)
+from horovod_runner.analysis.plots import look as plots
 
 if TYPE_CHECKING:
     import pandas
@@ -43,10 +31,10 @@ def speedup(points: pandas.DataFrame, fitted: pandas.DataFrame, knees: pandas.Da
     """
     first, last = _span(points)
     ideal = np.geomspace(first, last, 40)
-    axes.plot(ideal, ideal, color=FAINT, linestyle=":", linewidth=1.2, zorder=1)
-    ends = [End(last, last, "ideal", FAINT, ":"), *_ceilings(points, axes), *_laws(fitted, axes)]
+    axes.plot(ideal, ideal, color=plots.FAINT, linestyle=":", linewidth=1.2, zorder=1)
+    ends = [plots.End(last, last, "ideal", plots.FAINT, ":"), *_ceilings(points, axes), *_laws(fitted, axes)]
     ends += _measured(points, knees, axes, "speedup")
-    titled(axes, "Speedup", "workers", f"times {_baseline(points)}")
+    plots.titled(axes, "Speedup", "workers", f"times {_baseline(points)}")
     if last > LOGARITHMIC_FROM * first:
         axes.set_yscale("log", base=2)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -62,36 +50,35 @@ def efficiency(points: pandas.DataFrame, knees: pandas.DataFrame, threshold: flo
     figure.
     """
     _, last = _span(points)
-    axes.axhline(1, color=FAINT, linestyle=":", linewidth=1.2, zorder=1)
-    axes.axhline(threshold, color=FAINT, linewidth=1, zorder=1)
-    ends = [End(last, 1, "ideal", FAINT, ":"), End(last, threshold, f"{threshold:g}", FAINT, "-")]
+    axes.axhline(1, color=plots.FAINT, linestyle=":", linewidth=1.2, zorder=1)
+    axes.axhline(threshold, color=plots.FAINT, linewidth=1, zorder=1)
+    lines = ((1, "ideal", ":"), (threshold, f"{threshold:g}", "-"))
+    ends = [plots.End(last, height, name, plots.FAINT, line) for height, name, line in lines]
     ends += _measured(points, knees, axes, "efficiency")
     for name, at, low, high in _crossings(points, knees):
-        axes.plot([low, high], [threshold] * 2, color=colour(name), linewidth=3, alpha=0.4, solid_capstyle="butt")
-        axes.plot([at], [threshold], color=colour(name), marker="D", markersize=4.5, linestyle="none", zorder=3)
-    titled(axes, "Efficiency", "workers", f"of the ideal, from {_baseline(points)}")
+        axes.plot([low, high], [threshold] * 2, color=plots.colour(name), linewidth=3, alpha=0.4, solid_capstyle="butt")
+        axes.plot([at], [threshold], color=plots.colour(name), marker="D", markersize=4.5, linestyle="none", zorder=3)
+    plots.titled(axes, "Efficiency", "workers", f"of the ideal, from {_baseline(points)}")
     low, high = axes.get_ylim()
     axes.set_ylim(0.5 if low > 0.5 else 0, max(1.1, high))
     return _finished(axes, points, knees, ends)
 
 
-def _measured(points: pandas.DataFrame, knees: pandas.DataFrame, axes: Axes, value: str) -> list[End]:
+def _measured(points: pandas.DataFrame, knees: pandas.DataFrame, axes: Axes, value: str) -> list[plots.End]:
     """Draw a figure of every framework with its intervals and a ring around its knee; return where the points end."""
     ends = []
     knee = dict(zip(knees["framework"], knees["measured"], strict=True))
     for framework, x, rows in _apart(points.dropna(subset=[value])):
         y = rows[value].astype(float)
-        low = y - rows[f"{value}_ci95_low"].astype(float).fillna(y)
-        high = (rows[f"{value}_ci95_high"].astype(float).fillna(y) - y).replace(math.inf, 0)
-        look: dict[str, Any] = {"color": colour(framework), "linestyle": "none", "zorder": 3}
-        axes.errorbar(x, y, yerr=[low.clip(lower=0), high.clip(lower=0)], capsize=3, elinewidth=1.2, **look)
+        look: dict[str, Any] = {"color": plots.colour(framework), "linestyle": "none", "zorder": 3}
+        plots.error_bars(axes, x, rows, value, capsize=3, elinewidth=1.2, **look)
         shared = rows["oversubscribed"].astype(bool)
-        axes.plot(x[~shared], y[~shared], marker=marker(framework), markersize=5, **look)
-        axes.plot(x[shared], y[shared], marker=marker(framework), markersize=5, markerfacecolor="white", **look)
+        axes.plot(x[~shared], y[~shared], marker=plots.marker(framework), markersize=5, **look)
+        axes.plot(x[shared], y[shared], marker=plots.marker(framework), markersize=5, markerfacecolor="white", **look)
         ring = rows["workers"] == knee.get(framework)
         axes.plot(x[ring], y[ring], marker="o", markersize=11, markerfacecolor="none", **look)
-        name = framework_name(framework)
-        ends.append(End(x.iloc[-1], y.iloc[-1], name, colour(framework), "none", marker(framework)))
+        name = plots.framework_name(framework)
+        ends.append(plots.End(x.iloc[-1], y.iloc[-1], name, plots.colour(framework), "none", plots.marker(framework)))
     return ends
 
 
@@ -103,25 +90,25 @@ def _apart(points: pandas.DataFrame) -> Iterator[tuple[str, pandas.Series[float]
         yield name, rows["workers"] * (1 + APART * (place - (len(names) - 1) / 2)), rows
 
 
-def _laws(fitted: pandas.DataFrame, axes: Axes) -> Iterator[End]:
+def _laws(fitted: pandas.DataFrame, axes: Axes) -> Iterator[plots.End]:
     for framework, rows in fitted.groupby("framework"):
         low, high = rows["low"].astype(float), rows["high"].astype(float)
-        axes.plot(rows["workers"], rows["speedup"], color=colour(framework), linewidth=1.2, zorder=2)
+        axes.plot(rows["workers"], rows["speedup"], color=plots.colour(framework), linewidth=1.2, zorder=2)
         if low.notna().any():
-            axes.fill_between(rows["workers"], low, high, color=colour(framework), alpha=0.15, linewidth=0)
+            axes.fill_between(rows["workers"], low, high, color=plots.colour(framework), alpha=0.15, linewidth=0)
         last = rows.iloc[-1]
-        name = f"{framework_name(framework)}, {last['law']}"
-        yield End(last["workers"], last["speedup"], name, colour(framework), "-")
+        name = f"{plots.framework_name(framework)}, {last['law']}"
+        yield plots.End(last["workers"], last["speedup"], name, plots.colour(framework), "-")
 
 
-def _ceilings(points: pandas.DataFrame, axes: Axes) -> Iterator[End]:
+def _ceilings(points: pandas.DataFrame, axes: Axes) -> Iterator[plots.End]:
     for framework, rows in points.dropna(subset=["ceiling"]).sort_values("workers").groupby("framework"):
         counts, ceiling = rows["workers"].astype(float), rows["ceiling"].astype(float)
         between = np.geomspace(counts.iloc[0], counts.iloc[-1], 40)  # a chord would cross the ideal, which is bent
         heights = np.interp(between, counts, ceiling)
-        axes.plot(between, heights, color=colour(framework), linestyle=DASHED, linewidth=1.2, zorder=2)
-        name = f"{framework_name(framework)}, compute-only"
-        yield End(rows["workers"].iloc[-1], ceiling.iloc[-1], name, colour(framework), DASHED)
+        axes.plot(between, heights, color=plots.colour(framework), linestyle=plots.DASHED, linewidth=1.2, zorder=2)
+        name = f"{plots.framework_name(framework)}, compute-only"
+        yield plots.End(rows["workers"].iloc[-1], ceiling.iloc[-1], name, plots.colour(framework), plots.DASHED)
 
 
 def _crossings(points: pandas.DataFrame, knees: pandas.DataFrame) -> Iterator[tuple[str, float, float, float]]:
@@ -133,15 +120,13 @@ def _crossings(points: pandas.DataFrame, knees: pandas.DataFrame) -> Iterator[tu
             yield framework, at, max(first, low), min(last, high)
 
 
-def _finished(axes: Axes, points: pandas.DataFrame, knees: pandas.DataFrame, ends: list[End]) -> Axes:
+def _finished(axes: Axes, points: pandas.DataFrame, knees: pandas.DataFrame, ends: list[plots.End]) -> Axes:
     """Name numbers of workers and curves, and say what rings and hollow points mean, where there are any."""
-    worker_ticks(axes, sorted({int(count) for count in points["workers"]}))
-    name_ends(axes, ends)
+    plots.worker_ticks(axes, sorted({int(count) for count in points["workers"]}))
+    plots.name_ends(axes, ends)
     key = ["hollow: workers share cores"] if points["oversubscribed"].astype(bool).any() else []
     key += ["ring: the measured knee"] if knees["measured"].notna().any() else []
-    for place, text in enumerate(key):
-        axes.text(1.04, -0.07 - 0.075 * place, text, color=FAINT, fontsize=8, va="center", transform=axes.transAxes)
-    return axes
+    return plots.remarks(axes, key)
 
 
 def _span(points: pandas.DataFrame) -> tuple[int, int]:
@@ -150,4 +135,4 @@ def _span(points: pandas.DataFrame) -> tuple[int, int]:
 
 def _baseline(points: pandas.DataFrame) -> str:
     """Return the baseline in words, or of frameworks whose baselines differ each one's."""
-    return "its " + " or ".join(named_workers(int(count)) for count in sorted(set(points["baseline_workers"])))
+    return "its " + " or ".join(plots.named_workers(int(count)) for count in sorted(set(points["baseline_workers"])))

@@ -12,10 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, NullLocator
 
 from horovod_runner.analysis.plots import look as plots
-from horovod_runner.analysis.plots.look import DASHED, FAINT, INK, OTHER_COLOURS, End, framework_name, name_ends, titled
 from horovod_runner.analysis.questions.target_study import fit_rows, speed_rows
 
 if TYPE_CHECKING:
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 
     from horovod_runner.analysis.questions.targets import Batches
 
-LOOKS = tuple(zip((INK, *OTHER_COLOURS, "#e69f00", "#0072b2"), ("o", "s", "^", "D", "v", "P"), strict=True))
+LOOKS = tuple(zip((plots.INK, *plots.OTHER_COLOURS, "#e69f00", "#0072b2"), ("o", "s", "^", "D", "v", "P"), strict=True))
 APART = 0.04  # of its place: so far arms' points stand apart, so that intervals do not cover each other
 LEAST_SPAN = 4.0  # from the bottom of an axis to its top: two numbers stand on it, and little looks little
 Panel = Callable[["Axes"], "Axes"]
@@ -72,7 +70,7 @@ def steps(batches: pandas.DataFrame, fits: pandas.DataFrame, optimizers: Sequenc
         for _, law in fits[fits["optimizer"] == optimizer].dropna(subset=["s_min"]).iterrows():
             _law(axes, rows, law, look["color"])
     _guide(axes, batches, "steps_to_target", -1.0)
-    titled(axes, f"{framework_name(batches['framework'].iloc[0])}: steps to target", "global batch", "steps")
+    plots.titled(axes, f"{_whose(batches)}: steps to target", "global batch", "steps")
     return _logarithmic(axes, batches, ends, "dotted: perfect scaling", "mark: B_crit of the fit")
 
 
@@ -89,8 +87,8 @@ def rates(batches: pandas.DataFrame, optimizers: Sequence[str], axes: Axes) -> A
         )
         ends.append(_end(known, "best_rate", optimizer, look))
     _guide(axes, batches, "best_rate", 1.0)
-    _guide(axes, batches, "best_rate", 0.5, DASHED)
-    titled(axes, f"{framework_name(batches['framework'].iloc[0])}: best learning rate", "global batch", "peak rate")
+    _guide(axes, batches, "best_rate", 0.5, plots.DASHED)
+    plots.titled(axes, f"{_whose(batches)}: best learning rate", "global batch", "peak rate")
     key = ["dotted: linear in the batch", "dashed: its square root"]
     key += ["hollow: at the edge of the grid"] if (batches["at_edge"] != "").any() else []
     return _logarithmic(axes, batches, ends, *key)
@@ -103,8 +101,8 @@ def throughput(speeds: pandas.DataFrame, axes: Axes) -> Axes:
         look = {"color": plots.colour(framework), "marker": plots.marker(framework), "markersize": 4.5}
         rows = rows.sort_values("global_batch")
         _with_intervals(axes, rows, "images_per_second", look, line="-")
-        ends.append(_end(rows, "images_per_second", framework_name(framework), look))
-    titled(axes, "Throughput", "global batch", "images/s")
+        ends.append(_end(rows, "images_per_second", plots.framework_name(framework), look))
+    plots.titled(axes, "Throughput", "global batch", "images/s")
     return _logarithmic(axes, speeds, ends)
 
 
@@ -116,8 +114,12 @@ def seconds(batches: pandas.DataFrame, optimizers: Sequence[str], axes: Axes) ->
         if len(known):
             _with_intervals(axes, known, "seconds_to_target", look, optimizers.index(optimizer), "-")
             ends.append(_end(known, "seconds_to_target", optimizer, look))
-    titled(axes, f"{framework_name(batches['framework'].iloc[0])}: time to target", "global batch", "s")
+    plots.titled(axes, f"{_whose(batches)}: time to target", "global batch", "s")
     return _logarithmic(axes, batches, ends)
+
+
+def _whose(batches: pandas.DataFrame) -> str:
+    return plots.framework_name(batches["framework"].iloc[0])
 
 
 def _arms(
@@ -134,11 +136,8 @@ def _with_intervals(
     axes: Axes, rows: pandas.DataFrame, value: str, look: dict[str, Any], apart: int = 0, line: str = "none"
 ) -> None:
     known = rows.dropna(subset=[value])
-    y = known[value].astype(float)
-    low = (y - known[f"{value}_ci95_low"].astype(float).fillna(y)).clip(lower=0)
-    high = (known[f"{value}_ci95_high"].astype(float).fillna(y) - y).clip(lower=0).replace(np.inf, 0)
     x = known["global_batch"] * (1 + APART * apart)
-    axes.errorbar(x, y, yerr=[low, high], capsize=2.5, linewidth=1.2, linestyle=line, zorder=3, **look)
+    plots.error_bars(axes, x, known, value, capsize=2.5, linewidth=1.2, linestyle=line, zorder=3, **look)
 
 
 def _law(axes: Axes, rows: pandas.DataFrame, law: pandas.Series[Any], colour: str) -> None:
@@ -163,26 +162,21 @@ def _guide(axes: Axes, batches: pandas.DataFrame, value: str, slope: float, line
     heights = known[value].iloc[0] * (sizes / sizes[0]) ** slope
     low, high = known[value].min() / 1.6, known[value].max() * 1.6
     inside = (heights >= low) & (heights <= high)
-    axes.plot(sizes[inside], heights[inside], color=FAINT, linestyle=line, linewidth=1.2, zorder=1)
+    axes.plot(sizes[inside], heights[inside], color=plots.FAINT, linestyle=line, linewidth=1.2, zorder=1)
 
 
-def _end(rows: pandas.DataFrame, value: str, name: str, look: dict[str, Any]) -> End:
+def _end(rows: pandas.DataFrame, value: str, name: str, look: dict[str, Any]) -> plots.End:
     last = rows.dropna(subset=[value]).iloc[-1]
-    return End(float(last["global_batch"]), float(last[value]), name, look["color"], "-", look["marker"])
+    return plots.End(float(last["global_batch"]), float(last[value]), name, look["color"], "-", look["marker"])
 
 
-def _logarithmic(axes: Axes, batches: pandas.DataFrame, ends: Sequence[End], *key: str) -> Axes:
+def _logarithmic(axes: Axes, batches: pandas.DataFrame, ends: Sequence[plots.End], *key: str) -> Axes:
     """Make both axes logarithmic, name batches and curves, and write the key below the names."""
     plots.logarithmic(axes, axes.yaxis)
     low, high = axes.get_ylim()
     wider = math.sqrt(max(1.0, LEAST_SPAN / (high / low)))
     axes.set_ylim(low / wider, high * wider)
-    axes.set_xscale("log", base=2)
     sizes = sorted({int(size) for size in batches["global_batch"]})
-    axes.set_xticks(sizes[:: -(-len(sizes) // 8)])
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    name_ends(axes, ends)
-    for place, text in enumerate(key):
-        axes.text(1.04, -0.03 - 0.07 * place, text, color=FAINT, fontsize=8, va="center", transform=axes.transAxes)
-    return axes
+    plots.doubling(axes, sizes[:: -(-len(sizes) // 8)])
+    plots.name_ends(axes, ends)
+    return plots.remarks(axes, key)

@@ -5,24 +5,14 @@ The look is that of `plots`; seconds are drawn as milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.mlab import GaussianKDE
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
-from horovod_runner.analysis.plots.look import (
-    DASHED,
-    FAINT,
-    INK,
-    End,
-    colour,
-    framework_name,
-    marker,
-    name_ends,
-    titled,
-)
+from horovod_runner.analysis.plots import look as plots
 
 if TYPE_CHECKING:
     import pandas
@@ -56,15 +46,16 @@ def parts(table: pandas.DataFrame, axes: Axes) -> Axes:
             base = above if height >= 0 else below
             axes.bar(x, height, width=1.7 * half, bottom=base, color=PARTS[part][1], linewidth=0)
             above, below = (above + height, below) if height >= 0 else (above, below + height)
-        axes.plot([x], [above], marker=marker(framework), color=colour(framework), markersize=5, linestyle="none")
-    titled(axes, "Where a step's time goes", "workers", "ms a step")
+        look: dict[str, Any] = {"marker": plots.marker(framework), "color": plots.colour(framework), "markersize": 5}
+        axes.plot([x], [above], linestyle="none", **look)
+    plots.titled(axes, "Where a step's time goes", "workers", "ms a step")
     axes.use_sticky_edges = False  # a bar's edge would take the margin away, and cut a marker on it in half
     axes.margins(y=0.1)
     if not (table[drawn] < 0).any(axis=None):
         axes.set_ylim(bottom=0)
     _worker_groups(axes, table)
-    _key(axes, [(PARTS[part][0], PARTS[part][1], "s") for part in reversed(drawn)] + _frameworks(table))
-    return axes
+    entries = [(*PARTS[part], "s") for part in reversed(drawn)]
+    return plots.key(axes, entries + plots.framework_key(table["framework"]))
 
 
 def step_times(clocks: Mapping[tuple[str, int], NDArray], axes: Axes) -> Axes:
@@ -81,16 +72,15 @@ def step_times(clocks: Mapping[tuple[str, int], NDArray], axes: Axes) -> Axes:
         if steps[-1] > steps[0]:
             width = GaussianKDE(steps)(heights)
             width *= half / width.max()
-            axes.fill_betweenx(heights, x - width, x + width, color=colour(framework), alpha=0.35, linewidth=0)
+            axes.fill_betweenx(heights, x - width, x + width, color=plots.colour(framework), alpha=0.35, linewidth=0)
         low, median, high, rare = 1000 * np.quantile(seconds, (0.25, 0.5, 0.75, 0.95))
-        axes.plot([x, x], [low, high], color=colour(framework), linewidth=3.5, solid_capstyle="butt")
-        axes.plot([x - half, x + half], [median] * 2, color=colour(framework), linewidth=1.4)
-        axes.plot([x - half / 3, x + half / 3], [rare] * 2, color=colour(framework), linewidth=1)
-        axes.plot([x], [median], marker=marker(framework), color=colour(framework), markersize=4.5)
-    titled(axes, "Step times", "workers", "ms a step")
+        axes.plot([x, x], [low, high], color=plots.colour(framework), linewidth=3.5, solid_capstyle="butt")
+        axes.plot([x - half, x + half], [median] * 2, color=plots.colour(framework), linewidth=1.4)
+        axes.plot([x - half / 3, x + half / 3], [rare] * 2, color=plots.colour(framework), linewidth=1)
+        axes.plot([x], [median], marker=plots.marker(framework), color=plots.colour(framework), markersize=4.5)
+    plots.titled(axes, "Step times", "workers", "ms a step")
     _worker_groups(axes, clocks)
-    _key(axes, _frameworks(clocks))
-    return axes
+    return plots.key(axes, plots.framework_key(name for name, _ in clocks))
 
 
 def ranks(table: pandas.DataFrame, axes: Axes) -> Axes:
@@ -102,21 +92,20 @@ def ranks(table: pandas.DataFrame, axes: Axes) -> Axes:
     ends = []
     for (framework, compute_only), rows in table.groupby(["framework", "compute_only"]):
         over = 1000 * rows.groupby("rank")["seconds"].agg(["mean", "min", "max"])
-        mean, line = over["mean"], DASHED if compute_only else "-"
-        shape = marker(framework) if len(over) <= MOST_RANKS_MARKED else ""
-        axes.plot(over.index, mean, color=colour(framework), linestyle=line, marker=shape, markersize=4.5)
-        axes.fill_between(over.index, over["min"], over["max"], color=colour(framework), alpha=0.15, linewidth=0)
+        mean, line = over["mean"], plots.DASHED if compute_only else "-"
+        shape = plots.marker(framework) if len(over) <= MOST_RANKS_MARKED else ""
+        axes.plot(over.index, mean, color=plots.colour(framework), linestyle=line, marker=shape, markersize=4.5)
+        axes.fill_between(over.index, over["min"], over["max"], color=plots.colour(framework), alpha=0.15, linewidth=0)
         ring: dict[str, Any] = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "linestyle": "none"}
-        axes.plot([mean.idxmax()], [mean.max()], color=colour(framework), **ring)
+        axes.plot([mean.idxmax()], [mean.max()], color=plots.colour(framework), **ring)
         more = 100 * (mean.max() / mean.median() - 1)
-        name = f"{framework_name(framework)}{', compute-only' if compute_only else ''}: {more:+.1f} %"
-        ends.append(End(over.index[-1], mean.iloc[-1], name, colour(framework), line, shape))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        name = f"{plots.framework_name(framework)}{', compute-only' if compute_only else ''}: {more:+.1f} %"
+        ends.append(plots.End(over.index[-1], mean.iloc[-1], name, plots.colour(framework), line, shape))
+    plots.whole_numbers(axes)
     axes.margins(x=0.08, y=0.12)
-    titled(axes, f"Each of {int(table['rank'].max()) + 1} workers", "rank", "ms a step")
-    name_ends(axes, ends)
-    axes.text(1.04, -0.1, "ring: the slowest", color=FAINT, fontsize=8, va="center", transform=axes.transAxes)
-    return axes
+    plots.titled(axes, f"Each of {int(table['rank'].max()) + 1} workers", "rank", "ms a step")
+    plots.name_ends(axes, ends)
+    return plots.remarks(axes, ["ring: the slowest"])
 
 
 def _cells(table: pandas.DataFrame | Mapping[tuple[str, int], Any]) -> list[tuple[str, int]]:
@@ -142,17 +131,3 @@ def _worker_groups(axes: Axes, table: pandas.DataFrame | Mapping[tuple[str, int]
     axes.xaxis.set_major_locator(FixedLocator(range(len(counts))))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticklabels([str(count) for count in counts])
-
-
-def _frameworks(table: pandas.DataFrame | Mapping[tuple[str, int], Any]) -> list[tuple[str, str, str]]:
-    names = sorted({name for name, _ in _cells(table)})
-    return [(framework_name(name), colour(name), marker(name)) for name in names]
-
-
-def _key(axes: Axes, entries: Sequence[tuple[str, str, str]]) -> None:
-    """Write what colours mean (text, colour, marker) right of the axes, from the top."""
-    for place, (text, shade, shape) in enumerate(entries):
-        height = 0.95 - 0.1 * place
-        look: dict[str, Any] = {"color": shade, "linestyle": "none", "transform": axes.transAxes, "clip_on": False}
-        axes.plot([1.08], [height], marker=shape, markersize=6, **look)
-        axes.text(1.12, height, text, color=INK, fontsize=8.5, va="center", transform=axes.transAxes)

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from matplotlib.ticker import MaxNLocator
+import pandas
 
+from horovod_runner.analysis.load.groups import bounds
 from horovod_runner.analysis.plots import look as plots
 from horovod_runner.analysis.questions.samples import by_key, diverged
 from horovod_runner.analysis.questions.warmup import Place, length, place
@@ -15,7 +16,6 @@ from horovod_runner.statistics import seeds
 from horovod_runner.statistics.interval import Interval
 
 if TYPE_CHECKING:
-    import pandas
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -43,7 +43,7 @@ def finals_of(found: MinimumSufficient) -> Figure:
         for (at, batch), (line, framework) in product(enumerate(batches), enumerate(frameworks)):
             own = dict(sorted(points.get(Place(framework, rule, batch), {}).items()))
             if own:
-                look = {"color": shade(at, len(batches)), "linestyle": plots.LINES[line % len(plots.LINES)]}
+                look = {"color": shade(at, len(batches)), "linestyle": plots.line(line)}
                 name = f"{batch:,}, {plots.framework_name(framework)}"
                 ends.append(_with_intervals(own, panel, look, name, plots.marker(framework), apart=0.15 * line))
         plots.logarithmic(panel, panel.yaxis)
@@ -63,17 +63,12 @@ def _rules(rules: Iterable[str]) -> list[str]:
 def _with_intervals(
     own: Mapping[float, Interval], axes: Axes, look: dict[str, Any], name: str, marker: str, apart: float
 ) -> plots.End:
-    x = [warmup + apart for warmup in own]
-    lacks = [plots.lack(final.mean) for final in own.values()]
-    least = [_lack(final.ci95_high, final.mean) for final in own.values()]
-    most = [_lack(final.ci95_low, final.mean) for final in own.values()]
-    reach = [[a - b for a, b in zip(lacks, least, strict=True)], [b - a for a, b in zip(lacks, most, strict=True)]]
-    axes.errorbar(x, lacks, yerr=reach, marker=marker, markersize=4, capsize=2, linewidth=1.3, **look)
-    return plots.End(x[-1], lacks[-1], name, look["color"], look["linestyle"], marker)
-
-
-def _lack(bound: float | None, mean: float) -> float:
-    return plots.lack(mean if bound is None else bound)
+    x, rows = (
+        [warmup + apart for warmup in own],
+        pandas.DataFrame([bounds("lack", plots.lacking(v)) for v in own.values()]),
+    )
+    plots.error_bars(axes, x, rows, "lack", marker=marker, markersize=4, capsize=2, linewidth=1.3, **look)
+    return plots.End(x[-1], float(rows["lack"].iloc[-1]), name, look["color"], look["linestyle"], marker)
 
 
 def curves_of(found: Warmup) -> Figure:
@@ -97,7 +92,7 @@ def curves(table: pandas.DataFrame, metric: str, lost: Mapping[tuple[str, int], 
     """
     rules, batches = _rules(table["rule"]), sorted(set(table["batch"]))
     places = [(rule, zoomed) for rule in rules for zoomed in (False, True)]
-    figure, axes = grid(len(places), len(batches))
+    figure, axes = plots.grid(len(places), len(batches), PANEL_INCHES)
     for row, (rule, zoomed) in enumerate(places):
         for column, batch in enumerate(batches):
             panel, rows = axes[row][column], table[(table["rule"] == rule) & (table["batch"] == batch)]
@@ -108,23 +103,11 @@ def curves(table: pandas.DataFrame, metric: str, lost: Mapping[tuple[str, int], 
             plots.titled(panel, title, "epoch" if row == len(places) - 1 else "", "" if column else _named(metric))
             if zoomed and len(rows):
                 _zoom(rows, panel)
-    _legend(figure, table)
+    warmups, frameworks = (sorted(set(table[name])) for name in ("warmup", "framework"))
+    lines = [(f"warmup {warmup:g}", shade(place, len(warmups)), "-") for place, warmup in enumerate(warmups)]
+    named = [(plots.framework_name(name), plots.INK, plots.line(place)) for place, name in enumerate(frameworks)]
+    plots.legend(figure, lines + named)
     return figure
-
-
-def grid(rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
-    """Return a figure of small panels in rows and columns, with room for a legend at its foot."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    width, height = max(2, columns) * PANEL_INCHES[0], rows * PANEL_INCHES[1] + 0.5
-    with matplotlib.rc_context(plots.STYLE):
-        figure = Figure(figsize=(width, height))
-        axes = figure.subplots(rows, columns, squeeze=False)
-    figure.subplots_adjust(
-        left=0.7 / width, right=1 - 0.15 / width, bottom=0.95 / height, top=1 - 0.4 / height, wspace=0.22, hspace=0.5
-    )
-    return figure, [list(row) for row in axes]
 
 
 def _lines(rows: pandas.DataFrame, axes: Axes, whole: pandas.DataFrame) -> None:
@@ -132,7 +115,7 @@ def _lines(rows: pandas.DataFrame, axes: Axes, whole: pandas.DataFrame) -> None:
     for (framework, warmup), cell in rows.groupby(["framework", "warmup"]):
         over = cell.groupby("epoch")["value"].agg(["mean", "min", "max"])
         colour = shade(warmups.index(warmup), len(warmups))
-        line = plots.LINES[frameworks.index(framework) % len(plots.LINES)]
+        line = plots.line(frameworks.index(framework))
         axes.plot(over.index, over["mean"], color=colour, linestyle=line, linewidth=1.3)
         axes.fill_between(over.index, over["min"], over["max"], color=colour, alpha=0.1, linewidth=0)
 
@@ -158,23 +141,8 @@ def _zoom(rows: pandas.DataFrame, axes: Axes) -> None:
     low, high = shown["value"].quantile(1 - SURE), shown["value"].max()
     room = max(high - low, 1e-3)
     axes.set_xlim(shown["epoch"].min(), last)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    plots.whole_numbers(axes)
     axes.set_ylim(low - 0.3 * room, high + 0.15 * room)
-
-
-def _legend(figure: Figure, table: pandas.DataFrame) -> None:
-    from matplotlib.lines import Line2D
-
-    warmups, frameworks = (sorted(set(table[name])) for name in ("warmup", "framework"))
-    handles: list[Any] = [
-        Line2D([], [], color=shade(place, len(warmups)), label=f"warmup {warmup:g}")
-        for place, warmup in enumerate(warmups)
-    ]
-    handles += [
-        Line2D([], [], color=plots.INK, linestyle=plots.LINES[place], label=plots.framework_name(name))
-        for place, name in enumerate(frameworks)
-    ]
-    figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, fontsize=8.5)
 
 
 def _named(metric: str) -> str:
