@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,6 +45,21 @@ def mean_of(tables: Sequence[Mapping[int, float]]) -> dict[int, float]:
 def apart(interval: Interval, step: float = 0.0) -> bool:
     """Whether a difference is one: its interval leaves 0 out, and it is no smaller than the figure's resolution."""
     return interval.leaves_out(0) and abs(interval.mean) >= step * (1 - 1e-6)
+
+
+class Verdict(StrEnum):
+    """What may be claimed of a difference in a figure of which more is better."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    INDISTINGUISHABLE = "indistinguishable"
+
+
+def verdict(difference: Interval, step: float = 0.0) -> Verdict:
+    """Say what may be claimed of a difference; below `step`, the figure's resolution, it is none."""
+    if not apart(difference, step):
+        return Verdict.INDISTINGUISHABLE
+    return Verdict.BETTER if difference.mean > 0 else Verdict.WORSE
 
 
 def share(successes: int, tried: int) -> Interval:

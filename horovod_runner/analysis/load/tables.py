@@ -7,10 +7,11 @@ what somebody measures is not mixed with what the repository ships; `packed=True
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from horovod_runner.analysis.load.groups import Group, bounds, cell_rows, groups
 from horovod_runner.analysis.load.pack import is_packed, packed_steps, read_packed
 from horovod_runner.analysis.load.runs import Run, read_loose
 from horovod_runner.errors import UserError
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     import pandas
     from numpy.typing import NDArray
 
-    from horovod_runner.analysis.load.groups import Group
     from horovod_runner.analysis.questions.scaling.study import Scaling
 
 FIELDS = list(StepRecord.model_fields)
@@ -54,9 +54,7 @@ def read(root: Path, packed: bool = False) -> list[Run]:
 
 def runs(root: Path, packed: bool = False) -> pandas.DataFrame:
     """Return one row a run: settings and figures by their dotted names, `final_*` figures, machine, versions."""
-    import pandas
-
-    return pandas.DataFrame([run.row for run in read(Path(root), packed)])
+    return _frame(run.row for run in read(Path(root), packed))
 
 
 def epochs(root: Path, packed: bool = False) -> pandas.DataFrame:
@@ -97,11 +95,7 @@ def clocks(chosen: Sequence[Run]) -> Iterator[tuple[Run, NDArray[np.float64]]]:
 
 def cells(root: Path, packed: bool = False) -> pandas.DataFrame:
     """Return one row a cell of the matrix (equal but for seed and repeat): throughput, speedup, last losses."""
-    import pandas
-
-    from horovod_runner.analysis.load.groups import cell_rows, groups
-
-    return pandas.DataFrame(cell_rows(groups(read(Path(root), packed))))
+    return _frame(cell_rows(groups(read(Path(root), packed))))
 
 
 def scaling(root: Path, packed: bool = False) -> pandas.DataFrame:
@@ -111,18 +105,14 @@ def scaling(root: Path, packed: bool = False) -> pandas.DataFrame:
     is empty. Knee, verdict, what the study is `bound_by` (the likely causes), what each part of a step loses as a share
     of it (`*_lost`) and the repeats needed are of a whole study, and the same in all its rows.
     """
-    import pandas
-
-    from horovod_runner.analysis.load.groups import groups
     from horovod_runner.analysis.questions.scaling.study import studies
 
     chosen = groups(read(Path(root), packed))
-    return pandas.DataFrame([row for group in chosen for made in studies(group) for row in scaling_rows(group, made)])
+    return _frame(row for group in chosen for made in studies(group) for row in scaling_rows(group, made))
 
 
 def scaling_rows(group: Group, made: Scaling) -> Iterator[dict[str, Any]]:
     """Yield one flat row a number of workers of a study."""
-    from horovod_runner.analysis.load.groups import bounds
     from horovod_runner.analysis.questions.scaling.parts import NAMES
 
     place = {name: getattr(group, name) for name in ("experiment", "workload", "scaling", "fixed_batch", "machine")}
@@ -147,21 +137,23 @@ def strategies(root: Path, packed: bool = False) -> pandas.DataFrame:
     Throughput, what it is of compute-only workers' (`of_compute_only`), exposed communication in seconds and as a share
     of the step, the overlapped share, and the step breakdown by Horovod's timeline; what is not known is empty.
     """
-    import pandas
-
-    from horovod_runner.analysis.load.groups import groups
     from horovod_runner.analysis.questions.strategies import comparisons, rows
 
     chosen = comparisons(groups(read(Path(root), packed)))
-    return pandas.DataFrame([row for comparison in chosen for row in rows(comparison)])
+    return _frame(row for comparison in chosen for row in rows(comparison))
 
 
 def epoch_table(chosen: Sequence[Run]) -> pandas.DataFrame:
     """Return the table of `epochs` for runs that are already in hand."""
+    columns = [*IDENTITY, "epoch", "train_loss", "val_loss", "metric", "val_metric"]
+    return _frame((row for run in chosen for row in _epoch_rows(run)), columns)
+
+
+def _frame(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None) -> pandas.DataFrame:
+    """Return rows as a table. (Pandas is imported here, so that what prints tables need not wait for it.)"""
     import pandas
 
-    columns = [*IDENTITY, "epoch", "train_loss", "val_loss", "metric", "val_metric"]
-    return pandas.DataFrame([row for run in chosen for row in _epoch_rows(run)], columns=columns)
+    return pandas.DataFrame(list(rows), columns=columns)
 
 
 def _packed_folders(root: Path) -> Iterator[Path]:

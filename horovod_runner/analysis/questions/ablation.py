@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, ClassVar
 
 from horovod_runner.analysis.load.groups import bounds
@@ -21,15 +20,6 @@ from horovod_runner.statistics.interval import Interval
 BASE = "base"
 
 
-class Verdict(StrEnum):
-    """How an arm stands to the base arm."""
-
-    BETTER = "better"
-    WORSE = "worse"
-    INDISTINGUISHABLE = "indistinguishable from the base"
-    BASE = "base"
-
-
 @dataclass(frozen=True)
 class Effect:
     """An arm in a framework, or in all: its final metric, and what it changes against the base arm, paired by seed."""
@@ -41,13 +31,9 @@ class Effect:
     seeds: int
     diverged: int
 
-    def verdict(self, step: float) -> Verdict:
+    def verdict(self, step: float) -> str:
         """Say how the arm stands to the base, where a difference below `step` is none."""
-        if self.change is None:
-            return Verdict.BASE
-        if not seeds.apart(self.change, step):
-            return Verdict.INDISTINGUISHABLE
-        return Verdict.BETTER if self.change.mean > 0 else Verdict.WORSE
+        return BASE if self.change is None else seeds.verdict(self.change, step)
 
 
 @dataclass(frozen=True)
@@ -69,10 +55,10 @@ class Ablation(Finding):
         together = of.grouped(self.effects, lambda effect: effect.framework)
         return [effects for effects in together.values() if effects[0].change is None]
 
-    def by_verdict(self, effects: Sequence[Effect]) -> list[tuple[Verdict, list[Effect]]]:
+    def by_verdict(self, effects: Sequence[Effect]) -> list[tuple[str, list[Effect]]]:
         """Return the effects with a change under their verdicts, as far as there are any."""
         told = of.grouped([effect for effect in effects if effect.change], lambda effect: effect.verdict(self.step))
-        return [(verdict, told[verdict]) for verdict in Verdict if verdict in told]
+        return [(verdict, told[verdict]) for verdict in seeds.Verdict if verdict in told]
 
     @property
     def rows(self) -> list[dict[str, Any]]:

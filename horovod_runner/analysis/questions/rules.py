@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, ClassVar
 
 import numpy as np
@@ -41,14 +40,6 @@ class Gain:
     warmups: int
 
 
-class Verdict(StrEnum):
-    """How a rule stands to the base rule."""
-
-    BETTER = "better"
-    WORSE = "worse"
-    INDISTINGUISHABLE = "indistinguishable"
-
-
 @dataclass(frozen=True)
 class Rules(Finding):
     """The gains of every rule; `step`: a difference below it, one validation example's, is none."""
@@ -66,11 +57,9 @@ class Rules(Finding):
         """The gains of all frameworks together, or of the only one."""
         return [gain for gain in self.gains if gain.framework == BOTH] or list(self.gains)
 
-    def verdict(self, gain: Interval) -> Verdict:
+    def verdict(self, gain: Interval) -> seeds.Verdict:
         """Say what may be claimed of a gain."""
-        if not seeds.apart(gain, self.step):
-            return Verdict.INDISTINGUISHABLE
-        return Verdict.BETTER if gain.mean > 0 else Verdict.WORSE
+        return seeds.verdict(gain, self.step)
 
     @property
     def rows(self) -> list[dict[str, Any]]:

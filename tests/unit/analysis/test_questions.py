@@ -154,7 +154,7 @@ def test_arms_are_set_against_the_base_paired_by_seed() -> None:
     verdicts = {(row["framework"], row["arm"]): row["verdict"] for row in answer.rows}
     for who in ("tensorflow", "torch", "both"):
         assert verdicts[who, "base"] == "base" and verdicts[who, "LARS"] == "better"
-        assert verdicts[who, "sqrt"] == "indistinguishable from the base" and verdicts[who, "worse"] == "worse"
+        assert verdicts[who, "sqrt"] == "indistinguishable" and verdicts[who, "worse"] == "worse"
     (row,) = (row for row in answer.rows if (row["framework"], row["arm"]) == ("both", "late"))
     assert row["diverged"] == 4
     assert "4 runs of 50 diverged" in answer.sentences[-1]
