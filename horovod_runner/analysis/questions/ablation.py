@@ -5,7 +5,7 @@ Asked of runs with two arms or more (`arms` in an experiment file): bundles of s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -91,41 +91,23 @@ def in_order(arms: set[str], run: Run) -> list[str]:
     return listed + sorted(arms - set(listed), key=lambda name: (name != BASE, name))
 
 
-def effects(
-    finals: Mapping[str, Mapping[str, Mapping[int, float]]], lost: Mapping[str, Mapping[str, int]]
-) -> list[Effect]:
-    """Return every arm's effect by framework, and in all frameworks together.
-
-    `lost`: diverged runs by framework and arm.
-    """
-    tables = {name: dict(arms) for name, arms in finals.items()}
+def effects(runs: Sequence[Run], arms: Sequence[str], final: of.Final) -> Iterator[Effect]:
+    """Yield every arm's effect by framework, and in all frameworks together."""
+    metric = of.pivoted(runs, final, framework=lambda run: run.result.framework, arm=lambda run: run.config.arm)
+    tables = {name: metric[name] for name in sorted(set(metric.columns.get_level_values("framework")))}
     if len(tables) > 1:
-        shared = [arm for arm in next(iter(tables.values())) if all(arm in table for table in tables.values())]
-        tables[BOTH] = {arm: seeds.mean_of([table[arm] for table in finals.values()]) for arm in shared}
-    return [effect for name, arms in tables.items() for effect in _effects(name, arms, lost)]
-
-
-def _effects(
-    framework: str, arms: Mapping[str, Mapping[int, float]], lost: Mapping[str, Mapping[str, int]]
-) -> Iterator[Effect]:
-    base = next(iter(arms), None)
-    for arm, values in arms.items():
-        if not values or base is None:
-            continue
-        changes = seeds.paired(values, arms[base])
-        gone = sum(table.get(arm, 0) for name, table in lost.items() if framework in (name, BOTH))
-        change = None if arm == base or not len(changes) else seeds.over_seeds(changes)
-        yield Effect(framework, arm, seeds.over_seeds(values), change, len(values), gone)
+        tables[BOTH] = sum(tables.values()) / len(tables)
+    for framework, table in tables.items():
+        known = {arm: table[arm].dropna() for arm in arms if arm in table and table[arm].notna().any()}
+        base = next(iter(known), BASE)
+        for arm, values in known.items():
+            changes = (values - known[base]).dropna()
+            change = None if arm == base or not len(changes) else seeds.over_seeds(changes)
+            own = (run for run in runs if run.config.arm == arm and framework in (run.result.framework, BOTH))
+            yield Effect(framework, arm, seeds.over_seeds(values), change, len(values), of.diverged(own))
 
 
 def _ablation(names: tuple[str, ...], runs: Sequence[Run], arms: Sequence[str]) -> Ablation:
     final = of.Final(runs)
-    members = of.by_key(runs, lambda run: (run.result.framework, str(run.config.arm)))
-    frameworks = sorted({name for name, _ in members})
-    finals = {
-        name: {arm: of.by_seed(members[name, arm], final) for arm in arms if (name, arm) in members}
-        for name in frameworks
-    }
-    lost = {name: {arm: of.diverged(members.get((name, arm), ())) for arm in arms} for name in frameworks}
-    found = effects(finals, lost)
+    found = list(effects(runs, arms, final))
     return Ablation(names, arms, found, final, of.resolution(runs) or 0.0, of.diverged(runs), len(runs))

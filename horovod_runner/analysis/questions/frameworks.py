@@ -131,10 +131,9 @@ def compare(runs: Sequence[Run], of_both: tuple[str, str], figures: Figures) -> 
         both = [[run for run in equal if run.result.framework == name] for name in of_both]
         found = {}
         for name, figure in figures.items():
-            first, second = (of.by_seed(side, figure) for side in both)
-            shared = sorted(first.keys() & second.keys())
-            if len(shared) >= FEWEST_SAMPLES:
-                found[name] = {seed: first[seed] - second[seed] for seed in shared}
+            differences = seeds.paired(*(of.by_seed(side, figure) for side in both))
+            if len(differences) >= FEWEST_SAMPLES:
+                found[name] = differences
         if "val_metric" in found:
             yield Setting(label, found, (of.diverged(both[0]), of.diverged(both[1])))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from horovod_runner.analysis.questions import BOTH, Finding, by_job, labelled
 from horovod_runner.analysis.questions import samples as of
 from horovod_runner.statistics import seeds
 from horovod_runner.statistics.interval import Interval
+
+if TYPE_CHECKING:
+    import pandas
 
 SUBJECT = ("framework", "schedule.warmup_epochs", "schedule.scaling", *of.OF_A_BATCH)
 UNSCALED = "none"
@@ -85,63 +88,44 @@ def findings(runs: Sequence[Run]) -> list[Rules]:
 
 def gains(runs: Sequence[Run], final: of.Final, base: str) -> list[Gain]:
     """Return what each rule gains over the base rule by batch and framework, and over all frameworks together."""
-    by_setting = of.by_key(runs, lambda run: (run.result.global_batch, rule(run), run.result.framework, _warmup(run)))
-    tables = {key: of.by_seed(setting, final) for key, setting in by_setting.items()}
-    frameworks = sorted({framework for _, _, framework, _ in tables})
+    frameworks = sorted({run.result.framework for run in runs})
     found = []
-    for batch, other in sorted({(batch, name) for batch, name, _, _ in tables if name != base}):
-        differences = {
-            (framework, warmup): seeds.paired(values, tables.get((batch, base, framework, warmup), {}))
-            for (at, name, framework, warmup), values in tables.items()
-            if (at, name) == (batch, other)
-        }
-        known = {place: values for place, values in differences.items() if values}
-        for who in (*frameworks, *((BOTH,) if len(frameworks) > 1 else ())):
-            chosen = [values for (framework, _), values in known.items() if who in (framework, BOTH)]
-            together = list(seeds.mean_of(chosen).values())
-            if together:
-                of_both = [name for name in frameworks if who in (name, BOTH)]
-                found.append(
-                    Gain(
-                        framework=who,
-                        batch=batch,
-                        rule=other,
-                        gain=seeds.over_seeds(together),
-                        at_best=_at_best(
-                            [[_by_warmup(tables, batch, name, one) for one in of_both] for name in (other, base)]
-                        ),
-                        seeds=len(together),
-                        warmups=len(chosen),
-                    )
-                )
+    for batch, of_batch in of.by_key(runs, lambda run: run.result.global_batch).items():
+        metric = of.pivoted(of_batch, final, rule=rule, framework=lambda run: run.result.framework, warmup=_warmup)
+        rules = sorted(set(metric.columns.get_level_values("rule")))
+        for name in rules if base in rules else ():
+            if name == base:
+                continue
+            differences = (metric[name] - metric[base]).dropna(axis=1, how="all")
+            for who in (*frameworks, *((BOTH,) if len(frameworks) > 1 else ())):
+                members = [framework for framework in frameworks if who in (framework, BOTH)]
+                chosen = differences.loc[:, differences.columns.isin(members, level="framework")]
+                together = chosen.dropna().mean(axis=1) if chosen.shape[1] else ()
+                if len(together):
+                    gain, at_best = seeds.over_seeds(together), _at_best(metric, (name, base), members)
+                    found.append(Gain(who, batch, name, gain, at_best, len(together), chosen.shape[1]))
     return found
 
 
-def _by_warmup(
-    tables: Mapping[tuple[int, str, str, float], dict[int, float]], batch: int, rule: str, framework: str
-) -> dict[float, dict[int, float]]:
-    return {key[3]: values for key, values in tables.items() if key[:3] == (batch, rule, framework)}
-
-
-def _at_best(rules: Sequence[Sequence[Mapping[float, Mapping[int, float]]]]) -> Interval | None:
+def _at_best(metric: pandas.DataFrame, rules: tuple[str, str], frameworks: Sequence[str]) -> Interval | None:
     """Return the first rule's metric less the second's, each at its best warmup, the mean over frameworks.
 
-    `rules`: of both, the figures of each framework by warmup and seed; what is not common to all is left out.
+    What is not common to all is left out.
     """
-    each = [table for tables in rules for table in tables]
-    warmups = sorted(set.intersection(*(set(table) for table in each)))
-    if len(warmups) < 2:
+    if not all((rule, framework) in metric for rule in rules for framework in frameworks):
         return None
-    shared = sorted(set.intersection(*(set(table[warmup]) for table in each for warmup in warmups)))
-    if not shared:
+    each = [[metric[rule][framework] for framework in frameworks] for rule in rules]
+    warmups = sorted(set.intersection(*(set(table) for tables in each for table in tables)))
+    values = np.array([[table[warmups].to_numpy().T for table in tables] for tables in each])
+    shared = np.isfinite(values).all(axis=(0, 1, 2))
+    if len(warmups) < 2 or not shared.any():
         return None
-    values = np.array([[[[t[w][s] for s in shared] for w in warmups] for t in tables] for tables in rules])
 
     def gain(means: NDArray[np.float64]) -> NDArray[np.float64]:
         best = means.max(axis=-1).mean(axis=-1)
         return np.asarray(best[:, 0] - best[:, 1])
 
-    return seeds.resampled(values, gain)
+    return seeds.resampled(values[..., shared], gain)
 
 
 def rule(run: Run) -> str:

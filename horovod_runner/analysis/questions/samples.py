@@ -8,10 +8,13 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
 from statistics import median
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.config.strategies import USUAL
+
+if TYPE_CHECKING:
+    import pandas
 
 Item = TypeVar("Item")
 OF_A_SAMPLE = ("seed", "repeat")
@@ -145,6 +148,18 @@ def by_seed(runs: Iterable[Run], figure: Callable[[Run], float | None]) -> dict[
         if value is not None and math.isfinite(value):
             known[run.result.seed].append(value)
     return {seed: math.fsum(values) / len(values) for seed, values in sorted(known.items())}
+
+
+def pivoted(
+    runs: Iterable[Run], figure: Callable[[Run], float | None], **keys: Callable[[Run], Any]
+) -> pandas.DataFrame:
+    """Return a figure, the mean over repeats, a row a seed and a column a combination of keys; NaN where none is."""
+    import pandas
+
+    rows = [(run.result.seed, *(key(run) for key in keys.values()), figure(run)) for run in runs]
+    table = pandas.DataFrame(rows, columns=["seed", *keys, "figure"]).astype({"figure": float})
+    known = table[table["figure"].abs() < math.inf]
+    return known.pivot_table(index="seed", columns=list(keys), values="figure")
 
 
 def resolution(runs: Iterable[Run]) -> float | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from horovod_runner.analysis.questions import BOTH, Finding, by_job, labelled
 from horovod_runner.analysis.questions import samples as of
 from horovod_runner.statistics import seeds
 from horovod_runner.statistics.interval import Interval
+
+if TYPE_CHECKING:
+    import pandas
 
 FEWEST_WARMUPS = 3
 SUBJECT = ("framework", "schedule.warmup_epochs", "schedule.scaling", *of.OF_A_BATCH)
@@ -168,13 +171,16 @@ def growths(samples: Samples, choose: Choice = seeds.best_setting) -> list[Growt
     bootstrap. Warmups that not every batch has, and seeds that not every setting has, are left out; so is what has a
     single batch.
     """
+    import pandas
+
+    values = {(*where, w, seed): v for where, t in samples.items() for w, by in t.items() for seed, v in by.items()}
+    metric = pandas.Series(values).rename_axis([*Place._fields, "warmup", "seed"])
     found = []
-    for rule in sorted({place.rule for place in samples}):
-        frameworks = sorted({place.framework for place in samples if place.rule == rule})
-        tables = {name: {p.batch: t for p, t in samples.items() if p[:2] == (name, rule)} for name in frameworks}
-        if len(frameworks) > 1:
-            tables[BOTH] = _together(list(tables.values()))
-        found += [_growth(name, rule, table, choose) for name, table in tables.items()]
+    for rule, of_rule in metric.groupby(level="rule"):
+        by_framework = of_rule.droplevel("rule").unstack("framework")
+        if by_framework.shape[1] > 1:
+            by_framework[BOTH] = by_framework.mean(axis=1, skipna=False)
+        found += [_growth(name, str(rule), by_framework[name].dropna(), choose) for name in by_framework]
     return [growth for growth in found if growth is not None]
 
 
@@ -196,19 +202,15 @@ def place(run: Run) -> Place:
     return Place(run.result.framework, run.config.schedule.scaling, run.result.global_batch)
 
 
-def _growth(
-    framework: str, rule: str, table: dict[int, dict[float, dict[int, float]]], choose: Choice
-) -> Growth | None:
-    if len(table) < 2:
+def _growth(framework: str, rule: str, metric: pandas.Series[float], choose: Choice) -> Growth | None:
+    """Return how the choice goes with the batch, from a metric by batch, warmup and seed."""
+    settings = metric.unstack("seed")
+    there = settings.notna().any(axis=1).unstack("warmup", fill_value=False)
+    batches, warmups = [int(batch) for batch in there.index], [float(w) for w in there.columns[there.all()]]
+    shared = settings[settings.index.isin(warmups, level="warmup")].sort_index().dropna(axis=1)
+    if len(batches) < 2 or len(warmups) < FEWEST_WARMUPS or shared.shape[1] == 0:
         return None
-    batches = sorted(table)
-    warmups = sorted(set.intersection(*(set(table[batch]) for batch in batches)))
-    rows = [[table[batch][warmup] for warmup in warmups] for batch in batches]
-    shared = sorted(set.intersection(*(set(setting) for row in rows for setting in row))) if warmups else []
-    if len(warmups) < FEWEST_WARMUPS or not shared:
-        return None
-    values = np.array([[[setting[seed] for seed in shared] for setting in row] for row in rows])
-
+    values = shared.to_numpy().reshape(len(batches), len(warmups), -1)
     thousands = [batch / 1000 for batch in batches]
 
     def slope(means: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -217,21 +219,7 @@ def _growth(
 
     chosen = tuple(choose(values.mean(axis=-1), warmups).tolist())
     per_thousand = seeds.resampled(values, slope)
-    return Growth(framework, rule, tuple(batches), tuple(warmups), chosen, per_thousand, len(shared))
-
-
-def _together(
-    tables: Sequence[dict[int, dict[float, dict[int, float]]]],
-) -> dict[int, dict[float, dict[int, float]]]:
-    """Return the mean over frameworks, by batch, warmup and seed, of what all of them have."""
-    batches = set.intersection(*(set(table) for table in tables))
-    return {
-        batch: {
-            warmup: seeds.mean_of([table[batch][warmup] for table in tables])
-            for warmup in set.intersection(*(set(table[batch]) for table in tables))
-        }
-        for batch in batches
-    }
+    return Growth(framework, rule, tuple(batches), tuple(warmups), chosen, per_thousand, values.shape[-1])
 
 
 def _warmups(names: tuple[str, ...], runs: Sequence[Run]) -> Warmup:
