@@ -113,12 +113,13 @@ def scaling(root: Path, packed: bool = False) -> pandas.DataFrame:
 
 def scaling_rows(group: Group, made: Scaling) -> Iterator[dict[str, Any]]:
     """Yield one flat row a number of workers of a study."""
+    from horovod_runner.analysis.questions.scaling.causes import REST
     from horovod_runner.analysis.questions.scaling.parts import NAMES
 
     place = {name: getattr(group, name) for name in ("experiment", "workload", "scaling", "fixed_batch", "machine")}
     whole: dict[str, Any] = {"knee": made.knee.measured, "repeats_needed": made.repeats_needed}
     whole |= {"verdict": made.bound.verdict, "bound_by": ", ".join(made.bound.likely)}
-    for name in NAMES:
+    for name in (*NAMES, REST):
         whole |= bounds(f"{name}_lost", made.bound.shares.get(name))
     for point in made.points:
         parts = made.parts[point.workers]
