@@ -41,7 +41,7 @@ def steps(variants: pandas.DataFrame, workers: int, axes: Axes) -> Axes:
             axes.axvline(step, color=plots.colour(framework), linestyle=plots.DASHED, linewidth=1.2)
     plots.titled(axes, f"Strategies, {workers} workers", "ms a step")
     axes.set_xlim(left=0)
-    dashed = ["dashed: compute-only", "workers, which", "only compute"] if variants["compute_only"].any() else []
+    dashed = ["dashed:", "compute-only", "workers"] if variants["compute_only"].any() else []
     return plots.key(axes, plots.framework_key(variants["framework"]), dashed, KEY_AT)
 
 
