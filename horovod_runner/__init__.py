@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 
 __version__ = "0.1.0"
 
@@ -25,8 +26,16 @@ def _import_from_environment() -> None:
     sys.path[:] = [place for place in sys.path if os.path.abspath(place) not in left_out]
 
 
+def _only_note_warnings() -> None:
+    """Let no library's warning end a process where a shell has Python raise them: they are for the log."""
+    if os.environ.pop("PYTHONWARNINGS", None):
+        sys.warnoptions.clear()
+        warnings.simplefilter("default")
+
+
 if _is_program():
     _import_from_environment()
+    _only_note_warnings()
 
 # A decoding process runs its parent's main module anew, and with it this. What is said on import of its library is
 # held back by benchmarks.data, which has to come first.

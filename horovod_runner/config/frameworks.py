@@ -81,7 +81,7 @@ _ROWS = (
         # Keras has wrappers and plots for these, does without them where they are missing, and imports them at its own
         # start: nearly 40 % of the time that TensorFlow takes to start, in every worker.
         hides=("IPython", "matplotlib", "pandas", "sklearn"),
-        variables=("TF_NUM", "TF_ENABLE"),
+        variables=("TF_NUM", "TF_ENABLE", "XLA_FLAGS"),
         # A user's Keras may have another backend, layout, precision or epsilon, by variables and by a file in its home.
         ignored=("KERAS_", "TF_USE_LEGACY_KERAS", "TF_CONFIG", "TF_XLA_FLAGS", "TF_ENABLE_AUTO_MIXED", *_PRECISION),
         pinned={"KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull},
@@ -94,6 +94,7 @@ _ROWS = (
         colour="#0072b2",
         dark="#55b3ee",
         marker="o",
+        variables=("ATEN_", "PYTORCH_", "TORCH_"),
         ignored=("TORCH_ALLOW_TF32", *_PRECISION),
     ),
 )

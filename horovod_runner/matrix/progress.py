@@ -174,5 +174,12 @@ def watching(
         yield Lines(console, configs, store, at_once)
         return
     table = LiveTable(console, configs, store, at_once)
-    with Live(get_renderable=table.picture, console=console, refresh_per_second=1):
+    live = Live(
+        get_renderable=table.picture,
+        console=console,
+        refresh_per_second=1,
+        redirect_stdout=False,  # what a library prints stays where it is kept from the terminal
+        redirect_stderr=False,
+    )
+    with live:
         yield table

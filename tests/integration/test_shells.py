@@ -38,6 +38,7 @@ def odd_shell(tmp_path: Path) -> dict[str, str]:
         "PYTHONPATH": str(packages),
         "LD_LIBRARY_PATH": str(libraries),
         "OPAL_PREFIX": "/opt/hpcx/ompi",
+        "PYTHONWARNINGS": "error",
     }
 
 
