@@ -26,7 +26,7 @@ class Verdict(StrEnum):
 class StudyDifference:
     """One study's differences in one figure, over its settings; `margin` as it stated it.
 
-    `foretold` says whether it is on record that this was before the first run.
+    `stated_first` says whether it is on record that this was before the first run.
     """
 
     study: str
@@ -34,7 +34,7 @@ class StudyDifference:
     figure: str
     pooled: Pooled
     margin: float | None
-    foretold: bool
+    stated_first: bool
 
     @property
     def named(self) -> str:
@@ -80,7 +80,7 @@ class Across(Finding):
     @property
     def late(self) -> int:
         """Of how many margins it is not on record that they came before the first run."""
-        return sum(not line.foretold for line in self.tested)
+        return sum(not line.stated_first for line in self.tested)
 
     @property
     def drawn(self) -> bool:
@@ -120,4 +120,4 @@ def _lines(asked_of: Sequence[FrameworkComparison]) -> Iterator[StudyDifference]
         for one in asked.pooled:
             if one.figure in asked.margins or one.figure == "val_metric":
                 margin = asked.margins.get(one.figure)
-                yield StudyDifference(study(asked), asked.frameworks, one.figure, one, margin, asked.foretold)
+                yield StudyDifference(study(asked), asked.frameworks, one.figure, one, margin, asked.stated_first)

@@ -1,4 +1,4 @@
-"""Does the gradient noise scale foretell the critical batch? Both, measured apart, beside each other.
+"""Does the gradient noise scale predict the critical batch? Both, measured apart, beside each other.
 
 McCandlish et al. 2018 (arXiv:1812.06162): B_crit, where steps to a target have fallen to twice their least, is of the
 order of B_simple, averaged over the training that leads there. Asked of studies in which some runs have a target at

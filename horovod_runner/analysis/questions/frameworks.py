@@ -72,7 +72,7 @@ class FrameworkComparison(Finding):
         return self.manifest.get("margins") or {}
 
     @property
-    def foretold(self) -> bool:
+    def stated_first(self) -> bool:
         """Whether it is on record that the margins were written down before the first of these runs began."""
         started = min(
             (str(run.provenance["started"]) for run in self.runs if run.provenance.get("started")), default=""

@@ -1,4 +1,4 @@
-"""Whether the noise scale foretells the critical batch: runs of a known B_simple beside trials of a known B_crit."""
+"""Whether the noise scale predicts the critical batch: runs of a known B_simple beside trials of a known B_crit."""
 
 from __future__ import annotations
 
