@@ -126,7 +126,7 @@ def open_mask_folder(data: DataSettings, *, task: str, seed: int, say: Say = unh
     index, and `say` is told how far that has come.
     """
     root, views = _root(data), _views(data, 256)
-    pairs = list_pairs(root)
+    pairs = list_pairs(root, say)
     classes = count_classes(root, pairs["train"] + pairs["val"], data.void, data.broken == "skip", say)
     splits = {split: MaskedImages(pairs[split], classes, view, data.void) for split, view in views.items()}
     return _dataset(splits["train"], splits["val"], classes, views["val"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,27 +20,20 @@ from benchmarks.data.remembered import Listing, Stamp, recall, remember, stamp
 from benchmarks.errors import DataError
 
 SPLITS = ("train", "val")
-IMAGE_SUFFIXES = frozenset(
-    (
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".webp",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".avif",
-        ".jp2",
-        ".ppm",
-        ".pgm",
-    )
-)
+# fmt: off
+IMAGE_SUFFIXES = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif",
+    ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".tga",
+))
+UNREADABLE_SUFFIXES = frozenset((
+    ".heic", ".heif", ".jxl", ".svg", ".psd", ".exr", ".hdr", ".dcm", ".npy",
+    ".raw", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2",
+))
+# fmt: on
+"""Images, or what people keep them in, that nothing here decodes: they are left out, and that is said."""
 DROPPINGS = frozenset(("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information"))
 """Folders that archives, thumbnailers and systems leave behind, in lower case; hidden ones begin with a dot."""
-RULES = " ".join([*sorted(IMAGE_SUFFIXES), *sorted(DROPPINGS)])
+RULES = " ".join([*sorted(IMAGE_SUFFIXES), *sorted(UNREADABLE_SUFFIXES), *sorted(DROPPINGS)])
 """What a listing depends on beside the folder."""
 THREADS = 16
 """More than cores: what takes time is a file system's answer."""
@@ -52,21 +46,22 @@ def list_classes(root: Path, say: Say = unheard) -> dict[str, Listing]:
 
     The layout is ImageNet's: train/<class>/* and val/<class>/*, at any depth below the class. A large folder is listed
     by many threads, says how far it has come, and is remembered. DataError names the folder that is missing or empty,
-    or a class that is in one split only.
+    or a class that is in one split only; `say` is told of images that are left out.
     """
     layout = "put images at train/<class>/ and val/<class>/"
     names = {split: _class_names(_folder(root, split, layout)) for split in SPLITS}
     _same_classes(root, names)
     _require_several(root / "train", names["train"])
-    return {split: _listed(root / split, names[split], Progress(say)) for split in SPLITS}
+    return {split: _listed(root / split, names[split], say) for split in SPLITS}
 
 
-def _listed(split: Path, classes: list[str], progress: Progress) -> Listing:
+def _listed(split: Path, classes: list[str], say: Say) -> Listing:
     """Return all images of a split, as they were remembered or as they are found."""
     known = recall(split, RULES)
     if known is not None:
         return known
-    counts, names, folders = [], [], {str(split): stamp(str(split))}
+    counts, names, folders, progress = [], [], {str(split): stamp(str(split))}, Progress(say)
+    left_out = Counter({"beside the class folders": sum(_is_image(e.name) and e.is_file() for e in _entries(split))})
     with ThreadPoolExecutor(THREADS) as pool:
         for name, found in zip(classes, pool.map(partial(_images_below, split), classes), strict=True):
             if not found.images:
@@ -76,21 +71,30 @@ def _listed(split: Path, classes: list[str], progress: Progress) -> Listing:
             counts.append(len(found.images))
             names.append(Names.of(found.images))
             folders |= found.folders
+            left_out += found.left_out
             progress(f"listing {split}: {sum(counts):,} images in {len(counts):,} of {len(classes):,} classes")
     listing = Listing(classes, np.array(counts), Names.joined(names), folders)
-    if len(listing.names) >= REMEMBERED:
+    if len(listing.names) >= REMEMBERED and not +left_out:  # what is said is said at every start
         remember(split, RULES, listing)
+    _say_left_out(split, +left_out, say)
     return listing
 
 
-def list_pairs(root: Path) -> dict[str, list[tuple[Path, Path]]]:
+def _say_left_out(folder: Path, left_out: Counter[str], say: Say) -> None:
+    """Say how many images are not among the data, and why."""
+    kinds = [f"{count:,} {what}" for what, count in sorted(left_out.items())]
+    if kinds:
+        say(f"left out of {readable(folder)}: images {', '.join(kinds)}; convert or move them to have them read")
+
+
+def list_pairs(root: Path, say: Say = unheard) -> dict[str, list[tuple[Path, Path]]]:
     """Return for each split the images and their masks: <split>/images/<stem>.* and <split>/masks/<stem>.png.
 
-    DataError names the folder that is missing or empty, or an image without a mask; a mask without an image is left
-    alone.
+    DataError names the folder that is missing or empty, images in folders below, or an image without a mask; a mask
+    without an image is left alone. `say` is told of images that are left out.
     """
     layout = "put images at train/images/ and val/images/ and masks of the same names at train/masks/ and val/masks/"
-    return {split: _split_pairs(_folder(root, split, layout), layout) for split in SPLITS}
+    return {split: _split_pairs(_folder(root, split, layout), layout, say) for split in SPLITS}
 
 
 def _folder(parent: Path, name: str, layout: str) -> Path:
@@ -144,6 +148,7 @@ class _Found:
 
     images: list[str] = field(default_factory=list)
     folders: dict[str, Stamp] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 def _images_below(split: Path, name: str) -> _Found:
@@ -170,15 +175,22 @@ def _collect(folder: str, relative: str, above: frozenset[tuple[int, int]], foun
             _collect(entry.path, inner, above | {here}, found)
         elif _is_image(entry.name):
             found.images.append(inner)
+        elif (suffix := _unreadable_suffix(entry.name)) is not None:
+            found.left_out[suffix] += 1
 
 
-def _split_pairs(split: Path, layout: str) -> list[tuple[Path, Path]]:
+def _split_pairs(split: Path, layout: str, say: Say) -> list[tuple[Path, Path]]:
     images, masks = _folder(split, "images", layout), _folder(split, "masks", layout)
     names = sorted(entry.name for entry in _entries(images) if _is_image(entry.name))
+    folders = sorted(e.name for e in _entries(images) if e.is_dir() and not _left_alone(e.name))
+    below = next((folder for folder in folders if _images_below(images, folder).images), None)
+    if below is not None:
+        what = "images in folders below it" if names else "no image but folders"
+        raise DataError(f"{images} holds {what} ({below}/); move the images up into images/, and the masks likewise")
     if not names:
-        below = next((e.name for e in _entries(images) if e.is_dir() and not _left_alone(e.name)), None)
-        nested = f" but folders ({below}/); move the images up into images/, and the masks likewise" if below else ""
-        raise DataError(f"{images} holds no image{nested or '; ' + layout}")
+        raise DataError(f"{images} holds no image; {layout}")
+    left_out = Counter(suffix for e in _entries(images) if (suffix := _unreadable_suffix(e.name)) is not None)
+    _say_left_out(images, left_out, say)
     others = sorted(entry.name for entry in _entries(masks) if not _left_alone(entry.name))
     known = {_stem(name): masks / name for name in others if name.lower().endswith(".png")}
     for name in names:
@@ -217,6 +229,12 @@ def _unreadable(error: OSError) -> None:
 
 def _is_image(name: str) -> bool:
     return not _left_alone(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def _unreadable_suffix(name: str) -> str | None:
+    """Return the suffix of an image that nothing here decodes, None for any other file."""
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix if suffix in UNREADABLE_SUFFIXES and not _left_alone(name) else None
 
 
 def _left_alone(name: str) -> bool:

@@ -279,3 +279,37 @@ def test_the_only_image_of_a_last_validation_batch_may_be_broken(tmp_path):
     assert [weights.tolist() for _, _, weights, _ in (items[0], items[1])] == [[1, 1, 1], [0, 0, 0]]
     [problem] = items[1][3]
     assert "val/dog/0.png cannot be read" in problem
+
+
+def test_images_that_are_left_out_are_said_with_their_number(tmp_path):
+    """A phone's photos, arrays, and images beside the class folders; a text file is none of these."""
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            save(tmp_path / split / name / "0.png", quarters())
+    save(tmp_path / "train/loose.png", quarters())
+    for name in ("cat/1.HEIC", "cat/deep/2.heic", "dog/3.npy", "dog/notes.txt", "dog/.hidden.heic"):
+        (tmp_path / "train" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "train" / name).write_bytes(b"x")
+    said = []
+    data = DataConfig(name="image_folder", path=str(tmp_path), image_size=16, channels=3)
+    dataset = open_dataset(data, "classification", 0, said.append)
+    assert len(dataset.train) == 2
+    assert said == [
+        f"left out of {tmp_path}/train: images 2 .heic, 1 .npy, 1 beside the class folders;"
+        " convert or move them to have them read"
+    ]
+
+
+def test_images_in_folders_beside_images_are_not_passed_over(tmp_path):
+    for split in ("train", "val"):
+        save(tmp_path / split / "images/0.png", quarters())
+        save(tmp_path / split / "masks/0.png", (np.arange(48 * 64).reshape(48, 64) % 3).astype(np.uint8))
+    data = DataConfig(name="mask_folder", path=str(tmp_path), image_size=16, channels=3)
+    (tmp_path / "train/images/notes").mkdir()
+    (tmp_path / "train/images/1.heic").write_bytes(b"x")
+    said = []
+    assert len(open_dataset(data, "segmentation", 0, said.append).train) == 1
+    assert said == [f"left out of {tmp_path}/train/images: images 1 .heic; convert or move them to have them read"]
+    save(tmp_path / "train/images/ulm/1.png", quarters())
+    with pytest.raises(DataError, match=r"images holds images in folders below it \(ulm/\); move the images up"):
+        open_dataset(data, "segmentation", 0)
