@@ -12,7 +12,7 @@ EXIT_INTERRUPTED = 130
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; the message says how. Exit code 2."""
+    """A mistake that the user can fix; the message says how. Exit code 2."""
 
 
 class SharedError(UserError):

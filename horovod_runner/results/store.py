@@ -242,7 +242,7 @@ class Unwritable(UserError):
 
 @contextlib.contextmanager
 def full_disk_named(path: Path) -> Iterator[None]:
-    """Turn what a user can mend about a disk into one sentence that names the path."""
+    """Turn what a user can fix about a disk into one sentence that names the path."""
     elsewhere = {
         errno.EACCES: "it may not be written: change its permissions, or ",
         errno.EROFS: "its file system is read-only: ",

@@ -103,7 +103,7 @@ class Runs:
         return row
 
     def _run(self, candidate: Candidate) -> Measurement:
-        """Do one run; what ends it is the candidate's failure, but the default's is the user's to mend."""
+        """Do one run; what ends it is the candidate's failure, but the default's is the user's to fix."""
         config = self._config(candidate, self._used)
         began = time.perf_counter()
         try:

@@ -32,7 +32,7 @@ MACHINE_FILE = Path("machine.yaml")
 def tune(request: TuningRequest, settings: Mapping[str, Any]) -> int:
     """Search, show what was tried, and write the machine file; its path is the last line. Always 0, but for mistakes.
 
-    Stopped at any time, the same command goes on with what was measured; UserError names what the user can mend.
+    Stopped at any time, the same command goes on with what was measured; UserError names what the user can fix.
     """
     if detect().launched:
         raise UserError("tune starts the workers of its runs itself; call it without a launcher")
