@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,7 +15,7 @@ from typing import Any, NoReturn
 from benchmarks.workloads import WORKLOADS
 from horovod_runner.config.frameworks import DEFAULT, FRAMEWORKS
 from horovod_runner.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, USER_ERRORS, SharedError, UserError
-from horovod_runner.machine.terminal import err, in_utf8, out, show_libraries, speak_alone, tell, warn
+from horovod_runner.machine.terminal import alone, err, out, tell, warn
 from horovod_runner.results import OWN
 
 PASSED_OVER = "SUITE_PASSED_OVER"
@@ -40,19 +39,11 @@ _BENCH_SETTINGS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code.
 
-    Without `argv` it is that of the process's own command line, which keeps the terminal for our own words; a defect of
-    ours is shown with what libraries said before it, where no log has that.
+    Without `argv` it is that of the process's own command line, which keeps the terminal for our own words.
     """
     if argv is not None:
         return _run_verb(argv)
-    in_utf8()
-    speak_alone()
-    try:
-        return _run_verb(sys.argv[1:])
-    except Exception:
-        show_libraries()
-        traceback.print_exc(file=err())
-        return 1
+    return alone(lambda: _run_verb(sys.argv[1:]))
 
 
 def _run_verb(argv: Sequence[str]) -> int:

@@ -32,6 +32,7 @@ from benchmarks.peers.layer_tables import page, targets_table
 from benchmarks.peers.rounds import Rounds, Sample, parser
 from horovod_runner.config.strategies import COMPUTE_ONLY, STRATEGIES, USUAL
 from horovod_runner.errors import EXIT_USER_ERROR, UserError
+from horovod_runner.machine.terminal import alone, err, tell
 
 WORKERS = 2
 WORKLOADS = ("resnet50", "unet", "vgg16")
@@ -47,11 +48,11 @@ def main() -> int:
     try:
         rounds.measure(blocks, lambda block, arm: _measure(block, arm, given), given.rounds)
     except UserError as error:
-        print(f"layer: {error}", file=sys.stderr)
+        print(f"layer: {error}", file=err())
         return EXIT_USER_ERROR
     jobs = [_job(rounds, block) for block in blocks]
     rows = [row for job in jobs for row in target_rows(job, given.strategies, given.best)]
-    print(targets_table(rows))
+    tell(targets_table(rows))
     if given.out:
         told = {**rounds.origin, "command": _command(), "choice": _choice(given.best)}
         given.out.with_name("table.md").write_text(page(jobs, rows, given.strategies, told))
@@ -110,4 +111,4 @@ def _choice(best: str | None) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(alone(main))

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.machine.process import place_threads
+from horovod_runner.machine.terminal import alone, tell
 from horovod_runner.machine.world import World
 from horovod_runner.results.store import Store
 from horovod_runner.training.between_steps import pauses_of
@@ -44,7 +45,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         ratios = _ratios(_config(given.framework, given.data, given.blocks), Path(folder), given.blocks)
     median = statistics.median(ratios)
-    print(f"{given.framework}: loop / bare loop, median {median:.4f}, range {min(ratios):.4f} to {max(ratios):.4f}")
+    tell(f"{given.framework}: loop / bare loop, median {median:.4f}, range {min(ratios):.4f} to {max(ratios):.4f}")
     return int(median > MOST)
 
 
@@ -82,4 +83,4 @@ def _seconds(block: Callable[[int], None], number: int) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(alone(main))

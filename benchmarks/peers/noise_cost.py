@@ -28,6 +28,7 @@ from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.frameworks.base import Backend
 from horovod_runner.launch.launchers import Start, command
 from horovod_runner.machine.process import place_threads
+from horovod_runner.machine.terminal import alone, tell
 from horovod_runner.machine.world import detect
 from horovod_runner.results.store import RunFolder
 from horovod_runner.training.job import prepare
@@ -61,7 +62,7 @@ def _report(framework: str, shape: str, blocks: int) -> float:
         argv += ["--blocks", str(blocks), "--rank", str(virtual), str(out)]
         arms.together([command(_config(framework, workers, virtual, True), argv, Start(workers, Machine()))])
         ratios = json.loads(out.read_text())
-    print(f"{framework}, {shape}: step with noise_scale / without  {spread(ratios)}  at most {MOST}", flush=True)
+    tell(f"{framework}, {shape}: step with noise_scale / without  {spread(ratios)}  at most {MOST}")
     return statistics.median(ratios)
 
 
@@ -101,4 +102,4 @@ def _pair(backends: Sequence[Backend], batch: Batch, steps: int, number: int) ->
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(alone(main))

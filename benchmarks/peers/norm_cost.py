@@ -16,6 +16,7 @@ import sys
 from benchmarks.peers import arms
 from benchmarks.peers.rounds import Rounds, Sample, parser
 from benchmarks.peers.speed import print_ratios
+from horovod_runner.machine.terminal import alone
 
 ARMS = {
     "local-2": (2, ()),
@@ -48,4 +49,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(alone(main))

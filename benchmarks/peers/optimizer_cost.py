@@ -20,6 +20,7 @@ from benchmarks.data.batch import Batch
 from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.frameworks.base import Backend
 from horovod_runner.machine.process import place_threads
+from horovod_runner.machine.terminal import alone, tell
 from horovod_runner.machine.world import World
 from horovod_runner.results.store import Store
 from horovod_runner.training.job import prepare
@@ -81,9 +82,9 @@ def _seconds(backend: Backend, batch: Batch) -> float:
 def _report(framework: str, optimizer: str, ratios: list[float]) -> float:
     median = statistics.median(ratios)
     spread = f"median {median:.3f}, range {min(ratios):.3f} to {max(ratios):.3f}"
-    print(f"{framework}: step with {optimizer} / step with {BASELINE}, {spread}")
+    tell(f"{framework}: step with {optimizer} / step with {BASELINE}, {spread}")
     return median
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(alone(main))

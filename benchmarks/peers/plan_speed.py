@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from horovod_runner.machine.terminal import alone, tell
+
 MOST_SECONDS = 2.0
 EXPERIMENT = """\
 description: ten thousand runs
@@ -44,7 +46,7 @@ def main() -> int:
         file.write_text(EXPERIMENT)
         seconds = [_seconds(file) for _ in range(given.times)]
     median = statistics.median(seconds)
-    print(f"planning 10,000 runs: median {median:.2f} s, range {min(seconds):.2f} to {max(seconds):.2f}")
+    tell(f"planning 10,000 runs: median {median:.2f} s, range {min(seconds):.2f} to {max(seconds):.2f}")
     return int(median > MOST_SECONDS)
 
 
@@ -59,4 +61,4 @@ def _seconds(file: Path) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(alone(main))

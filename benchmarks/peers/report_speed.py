@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from horovod_runner.config.schema import RunConfig, decode
+from horovod_runner.machine.terminal import alone, tell
 from horovod_runner.results.record import RunResult, StepRecord
 from horovod_runner.results.store import Store, write_json
 from horovod_runner.statistics import throughput
@@ -57,7 +58,7 @@ def main() -> int:
             for config in itertools.islice(configs, size - before):
                 _write(Path(folder), config)
             measured.append(_report(Path(folder)))
-            print(f"{size:6} runs: {measured[-1][0]:6.2f} s, {measured[-1][1]:.3f} GB", flush=True)
+            tell(f"{size:6} runs: {measured[-1][0]:6.2f} s, {measured[-1][1]:.3f} GB")
     return _judge(sizes, measured)
 
 
@@ -66,8 +67,8 @@ def _judge(sizes: Sequence[int], measured: Sequence[tuple[float, float]]) -> int
     for (size, (before, _)), (larger, (seconds, _)) in itertools.pairwise(zip(sizes, measured, strict=True)):
         growth = seconds / before
         within = within and growth <= larger / size * FASTER_THAN_RUNS
-        print(f"{larger / size:.2f} times the runs: {growth:.2f} times the seconds")
-    print("within the targets" if within else "a target is missed")
+        tell(f"{larger / size:.2f} times the runs: {growth:.2f} times the seconds")
+    tell("within the targets" if within else "a target is missed")
     return int(not within)
 
 
@@ -147,4 +148,4 @@ def _result(config: RunConfig, steps: Sequence[StepRecord]) -> RunResult:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(alone(main))

@@ -21,6 +21,7 @@ from typing import Any
 from horovod_runner.config.frameworks import PAIR
 from horovod_runner.errors import UserError
 from horovod_runner.machine import hardware
+from horovod_runner.machine.terminal import tell
 from horovod_runner.results import provenance
 
 
@@ -130,7 +131,7 @@ def _attempt(measure: Measure, block: str, arm: str, number: int) -> Sample:
         sample = measure(block, arm)
     except Failed as why:
         sample = Sample(failed=str(why))
-    print(f"round {number + 1}: {block} {arm}: {_told(sample)}", flush=True)
+    tell(f"round {number + 1}: {block} {arm}: {_told(sample)}")
     return sample
 
 

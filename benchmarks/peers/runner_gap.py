@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from horovod_runner.machine.terminal import alone, tell
 from horovod_runner.results.store import RunFolder, Store
 
 TARGETS = {"torch": 5.0, "tensorflow": 8.0}
@@ -31,7 +32,7 @@ def main() -> int:
     for framework, target in TARGETS.items():
         gaps = _gaps(framework, given.workload, given.runs)
         median = statistics.median(gaps)
-        print(f"{framework}: {median:.1f} s between runs, {min(gaps):.1f} to {max(gaps):.1f} (target {target:g})")
+        tell(f"{framework}: {median:.1f} s between runs, {min(gaps):.1f} to {max(gaps):.1f} (target {target:g})")
         missed |= median > target
     return int(missed)
 
@@ -61,4 +62,4 @@ def _first_step(folder: RunFolder) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(alone(main))

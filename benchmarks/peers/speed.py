@@ -14,6 +14,7 @@ import sys
 
 from benchmarks.peers import arms
 from benchmarks.peers.rounds import Rounds, Sample, parser, ratios, spread
+from horovod_runner.machine.terminal import alone, tell
 
 ARMS = ("bare-1", "compute-only-2", "ours-1", "ours-2")
 TARGETS = {("ours-2", "compute-only-2"): 0.70, ("ours-1", "bare-1"): 0.95}
@@ -41,10 +42,10 @@ def print_ratios(rounds: Rounds, frameworks: list[str], targets: dict[tuple[str,
         for (above, below), target in targets.items():
             values = ratios(rounds.of(framework), above, below)
             told = spread(values) if values else "failed in every round"
-            print(f"{framework}: {above} / {below:16s} {told}  target {target:.3f}")
+            tell(f"{framework}: {above} / {below:16s} {told}  target {target:.3f}")
             missed |= not values or statistics.median(values) < target
     return int(missed)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(alone(main))

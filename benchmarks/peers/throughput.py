@@ -17,6 +17,7 @@ from benchmarks.data.pipeline import TrainBatches
 from benchmarks.data.prefetch import decoding_processes
 from horovod_runner.config.schema import DataConfig
 from horovod_runner.errors import EXIT_USER_ERROR, USER_ERRORS
+from horovod_runner.machine.terminal import alone, err, tell
 
 WARM_UP_BATCHES = 4
 
@@ -55,12 +56,12 @@ def main(arguments: list[str] | None = None) -> int:
         dataset = open_folder(options.path, options.image_size)
         for processes in options.processes or sorted({0, 1, decoding_processes(1)}):
             rate = images_per_second(dataset, options.batch, processes, options.seconds)
-            print(f"{processes} processes: {rate:.0f} images per second", flush=True)
+            tell(f"{processes} processes: {rate:.0f} images per second")
     except USER_ERRORS as error:
-        print(f"throughput: {error}", file=sys.stderr)
+        print(f"throughput: {error}", file=err())
         return EXIT_USER_ERROR
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(alone(main))

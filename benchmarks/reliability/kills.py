@@ -22,6 +22,7 @@ from pathlib import Path
 import psutil
 
 from horovod_runner.config.frameworks import DEFAULT
+from horovod_runner.machine.terminal import alone, tell
 from horovod_runner.results.store import RunFolder, Store, read_json
 
 RUNS, STEPS = 3, 60
@@ -48,11 +49,11 @@ def main() -> int:
             _disturbed(file, results, draw, made, given.kills)
             found = _curves(results)
             if found != expected:
-                print(f"matrix {matrices} differs from the undisturbed one: {sorted(found)} and {sorted(expected)}")
+                tell(f"matrix {matrices} differs from the undisturbed one: {sorted(found)} and {sorted(expected)}")
                 return 1
             matrices += 1
     kinds = ", ".join(f"{made[target]} x {target}" for target in TARGETS)
-    print(f"{made.total()} kills ({kinds}) in {matrices} matrices of {RUNS} runs: nothing lost, nothing twice")
+    tell(f"{made.total()} kills ({kinds}) in {matrices} matrices of {RUNS} runs: nothing lost, nothing twice")
     return 0
 
 
@@ -80,7 +81,7 @@ def _disturbed(file: Path, results: Path, draw: random.Random, made: Counter[str
             time.sleep(seconds)
             if _kill(runner, target):
                 made[target] += 1
-                print(f"{made.total():3d}  {target:8s} after {seconds:.1f} s", flush=True)
+                tell(f"{made.total():3d}  {target:8s} after {seconds:.1f} s")
         code = runner.wait()
         _require_readable(results)
         if code == 0:
@@ -128,4 +129,4 @@ def _curves(results: Path) -> Curves:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(alone(main))

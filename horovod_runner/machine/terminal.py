@@ -15,7 +15,9 @@ import locale
 import os
 import select
 import sys
+import traceback
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, TextIO, cast
 
@@ -193,11 +195,28 @@ def log_libraries(log: IO[bytes]) -> None:
     before.close()
 
 
-def show_libraries() -> None:
-    """Show what libraries have said, where that is in no log: the process has broken down, and it may say why."""
+def alone(program: Callable[[], int]) -> int:
+    """Run a program that has the terminal for its own words; return its exit code.
+
+    A defect of ours is shown with what libraries said before it, where no log has that; so is what argparse prints.
+    """
+    in_utf8()
+    speak_alone()
+    try:
+        return program()
+    except SystemExit as ended:
+        _show_libraries(err() if ended.code else out())
+        raise
+    except Exception:
+        _show_libraries(err())
+        traceback.print_exc(file=err())
+        return 1
+
+
+def _show_libraries(to: TextIO) -> None:
     if _own is not None and _own.kept is not None:
         _flush()
-        print(_content(_own.kept).decode(errors="replace"), end="", file=_own.err, flush=True)
+        print(_content(_own.kept).decode(errors="replace"), end="", file=to, flush=True)
 
 
 def _kept(stream: TextIO | None, descriptor: int) -> TextIO:

@@ -58,8 +58,18 @@ def test_what_they_said_before_and_after_is_in_the_log(tmp_path: Path) -> None:
 
 
 def test_a_process_that_breaks_down_shows_what_they_said() -> None:
-    out, err = said(CHATTER + "terminal.show_libraries()")
-    assert out == "" and "chatter of a library\n" in err and "chatter in C\n" in err
+    script = CHATTER.replace("terminal.speak_alone()", "def program():").replace("\n", "\n    ")
+    start = script.index("def program")
+    script = script[:start].replace("\n    ", "\n") + script[start:] + "raise KeyError('a defect')\n"
+    out, err = said(script + "assert terminal.alone(program) == 1")
+    assert out == "" and "chatter of a library\n" in err and "chatter in C\n" in err and "KeyError: 'a defect'" in err
+
+
+def test_what_argparse_prints_is_seen() -> None:
+    script = "import argparse, sys\nfrom horovod_runner.machine import terminal\nsys.argv = ['program', {!r}]\n"
+    script += "try: terminal.alone(argparse.ArgumentParser('program').parse_args)\nexcept SystemExit: pass"
+    assert said(script.format("--help"))[0].startswith("usage: program [-h]")
+    assert "unrecognized arguments: --no" in said(script.format("--no"))[1]
 
 
 @pytest.mark.parametrize(
