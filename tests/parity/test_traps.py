@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from horovod_runner.parity.rows import Row
-from horovod_runner.parity.traps import TRAPS, spring
+from tests.parity.traps import TRAPS, spring
 
 # A row that has to be among the red ones: the words that it is known by.
 CAUGHT_BY = {

@@ -18,8 +18,8 @@ from horovod_runner.results import provenance
 
 ROOT = Path(horovod_runner.__file__).parent
 rows = pytest.mark.parametrize("row", FRAMEWORKS.values(), ids=FRAMEWORKS)
-# The traps change TensorFlow's side on purpose; Horovod's build names what it is built against; torchrun is PyTorch's.
-MAY_SPELL = ("config/frameworks.py", "parity/traps.py", "environment/horovod_wheel.py", "machine/world.py")
+# Horovod's build names what it is built against; torchrun is PyTorch's.
+MAY_SPELL = ("config/frameworks.py", "environment/horovod_wheel.py", "machine/world.py")
 
 
 @rows
