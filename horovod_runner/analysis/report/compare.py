@@ -187,7 +187,7 @@ class Compared:
 
     @property
     def counted(self) -> Mapping[str, int]:
-        """How many verdicts are the same, cannot be told, or are better."""
+        """How many verdicts are the same, inconclusive, or better."""
         counts = Counter(verdict.word for verdict in self.verdicts)
         told = {word: counts[word] for word in (SAME, INCONCLUSIVE)}
         return told | {BETTER: len(self.verdicts) - sum(told.values())}

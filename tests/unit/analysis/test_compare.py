@@ -119,7 +119,7 @@ def test_repeats_of_a_seed_are_one_sample_of_its_loss(sides: tuple[Path, Path]) 
         add_runs(sides[1], 1, loss=0.9, repeat=repeat)
     verdict = verdicts(*sides)
     assert (len(verdict["images/s"].newer), len(verdict["val loss"].newer)) == (6, 1)
-    assert verdict["val loss"].word == "cannot be told"
+    assert verdict["val loss"].word == "inconclusive"
 
 
 def test_too_few_runs_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,7 +129,7 @@ def test_too_few_runs_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert code == 0
     assert "With 3 and 3 runs or seeds no p below 0.05 is possible here" in said
     assert "4 and 4 would do for 3 comparisons" in said
-    assert "1 cannot be told" in said
+    assert "1 inconclusive" in said
 
 
 def test_a_single_run_a_side_shows_its_ratio_and_no_regression(

@@ -153,7 +153,7 @@ def test_below_three_runs_there_are_no_intervals(tmp_path: Path) -> None:
     assert told.points[1].speedup.ci95_low is None and told.knee.measured is None and told.repeats_needed is None
     assert all(interval.ci95_low is None for fit in told.fits for interval in fit.parameters.values())
     assert told.fits[0].curve([2.0])[1] is None and told.parts[4].intervals == {}
-    assert "cannot be told from fewer than three runs of each kind" in said(told)
+    assert "Fewer than three runs of each kind cannot show what bounds" in said(told)
     assert "Fewer than three runs" in sentences(told)[0]
 
 
@@ -249,8 +249,8 @@ def test_without_compute_only_workers_only_input_is_known(made: Made) -> None:
     four = told.parts[4]
     assert four.input == pytest.approx(0.1, rel=0.01) and set(four.intervals) == {"input"}
     assert (four.computing, four.imbalance, four.communication) == (None, None, None)
-    assert said(told).startswith("What bounds 4 workers cannot be told: 26")
-    assert "only compute-only workers (strategy: none) would tell" in said(told)
+    assert said(told).startswith("What bounds 4 workers is not known: 26")
+    assert "runs of compute-only workers (strategy: none) would show" in said(told)
     assert told.points[1].ceiling is None
 
 
@@ -265,7 +265,7 @@ def test_overlapping_causes_are_left_open(made: Made) -> None:
     made.add(1, 1.0)
     made.add(4, 1.4, compute_only=1.2, scatter=0.03)
     verdict = said(made.study())
-    assert verdict.startswith("What bounds 4 workers cannot be told: they are bound by")
+    assert verdict.startswith("What bounds 4 workers is not certain: they are bound by")
     assert "by communication:" in verdict and "by computing:" in verdict and " or by " in verdict
 
 
@@ -274,7 +274,7 @@ def test_communication_below_nothing_is_kept_and_called_noise(made: Made) -> Non
     made.add(2, 1.0, compute_only=1.01)
     told = made.study()
     assert told.parts[2].communication is not None and told.parts[2].communication < 0
-    assert "(less than nothing: noise)" in " ".join(sentences(told))
+    assert "(below zero: noise)" in " ".join(sentences(told))
 
 
 def test_strong_scaling_expects_less_computing_of_a_smaller_batch(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ The rule. Throughput is *slower* when the rank test rejects that the newer runs 
 (p below 0.05 after Holm's correction for all comparisons) and the ratio of the two is below 1 - margin: not any
 difference that can be shown is a regression, but one beyond the margin. Losses and metrics likewise: a loss is *worse*
 above 1 + margin, a metric below 1 - margin. *Faster* and *better* are the same on the other side. *Same* means that
-the whole 95 % interval of the ratio lies within the margin. Anything else *cannot be told* from these runs.
+the whole 95 % interval of the ratio lies within the margin. Anything else is *inconclusive*.
 
 A run is one sample of throughput. Of losses and metrics it is a seed, whose repeats are averaged: they begin with the
 same weights and see the same batches, and so tell little that is new. Where no run completed of a cell that completed
@@ -26,7 +26,7 @@ from horovod_runner.statistics import ratios
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, LEVEL, Interval, ratio
 
 RANDOM_SEED = 0
-SAME, INCONCLUSIVE, LOST = "same", "cannot be told", "none completed"
+SAME, INCONCLUSIVE, LOST = "same", "inconclusive", "none completed"
 
 
 @dataclass(frozen=True)
