@@ -235,11 +235,12 @@ def _add_parity(verbs: Any) -> None:
         verbs,
         "parity",
         "prove that the frameworks do the same arithmetic",
-        "Compares the frameworks' models, losses, gradients, optimizers and whole trajectories in float64, row by row."
+        "Compares the frameworks' models, losses, gradients, optimizers, trajectories and workers, row by row."
         " Exit code 1 if a row fails.",
     )
     verb.add_argument("--workload", help=f"only the rows of this workload: {_either(WORKLOADS)}")
     verb.add_argument("--optimizer", help="only the trajectories with this optimizer")
+    verb.add_argument("--quick", action="store_true", help="only the rows about one step, for every day")
     _add_results(verb)
     verb.set_defaults(verb=_parity)
 
@@ -407,7 +408,7 @@ def _parity(arguments: argparse.Namespace) -> int:
     from horovod_runner.analysis.report.terminal import console
     from horovod_runner.verbs.parity import prove
 
-    return prove(arguments.workload, arguments.optimizer, arguments.results, console())
+    return prove(arguments.workload, arguments.optimizer, arguments.results, console(), quick=arguments.quick)
 
 
 def _allreduce(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,9 @@ import numpy as np
 
 from benchmarks.architecture import Architecture, Arrays, draw_initial
 from benchmarks.data.batch import Batch
+from benchmarks.data.dataset import Split
 from benchmarks.data.pipeline import batch_fingerprint
+from horovod_runner.config.frameworks import PAIR
 from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.machine.world import World
 from horovod_runner.results.store import RunFolder
@@ -26,11 +28,15 @@ Change = Callable[[int, Batch], Batch]
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What training left: the loss of every step, the batches' fingerprints, and the last state."""
+    """What training left: the loss of every step, the batches' fingerprints, the last state, and what was validated.
+
+    `validated` holds the loss and the metric of each validation in turn.
+    """
 
     losses: tuple[float, ...]
     fingerprints: tuple[int, ...]
     state: Arrays
+    validated: tuple[float, ...] = ()
 
 
 class Side:
@@ -80,9 +86,32 @@ class Side:
             losses.append(self.backend.step(batch, schedule(step)))
         return Trajectory(tuple(losses), tuple(fingerprints), self.backend.state())
 
+    @property
+    def validation_split(self) -> Split:
+        """The validation examples, one by one."""
+        return self._prepared.data.validation
+
+    def evaluate(self, images: np.ndarray, at_once: int = 8) -> np.ndarray:
+        """Return the logits of many images, evaluated a few at a time."""
+        parts = [images[start : start + at_once] for start in range(0, len(images), at_once)]
+        return np.concatenate([self.backend.evaluate(_without_targets(part)) for part in parts])
+
     def validate(self) -> Validation:
         """Return loss and metric over the validation examples."""
         return validate(self.backend, self._prepared, World())
+
+
+def _without_targets(images: np.ndarray) -> Batch:
+    return Batch(images, np.zeros(len(images), np.int32), np.ones(len(images), np.float32))
+
+
+Pair = tuple[Side, Side]
+
+
+def both(plain: Mapping[str, Any]) -> Pair:
+    """Return the job in both frameworks."""
+    first, second = PAIR
+    return Side(first, plain), Side(second, plain)
 
 
 def moved(architecture: Architecture, seed: int = 0) -> Arrays:

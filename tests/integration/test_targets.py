@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from horovod_runner.parity.launches import launch, start
 from horovod_runner.results.record import RunResult
 from horovod_runner.results.store import RunFolder, Store
 from tests.conftest import losses
-from tests.integration.several_runs import launch, start
 
 pytestmark = pytest.mark.usefixtures("real_ranks")
 

@@ -5,17 +5,23 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
+import signal
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from horovod_runner.analysis.report.write import write_report
 from horovod_runner.errors import UserError
-from horovod_runner.parity import compare
+from horovod_runner.parity import compare, functions, precision, second_hand, shared
 from horovod_runner.parity.rows import Row, Table, find_table, read_table, relative, worst
 from horovod_runner.parity.settings import OPTIMIZERS, WORKLOADS
+from horovod_runner.parity.tasks import Found, ProofTask
+from horovod_runner.verbs import parity as verb
 from horovod_runner.verbs.parity import prove
 from tests.conftest import program, run
 
@@ -25,8 +31,76 @@ def red(rows: list[Row]) -> list[Row]:
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
-def test_parameters_and_function(workload: str) -> None:
-    assert red(compare.one_workload(workload)) == []
+def test_parameters(workload: str) -> None:
+    assert red(compare.same_parameters(workload)) == []
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_function_in_every_precision(workload: str) -> None:
+    rows = functions.in_every_precision(workload)
+    assert red(rows) == []
+    assert {precision for precision in functions.PRECISIONS if any(precision in row.what for row in rows)} == {
+        "float64",
+        "float32",
+        "bfloat16",
+    }
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_models_by_a_second_hand(workload: str) -> None:
+    assert red(second_hand.second_hand(workload)) == []
+
+
+def test_what_frameworks_share() -> None:
+    assert red(shared.shared()) == []
+
+
+@pytest.mark.parametrize("workload", ["unet", "resnet50"])
+def test_validation_with_a_padded_last_batch(workload: str) -> None:
+    assert red(shared.validation(workload)) == []
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_first_steps_in_float32(workload: str) -> None:
+    assert precision.early(workload).passed
+
+
+def test_outputs_are_compared_by_what_examples_differ_in() -> None:
+    """The same bias on every output hides nothing: over the outputs themselves, 1e-3 in a thousand would look small."""
+    outputs = np.array([[1.0, 0.0], [-1.0, 0.5], [0.0, -0.5]])
+    assert functions.apart(outputs + 1000, outputs + 1000.001) == pytest.approx(1e-3)
+    assert functions.apart(outputs, outputs[:2]) == math.inf
+    assert functions.apart(np.zeros((3, 2)), np.zeros((3, 2))) == math.inf
+    assert functions.distance({"a": np.array([3.0, 4.0])}, {"a": np.array([3.0, 4.5])}) == pytest.approx(0.1)
+    assert functions.distance({"a": outputs}, {"b": outputs}) == math.inf
+
+
+def _breaks() -> Found:
+    print("what a library said before it broke", file=sys.stderr, flush=True)
+    raise ValueError("no such kernel")
+
+
+def _dies() -> Found:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def _works() -> Found:
+    return [GREEN], {}
+
+
+def test_what_breaks_is_a_red_row_and_hides_no_other() -> None:
+    todo = [ProofTask("one", _breaks), ProofTask("two", _works), ProofTask("three", _dies), ProofTask("four", _works)]
+    found = dict(verb._results(todo))
+    assert [[row.passed for row in found[number][0]] for number in range(4)] == [[False], [True], [False], [True]]
+    assert "what a library said before it broke" in found[0][0][0].why and "no such kernel" in found[0][0][0].why
+    assert found[2][0][0].what == "three: ended with an error" and "killed" in found[2][0][0].why
+
+
+def test_a_row_is_printed_with_its_bound_and_a_verdict_only_where_it_fails() -> None:
+    failed = Row(claim="trajectory", what="unet, sgd: loss [20 steps]", difference=2.1e-2, tolerance=1e-9, why="")
+    assert Text.from_markup(verb.line(failed)).plain == "2.1e-02 > 1e-09  FAIL  unet, sgd: loss [20 steps]"
+    assert Text.from_markup(verb.line(GREEN)).plain == "1.0e-14 ≤ 1e-12        logits"
 
 
 @pytest.mark.parametrize(
@@ -53,7 +127,7 @@ def test_a_word_that_is_no_workload_is_one_sentence(tmp_path: Path) -> None:
 
 def _table(*rows: Row) -> Table:
     drift = {"step": [1, 10], "between": [1e-7, 1e-5], "torch itself": [1e-8, 1e-5], "tensorflow itself": [2e-8, 2e-5]}
-    curves = {"drift unet": drift, "end unet": {"seed": [0, 1], "torch loss": [1, 1.1], "tensorflow loss": [1.01, 1.1]}}
+    curves = {"drift unet": drift, "drift resnet50": drift}
     return Table(
         command="horovod-runner parity", seconds=1, origin={"versions": {"torch": "2"}}, rows=rows, curves=curves
     )

@@ -19,6 +19,8 @@ CAUGHT_BY = {
     "weight decay left out": "what weight decay adds",
     "weight decay on batch normalisation": "what weight decay adds",
     "a biased running variance": "running statistics after a step",
+    "Keras' epsilon, in float32's kernel": "float32: logits in evaluation",
+    "a biased running variance, in float32's kernel": "float32: running statistics after a step",
     "the sum over shards for their mean": "weights, statistics and slots afterwards",
     "a permuted batch": "hashes of",
     "another initialiser": "first values, byte by byte",

@@ -20,6 +20,7 @@ from benchmarks.layers.tensorflow.batch_norm import BatchNorm
 from benchmarks.resnet50 import tensorflow_model
 from horovod_runner.frameworks.tensorflow import backend as tensorflow_backend
 from horovod_runner.parity import compare
+from horovod_runner.parity.functions import function, in_precision
 from horovod_runner.parity.rows import Row
 from horovod_runner.parity.settings import plain
 from horovod_runner.parity.sides import Change, Side
@@ -44,11 +45,15 @@ def _unchanged(step: int, batch: Batch) -> Batch:
 
 @dataclass(frozen=True)
 class Trap:
-    """One way to part: other settings, another batch or other code on TensorFlow's side."""
+    """One way to part: other settings, another batch or other code on TensorFlow's side.
+
+    In another precision than float64 only the rows about the function are made.
+    """
 
     workload: str = "unet"
     settings: Mapping[str, Any] = field(default_factory=dict)
     batch: Change = _unchanged
+    precision: str = "float64"
     code: Callable[[], contextlib.AbstractContextManager[Any]] = _nothing
 
 
@@ -57,7 +62,7 @@ def spring(trap: Trap | None) -> list[Row]:
     trap = trap or Trap()
     with trap.code():
         try:
-            return _table(trap)
+            return _table(trap) if trap.precision == "float64" else _function(trap)
         except tensorflow_layers.ArraysDiffer as error:
             why = "the builder compares its arrays with the specification"
             return [Row(claim="parameters", what=f"a model is built: {error}", difference=1, tolerance=0, why=why)]
@@ -79,7 +84,12 @@ def _table(trap: Trap) -> list[Row]:
     why = "1e-16 a step, multiplied by every step that follows"
     rows += compare.same_trajectory(first, second, trap.workload, TOLERANCE, why)
     rows.append(compare.decay(decaying, bare, trap.workload))
-    return rows + compare.function(bare, trap.workload)
+    return rows + function(bare, trap.workload)
+
+
+def _function(trap: Trap) -> list[Row]:
+    plain_side = in_precision(trap.workload, trap.precision, width=4)
+    return function((Side("tensorflow", plain_side), Side("torch", plain_side)), trap.workload)
 
 
 def _batch_norm(**numbers: float) -> Callable[[], Any]:
@@ -171,6 +181,8 @@ TRAPS: dict[str, Trap] = {
     "weight decay left out": Trap(settings={"weight_decay": 0.0}),
     "weight decay on batch normalisation": Trap(settings={"decay_norm": True}),
     "a biased running variance": Trap(code=_biased_variance),
+    "Keras' epsilon, in float32's kernel": Trap(precision="float32", code=_batch_norm(epsilon=1e-3)),
+    "a biased running variance, in float32's kernel": Trap(precision="float32", code=_biased_variance),
     "the sum over shards for their mean": Trap(code=_sum_over_shards),
     "a permuted batch": Trap(batch=_permuted),
     "another initialiser": Trap(code=_other_initialiser),

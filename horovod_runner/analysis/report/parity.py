@@ -48,12 +48,13 @@ def draw(table: Table, folder: Path) -> list[figures.Picture]:
 
 
 def _panels(table: Table) -> Iterator[Panel]:
-    chosen = [row for row in table.rows if row.tolerance > 0 and row.claim not in ("float32", "end")]
-    yield panel(partial(rows, chosen), "proof_rows")
+    drawn = [row for row in table.rows if row.tolerance > 0 and row.claim not in ("float32", "finished", "end")]
+    yield panel(partial(rows, drawn), "proof_rows")
     for name, curves in table.curves.items():
-        kind, workload = name.split(" ", 1)
-        draw = drift if kind == "drift" else ends
-        yield panel(partial(draw, workload, curves), "drift" if kind == "drift" else "ends", workload=workload)
+        if not name.startswith("drift "):
+            continue
+        workload = name.removeprefix("drift ")
+        yield panel(partial(drift, workload, curves), "drift", workload=workload)
 
 
 def rows(chosen: Sequence[Row], axes: Axes) -> Axes:
@@ -71,7 +72,7 @@ def rows(chosen: Sequence[Row], axes: Axes) -> Axes:
         axes.text(1.04, place, claim, fontsize=8.5, va="center", transform=axes.get_yaxis_transform())
     axes.set_yticks([])
     axes.set_ylim(0.4, len(claims) + 0.6)
-    return plots.titled(axes, "Relative differences, float64", "largest relative difference")
+    return plots.titled(axes, "Relative differences", "largest relative difference")
 
 
 def drift(workload: str, curves: Mapping[str, Sequence[float]], axes: Axes) -> Axes:
@@ -87,14 +88,3 @@ def drift(workload: str, curves: Mapping[str, Sequence[float]], axes: Axes) -> A
     axes.set_yscale("log")
     plots.titled(axes, f"{workload}: drift in float32", "step")
     return plots.name_ends(axes, ends)
-
-
-def ends(workload: str, figures_: Mapping[str, Sequence[float]], axes: Axes) -> Axes:
-    """Draw each seed's validation loss in both frameworks."""
-    last = []
-    for row in map(FRAMEWORKS.__getitem__, PAIR):
-        losses = figures_[f"{row.name} loss"]
-        axes.plot(figures_["seed"], losses, row.marker, color=row.colour, linestyle="none")
-        last.append(plots.End(figures_["seed"][-1], losses[-1], row.title, row.colour, "none"))
-    plots.titled(axes, f"{workload}: validation loss at the end", "seed")
-    return plots.name_ends(axes, last)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from horovod_runner.parity.launches import start
 from horovod_runner.parity.rows import relative
 from horovod_runner.results.record import StepRecord
 from horovod_runner.results.store import Store
-from tests.integration.several_runs import start
 from tests.parity.test_noise_scale import FRAMEWORKS, SAME, job
 
 pytestmark = pytest.mark.usefixtures("real_ranks")

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from horovod_runner.parity.launches import start
 from horovod_runner.parity.rows import relative
 from horovod_runner.parity.settings import plain
 from horovod_runner.parity.sides import Trajectory
-from tests.integration.several_runs import start
 
 pytestmark = pytest.mark.usefixtures("real_ranks")
 
