@@ -44,6 +44,11 @@ _OURS = (
     "SUITE_COMMAND",
 )
 
+# By these a launcher tells Horovod's ranks how they meet: what a shell says of it is of another launch.
+_OF_LAUNCHERS = {f"HOROVOD_{kind}{what}" for kind in ("", "LOCAL_", "CROSS_") for what in ("RANK", "SIZE")}
+_OF_LAUNCHERS |= {f"HOROVOD_{what}" for what in ("CONTROLLER", "CPU_OPERATIONS", "ELASTIC", "HOSTNAME")}
+_OF_LAUNCHERS |= {f"HOROVOD_GLOO_RENDEZVOUS_{what}" for what in ("ADDR", "PORT")}
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -176,7 +181,7 @@ def _stat(file: Path) -> os.stat_result | None:
 
 def environment(machine: Machine = THIS_MACHINE) -> dict[str, str]:
     """Return the environment of children: this one's programs come first, and its Open MPI is told where it lies."""
-    variables = {**os.environ, **machine.environment}
+    variables = {**{k: v for k, v in os.environ.items() if k not in _OF_LAUNCHERS}, **machine.environment}
     for framework in FRAMEWORKS.values():  # horovodrun imports them as well
         framework.pin(variables)
     programs = Path(sys.prefix) / "bin"

@@ -30,6 +30,8 @@ def become_rank(world: World, threads: int) -> None:
         _quieten_pmix()
         use_own_mpi(os.environ)
         _load_own_mpi()
+        if world.launcher != "horovodrun":  # which alone has ranks meet by Gloo
+            os.environ["HOROVOD_CONTROLLER"] = "mpi"
 
 
 def place_threads(threads: int) -> None:
