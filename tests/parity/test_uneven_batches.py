@@ -95,6 +95,8 @@ CASES = {
     "of shards": Case(2, frozenset({2, 5}), settings={**BLANK, "strategy": "multistep"}),
     "of statistics over both": Case(2, frozenset({2, 5}), settings={**BLANK, "batch_norm": "synchronised"}),
     "reduced by MPI": Case(2, frozenset({2, 5}), settings={**BLANK, "strategy": "blocking"}),
+    "virtual workers": Case(1, frozenset({3, 8}), settings={"virtual_workers": 2}),
+    "a virtual worker without an example": Case(1, frozenset({2, 5}), settings={**BLANK, "virtual_workers": 2}),
     "void, one worker": Case(1, frozenset(), void=True),
     "void, two workers": Case(2, frozenset(), void=True),
     "void and broken": Case(2, frozenset({3, 8}), void=True, settings={"batch_norm": "synchronised"}),
@@ -146,8 +148,8 @@ def _by_hand(case: Case, framework: str, sound: Path) -> tuple[list[float], Arra
     """Return the loss of each step, and weights, velocity and running statistics at the end."""
     # Statistics over all workers are those of one worker that has the whole batch.
     together = case.settings.get("batch_norm") == "synchronised"
-    workers = 1 if together else case.workers
-    plain = case.run(framework, sound, workers=1, batch_norm="local", strategy="fused")
+    workers = 1 if together else case.workers * case.settings.get("virtual_workers", 1)
+    plain = case.run(framework, sound, workers=1, virtual_workers=1, batch_norm="local", strategy="fused")
     plain["data"] = {**plain["data"], "broken": "stop", "void": 255 if case.void else None}
     side = Side(framework, plain)
     dataset = open_dataset(side.config.data, "segmentation", 0)
@@ -172,8 +174,14 @@ def _by_hand(case: Case, framework: str, sound: Path) -> tuple[list[float], Arra
         velocity = {name: MOMENTUM * velocity[name] + mean[name] for name in mean}
         weights = {name: weights[name] - RATE * velocity[name] for name in mean}
         losses.append(loss)
-    shared = {name: np.mean([own[name] for own in statistics], axis=0) for name in statistics[0]}
+        if "virtual_workers" in case.settings:  # they share what they have seen at every step
+            statistics = [_shared(statistics)] * workers
+    shared = _shared(statistics)
     return losses, {**weights, **{f"momentum/{name}": value for name, value in velocity.items()}, **shared}
+
+
+def _shared(statistics: list[Arrays]) -> Arrays:
+    return {name: np.mean([own[name] for own in statistics], axis=0) for name in statistics[0]}
 
 
 def _batch(case: Case, dataset: Dataset, step: int, rank: int, workers: int) -> Batch | None:

@@ -6,8 +6,17 @@ function is a file in the temporary folder that a rank which is killed, or leave
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 
 import tensorflow as tf
 
 graph = partial(tf.function, autograph=False)
+
+
+def _unexpected(record: logging.LogRecord) -> bool:
+    return "triggered tf.function retracing" not in record.getMessage()
+
+
+logging.getLogger("tensorflow").addFilter(_unexpected)
+"""A graph is traced for the size of its batch, and once more where examples are missing from one: that is meant."""
