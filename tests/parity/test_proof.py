@@ -149,7 +149,7 @@ def test_a_table_is_written_and_read(tmp_path: Path) -> None:
     assert [row["passed"] for row in json.loads(file.read_text())["rows"]] == [True, False]
     assert read_table(tmp_path) == _table(GREEN, RED)
     file.write_text("{")
-    with pytest.raises(UserError, match="make it anew"):
+    with pytest.raises(UserError, match="make it again"):
         read_table(tmp_path)
 
 
