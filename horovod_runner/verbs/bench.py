@@ -18,7 +18,7 @@ from horovod_runner.machine.world import World, detect
 from horovod_runner.matrix.ending import begin, diagnosis
 from horovod_runner.results.earlier import refuse_earlier
 from horovod_runner.results.provenance import remember_command
-from horovod_runner.results.store import Store
+from horovod_runner.results.store import Store, claimed
 
 
 def bench(settings: Mapping[str, Any], results: Path, machine: Path | None = None) -> int:
@@ -45,7 +45,8 @@ def _size(world: World, workers: Any) -> Any:
 def _launch(config: RunConfig, store: Store, machine: Machine) -> int:
     require_installed(config)
     begun = begin(config, store)
-    with begun.folder.open_log() as log:
+    # Runners leave a claimed run alone; rank 0 sees to it that no other process does the same one.
+    with claimed(begun.folder.claim), begun.folder.open_log() as log:
         ended = launch(config, begun.folder, log, machine=machine, tell=tell)
     # A launcher may put a code of its own in the place of a rank's.
     if begun.folder.result_file.exists() and begun.folder.read_result().status == "diverged":
