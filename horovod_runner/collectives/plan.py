@@ -13,7 +13,7 @@ from typing import Literal
 
 from benchmarks.workloads import WORKLOADS
 from horovod_runner.allreduce.algorithms import ALGORITHMS, Algorithm
-from horovod_runner.config.frameworks import BOUND, DEFAULT
+from horovod_runner.config.frameworks import BOUND, DEFAULT, one_with
 from horovod_runner.config.schema import AllreduceConfig, RunConfig, Settings, decode
 from horovod_runner.errors import UserError
 from horovod_runner.machine.limits import free_memory
@@ -152,7 +152,7 @@ def _cases(request: AllreduceRequest) -> tuple[Case, ...]:
 
 def _gradients(model: str) -> list[Case]:
     """Return the gradients of the model that `bench --workload` trains without further options, in both forms."""
-    architecture = prepare(decode({"framework": DEFAULT, "workload": model}, "allreduce")).architecture
+    architecture = prepare(decode({"framework": one_with(model), "workload": model}, "allreduce")).architecture
     elements = tuple(math.prod(array.shape) for array in architecture.trainable)
     return [
         Case(name=model, handed="tensors", elements=elements),

@@ -8,10 +8,13 @@ name, horovod_runner/frameworks/<name>/backend.py trains, about.py beside it tel
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
+from benchmarks.workloads import WORKLOADS
 from horovod_runner.config.strategies import STRATEGIES, TRANSPORTS
 
 
@@ -106,6 +109,17 @@ BOUND = tuple(row.name for row in _ROWS if "horovod" in row.transports)
 """Those whose tensors Horovod reduces."""
 PAIR = ("tensorflow", "torch")
 """The two that the proof and the differences of the report set side by side, first less second."""
+
+
+@lru_cache(maxsize=256)
+def has_model(framework: str, workload: str) -> bool:
+    """Whether there is a model of a job in a framework: a file, which is not imported."""
+    return importlib.util.find_spec(WORKLOADS[workload].builder(framework)) is not None
+
+
+def one_with(workload: str) -> str:
+    """Return a framework that has a model of a job: the default one, if it does."""
+    return next(name for name in (DEFAULT, *FRAMEWORKS) if has_model(name, workload))
 
 
 def title(name: str) -> str:

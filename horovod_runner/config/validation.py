@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from benchmarks.data import SOURCES
 from benchmarks.workloads import WORKLOADS
-from horovod_runner.config.frameworks import FRAMEWORKS
+from horovod_runner.config.frameworks import FRAMEWORKS, has_model
 from horovod_runner.config.strategies import COMPUTE_ONLY, TRANSPORTS
 
 if TYPE_CHECKING:
@@ -23,8 +22,8 @@ def inconsistencies(config: RunConfig) -> list[str]:
 def _check_framework(c: RunConfig) -> list[str]:
     """Refuse a job that the framework has no model of, and a strategy whose transport it lacks."""
     problems, framework = [], FRAMEWORKS[c.framework]
-    if not _has_model(c.workload, c.framework):
-        known = ", ".join(sorted(name for name in WORKLOADS if _has_model(name, c.framework)))
+    if not has_model(c.framework, c.workload):
+        known = ", ".join(sorted(name for name in WORKLOADS if has_model(c.framework, name)))
         problems.append(f"workload: {c.workload} has no model in {framework.title}; choose one of {known}")
     if c.transport is not None and c.transport not in framework.transports:
         known = " or ".join(name for name in framework.strategies if name != COMPUTE_ONLY)
@@ -33,11 +32,6 @@ def _check_framework(c: RunConfig) -> list[str]:
             f" without; choose {known}"
         )
     return problems
-
-
-@lru_cache(maxsize=256)
-def _has_model(workload: str, framework: str) -> bool:
-    return importlib.util.find_spec(WORKLOADS[workload].builder(framework)) is not None
 
 
 def _check_data(c: RunConfig) -> list[str]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from benchmarks.data import SOURCES
 from benchmarks.workloads import WORKLOADS, Workload
 from horovod_runner.config.defaults import filled_in
+from horovod_runner.config.frameworks import one_with
 from horovod_runner.config.identity import SCHEMA
 from horovod_runner.config.schema import RunConfig, decode
 
@@ -68,7 +69,7 @@ def _of_group(group: type[BaseModel], prefix: str) -> list[tuple[str, Any]]:
 
 def _of_job(job: Workload) -> list[tuple[str, Any]]:
     """Return what a job fills in, for its own data and a folder, its own length and a given one, and each optimizer."""
-    plain = {"framework": "torch", "workload": job.name}
+    plain = {"framework": one_with(job.name), "workload": job.name}
     filled = filled_in(decode(plain, "pinned"))
     defaults = [(path, value) for path, value in filled.items() if path not in job.options]
     folder = filled_in(decode({**plain, "data": {"path": "some/folder"}}, "pinned"))

@@ -11,9 +11,10 @@ import pytest
 
 import horovod_runner
 from benchmarks.workloads import WORKLOADS
-from horovod_runner.config.frameworks import DEFAULT, FRAMEWORKS, PAIR, Framework, title
+from horovod_runner.config.frameworks import DEFAULT, FRAMEWORKS, PAIR, Framework, has_model, one_with, title
 from horovod_runner.config.schema import decode
 from horovod_runner.errors import UserError
+from horovod_runner.parity.settings import WORKLOADS as proven
 from horovod_runner.results import provenance
 
 ROOT = Path(horovod_runner.__file__).parent
@@ -27,9 +28,15 @@ def test_a_row_leads_to_all_that_the_convention_says(row: Framework) -> None:
     modules = [row.package, *(f"{row.home}.{part}" for part in ("about", "backend", *row.transports))]
     if "horovod" in row.transports:
         modules += [row.horovod, f"{row.home}.collectives"]
-    if row.name in PAIR:
-        modules += [workload.builder(row.name) for workload in WORKLOADS.values()]
     assert not [name for name in modules if importlib.util.find_spec(name) is None]
+
+
+def test_a_job_has_a_model_somewhere_and_one_that_is_proven_has_two() -> None:
+    for workload in WORKLOADS:
+        assert has_model(one_with(workload), workload)
+        assert has_model(PAIR[0], workload) == has_model(PAIR[1], workload)
+    assert all(any(has_model(name, workload) for workload in WORKLOADS) for name in FRAMEWORKS)
+    assert all(has_model(name, workload) for name in PAIR for workload in proven)
 
 
 @rows
@@ -51,6 +58,27 @@ def test_what_is_named_apart_is_in_the_table() -> None:
 def test_a_stranger_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(UserError, match=r"framework: should be .*'tensorflow' or 'torch', but it is .jax."):
         decode({"framework": "jax"}, "test")
+
+
+@rows
+def test_a_framework_knows_nothing_of_the_others(row: Framework) -> None:
+    """Its package, and its files among the definitions, import no other one; a new row is held to it as well."""
+    definitions = ROOT.parent / "benchmarks"
+    files = [*ROOT.joinpath(*row.home.split(".")[1:]).rglob("*.py"), *definitions.glob(f"*/{row.name}_model.py")]
+    files += [*definitions.glob(f"layers/{row.name}/*.py"), *definitions.glob(f"objectives/{row.name}.py")]
+    others = {name for other in FRAMEWORKS.values() if other is not row for name in (other.home, *other.distributions)}
+    others -= {"numpy"}  # everybody's
+    named = [(file.name, name) for file in files for name in _imported(file)]
+    found = [(file, name) for file, name in named for other in others if f"{name}.".startswith(f"{other}.")]
+    assert len(files) >= 5 and not found
+
+
+def _imported(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def test_no_one_else_spells_a_framework() -> None:

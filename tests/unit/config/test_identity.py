@@ -18,6 +18,7 @@ from benchmarks.workloads import WORKLOADS
 from horovod_runner.config import identity
 from horovod_runner.config.defaults import put, put_all
 from horovod_runner.config.diagnostics import WrongSettings
+from horovod_runner.config.frameworks import one_with
 from horovod_runner.config.identity import differing
 from horovod_runner.config.schema import AllreduceConfig, RunConfig, Settings, decode
 from tests.unit.config import pinned
@@ -60,7 +61,8 @@ def descriptions(draw: st.DrawFn) -> RunConfig:
         settings |= draw(st.sampled_from(kinds))
     if settings.get("optimizer.name", ...) is None:
         del settings["optimizer.name"]
-    return made(**put_all({"workload": draw(st.sampled_from(sorted(WORKLOADS)))}, settings))
+    workload = draw(st.sampled_from(sorted(WORKLOADS)))
+    return made(**put_all({"framework": one_with(workload), "workload": workload}, settings))
 
 
 @given(descriptions())
