@@ -180,7 +180,7 @@ def _check_examples(c: RunConfig) -> list[str]:
     ]
 
 
-def _check_parts(c: RunConfig) -> list[str]:
+def _check_micro_batches(c: RunConfig) -> list[str]:
     if c.local_batch is not None and c.local_batch % c.accumulate:
         return [
             f"accumulate: a local batch of {c.local_batch} cannot be divided into {c.accumulate} micro-batches;"
@@ -283,7 +283,7 @@ _CHECKS = (
     _check_validation,
     _check_batch,
     _check_examples,
-    _check_parts,
+    _check_micro_batches,
     _check_batch_norm,
     _check_strategy,
     _check_noise_scale,

@@ -92,7 +92,7 @@ def test_settings_of_the_layer_are_variants_too(tmp_path: Path) -> None:
     }
 
 
-def test_a_timeline_adds_its_division_and_no_speed(tmp_path: Path) -> None:
+def test_a_timeline_adds_its_breakdown_and_no_speed(tmp_path: Path) -> None:
     """Exposed 25 ms, busy 50 ms without the timeline's own cost: half is overlapped."""
     add(tmp_path, "none", 0.1)
     add(tmp_path, "fused", 0.125)
