@@ -66,6 +66,7 @@ STYLE: dict[str, Any] = {
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.6,
     "lines.markersize": 4.5,
+    "axes.facecolor": "none",
     "figure.facecolor": "white",
     "svg.fonttype": "none",  # text stays text: it can be searched, copied, and takes the page's colour
     "svg.hashsalt": "horovod-runner",  # the same figure is the same file
