@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.architecture import Architecture
 from benchmarks.data.batch import Batch
 from benchmarks.objectives.reference import example_weights
 from horovod_runner.config.schema import RunConfig
-from horovod_runner.errors import SharedError
+from horovod_runner.errors import SharedError, UserError
 
 Gather = Callable[[np.ndarray], np.ndarray]
 
@@ -45,11 +46,17 @@ class StepBatches(NamedTuple):
 
 @dataclass(frozen=True)
 class Weighting:
-    """Divides this worker's batches into micro-batches; all workers do it together."""
+    """Divides this worker's batches into micro-batches; all workers do it together.
+
+    `fewest` examples normalised together are as few as batch normalisation can do with: all workers' where it is
+    `synchronised`, and otherwise a micro-batch's.
+    """
 
     micro_batches: int
     uneven: bool
     gather: Gather
+    fewest: int = 1
+    synchronised: bool = False
 
     def __call__(self, batch: Batch) -> StepBatches:
         """Return the micro-batches of a step; SharedError where the global batch has not one example left."""
@@ -70,6 +77,7 @@ class Weighting:
                 f"not one image of a batch of {workers * size} could be read, so nothing is left to train on; see that"
                 " data.path holds images that can be read"
             )
+        self._require_enough([int(all_examples)] if self.synchronised else [n for n in examples if n])
         numbers = np.cumsum([0, *(n > 0 for n in examples)])
         # Multiplied first and divided then: equal weights make exactly 1. Nothing but void weighs, and costs, nothing.
         whole = all_weights or 1.0
@@ -79,8 +87,16 @@ class Weighting:
         ]
         return StepBatches(weighed, int(numbers[-1]), float(all_examples / workers))
 
+    def _require_enough(self, together: list[int]) -> None:
+        if min(together, default=self.fewest) < self.fewest:
+            raise UserError(
+                f"only {min(together)} example of a batch could be read, and batch normalisation needs more than one"
+                " value a channel; raise local_batch or data.image_size, or mend the folder"
+            )
 
-def weighting(config: RunConfig, gather: Gather) -> Weighting:
+
+def weighting(config: RunConfig, gather: Gather, architecture: Architecture) -> Weighting:
     """Return the weighting of a run; workers that do not reduce train each by themselves, on means of their own."""
-    alone = config.transport is None
-    return Weighting(config.micro_batches, config.uneven, (lambda own: own[None]) if alone else gather)
+    own = (lambda vector: vector[None]) if config.transport is None else gather
+    fewest = 2 if architecture.normalises and architecture.minimum_values_per_channel < 2 else 1
+    return Weighting(config.micro_batches, config.uneven, own, fewest, config.batch_norm == "synchronised")

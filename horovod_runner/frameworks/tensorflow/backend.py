@@ -60,7 +60,7 @@ class TensorFlowBackend(Member):
         super().__init__(group)
         self._loss = objective(job.config.job.task, job.config.loss, job.config.data.void is not None)
         self._micro_batches = job.config.micro_batches
-        self._weighting = weighting(job.config, group.gather)
+        self._weighting = weighting(job.config, group.gather, job.architecture)
         self._synchronises = job.config.normalisation.synchronised
         self._current = tensorflow_other_norms.CurrentMicroBatch(self._micro_batches)
         self._model = self._build(job)

@@ -44,7 +44,7 @@ class TorchBackend(Member):
         self._mixed = job.config.precision == "bfloat16"
         self._loss = objective(job.config.job.task, job.config.loss, job.config.data.void is not None)
         self._micro_batches = job.config.micro_batches
-        self._weighting = weighting(job.config, group.gather)
+        self._weighting = weighting(job.config, group.gather, job.architecture)
         self._synchronises = job.config.normalisation.synchronised
         self._current = torch_batch_norm.CurrentMicroBatch()
         self._segments = job.config.job.task == "segmentation"
