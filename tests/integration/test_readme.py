@@ -1,4 +1,7 @@
-"""Every command of the README is run, made small: by more options, fewer ranks, and hosts that exist here."""
+"""Every command of the README is run, made small: by more options, fewer ranks, and hosts that exist here.
+
+They are how the suite is used, so what holds for every run that a user starts is looked at here.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from horovod_runner.results.record import RunResult, StepRecord
 from tests.conftest import ROOT, plain_environment, run
 
 COMMANDS = [
@@ -20,8 +24,17 @@ COMMANDS = [
     for line in block.splitlines()
 ]
 SMALL = "--set width=4 --set threads=1"
-WITHOUT_RUNS = {"plan", "submit", "compare", "report", "doctor", "parity", "allreduce", "tune"}
+WITHOUT_RUNS = {"plan", "submit", "compare", "report", "doctor", "parity", "allreduce"}
 THIS_TEST = "make test"  # the command that is running
+ELSEWHERE = [THIS_TEST, *(command for command in COMMANDS if " tune " in command)]  # test_tune.py runs that one
+STARTS_RANKS = re.compile(r"horovodrun|mpirun|srun|--workers|allreduce|horovod-runner run|make bench$")
+WITH_RANKS = [command for command in COMMANDS if STARTS_RANKS.search(command) and command not in ELSEWHERE]
+ALONE = [command for command in COMMANDS if command not in [*WITH_RANKS, *ELSEWHERE]]
+SAID = {
+    "doctor": ["torch", "tensorflow", "Horovod", "mpi", "gloo", "cores", "memory", "disk"],
+    "parity": ["unet", "loss of 20 steps", "all 3 rows pass"],
+    "allreduce": ["mpi4py", "allreduce.json"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -56,21 +69,17 @@ def made_small(command: str, results: Path, imagenet: Path) -> list[str]:
     if "throughput" in command:
         return [*words, "--seconds", "1", "--image-size", "32"]
     if words[0] == "make" and words[1] == "bench":
-        return [*words, f"RESULTS={results}", "ARGS=--smoke"]
+        return [*words, "WORKLOAD=unet", f"RESULTS={results}", "ARGS=--smoke"]
     if "make" in words:
         length = [] if "EPOCHS" in command or "STEPS" in command else ["STEPS=4"]
         few = " --set data.examples=32" if "unet" in command else ""
-        return [*words, *length, f"RESULTS={results}", f"ARGS={SMALL}{few}"]
+        whole = ["GLOBAL_BATCH=8", "IMAGE_SIZE=16"] if "bench-tf" in command else []
+        return [*words, *length, *whole, "SEED=3", f"RESULTS={results}", f"ARGS={SMALL}{few}"]
     if "parity" in words:
         return [*words, *([] if "--workload" in words else ["--workload", "unet", "--optimizer", "sgd"])]
-    if "allreduce" in words:
-        return [*words, "--sizes", "4", "4096", "--models", "--iterations", "3", "--results", str(results)]
-    if "tune" in words:  # one choice is left: to yield or not
-        few = ["width=4", "data.examples=64", "threads=1", "steps=8", "local_batch=4", "allreduce.controller=mpi"]
-        few += ["allreduce.cycle_ms=1", "allreduce.fusion_mb=64"]
-        few = [word for setting in few for word in ("--set", setting)]
-        places = ["--results", str(results), "--machine", str(results.parent / "machine.yaml")]
-        return [*words, "--candidates", "fused", "--minutes", "0.2", *places, *few]
+    if "allreduce" in words:  # test_allreduce_verb.py goes by every algorithm
+        few = ["--through", "mpi4py", "--sizes", "4", "4096", "--models", "--iterations", "3"]
+        return [*words, *few, "--results", str(results)]
     if "bench" in words:
         length = [] if "--epochs" in words or "--steps" in words else ["--steps", "4"]
         few = ["--set", "data.examples=32"] if "unet" in words else []
@@ -85,16 +94,62 @@ def made_small(command: str, results: Path, imagenet: Path) -> list[str]:
 
 
 @pytest.mark.usefixtures("real_ranks")
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c != THIS_TEST])
+@pytest.mark.parametrize("command", WITH_RANKS)
+def test_command_that_starts_ranks(command: str, tmp_path: Path, imagenet: Path) -> None:
+    require_done(command, tmp_path / "r", imagenet)
+
+
+@pytest.mark.parametrize("command", ALONE)
 def test_command(command: str, tmp_path: Path, imagenet: Path) -> None:
-    done = run(made_small(command, tmp_path / "r", imagenet), tmp_path / "r", env=plain_environment(), timeout=400)
+    require_done(command, tmp_path / "r", imagenet)
+
+
+def require_done(command: str, results: Path, imagenet: Path) -> None:
+    """Run a command; it has to say and leave what a user expects of it."""
+    done = run(made_small(command, results, imagenet), results, env=plain_environment(), timeout=400)
     assert done.code == 0, done.out + done.err
     assert done.err == "" or "horovodrun" in command or "mpirun" in command, "no library is heard"
-    if not WITHOUT_RUNS & set(command.split()) and "thr" not in command:
-        assert done.folders
-        assert all(folder.read_result().status == "completed" for folder in done.folders)
+    assert all(word in done.out for verb, words in SAID.items() if verb in command for word in words), done.out
     if command == "make bench" or "report" in command:
         assert done.out.strip().splitlines()[-1].endswith("report.html")
+    if WITHOUT_RUNS & set(command.split()) or "throughput" in command:
+        return
+    ended = [folder.read_result() for folder in done.folders]
+    assert ended and all(result.status == "completed" and result.timeline is None for result in ended)
+    assert not any(folder.timeline_file.exists() for folder in done.folders)
+    if command == "make bench":
+        asked = {(framework, workers) for framework in ("tensorflow", "torch") for workers in (1, 2)}
+        assert {(result.framework, result.workers) for result in ended} == asked
+    elif "strong.yaml" in command:  # without a reduction
+        assert all(len(f.read_steps()[0].worker_seconds) == f.read_config().workers for f in done.folders)
+        assert {result.workers for result in ended} >= {1, 2} and all(result.images_per_second for result in ended)
+    elif "horovod-runner run" not in command:
+        (result,) = ended
+        require_as_asked(command, result)
+        require_one_voice(done.out + done.err)
+
+
+def require_as_asked(command: str, result: RunResult) -> None:
+    """Settings reach the run by make's variables, by options and by the launcher."""
+    workers = 2 if STARTS_RANKS.search(command) else 1
+    framework = "tensorflow" if re.search("bench-tf|tensorflow", command) else "torch"
+    assert (result.workers, result.framework) == (workers, framework)
+    assert result.workload == ("unet" if "unet" in command else "resnet50")
+    for pattern, found in (
+        (r"(?:STEPS=|--steps )(\d+)", result.steps),
+        (r"(?:EPOCHS=|--epochs )(\d+)", result.epochs),
+        (r"LOCAL_BATCH=(8)", result.local_batch),
+    ):
+        assert all(int(asked) == found for asked in re.findall(pattern, command)), command
+    if "make" in command:
+        assert result.seed == 3
+    if "bench-tf" in command:
+        assert (result.global_batch, result.local_batch) == (8, 4)
+
+
+def require_one_voice(said: str) -> None:
+    """Rank 0 alone talks, and make not at all."""
+    assert said.count("completed: ") == 1 and "make:" not in said and "make[" not in said, said
 
 
 def test_the_readme_shows_what_exists() -> None:
@@ -106,8 +161,6 @@ def test_the_readme_shows_what_exists() -> None:
 
 
 def test_the_readme_names_every_field_of_a_result() -> None:
-    from horovod_runner.results.record import RunResult, StepRecord
-
     text = (ROOT / "README.md").read_text()
     for name in [*RunResult.model_fields, *StepRecord.model_fields]:
         assert f"`{'schema' if name == 'schema_version' else name}`" in text, name

@@ -50,14 +50,14 @@ def test_a_rank_slowed_on_purpose_is_found(framework: str, rank: int, results: P
     assert f"rank {rank} reaches its first reduction" in report.write_report(results).read_text()
     traced = result.timeline
     assert traced is not None and traced.last_ready[rank] > 3 * traced.last_ready[1 - rank], "without a cache: all told"
-    assert 0.02 < traced.seconds["waiting"] < traced.step_seconds
+    assert 0.02 < traced.seconds["waiting"] < sum(traced.seconds.values()) < traced.step_seconds
+    assert traced.seconds["reducing"] > 0 and traced.seconds["copying"] > 0, "by MPI"
 
 
-@pytest.mark.parametrize("controller", ["mpi", "gloo"])
-def test_a_timeline_divides_the_timed_steps(controller: str, results: Path) -> None:
-    """Every phase that a reduction on CPUs has is there, and all of them fit into a step."""
+def test_a_timeline_divides_the_timed_steps(results: Path) -> None:
+    """Every phase that a reduction on CPUs has is there, and all of them fit into a step; here by Gloo."""
     options = ["--workers", "2", "--steps", "20", "--set", "discard_steps=5", "--set", "width=8"]
-    options += ["--set", "allreduce.timeline=true", "--set", f"allreduce.controller={controller}"]
+    options += ["--set", "allreduce.timeline=true", "--set", "allreduce.controller=gloo"]
     done = bench("torch", "unet", results, *options)
     assert done.code == 0, done.err
     result = done.folder.read_result()
@@ -69,9 +69,3 @@ def test_a_timeline_divides_the_timed_steps(controller: str, results: Path) -> N
     assert sum(told.seconds.values()) < told.step_seconds
     assert all(told.summed_seconds[phase] >= seconds - 1e-9 for phase, seconds in told.seconds.items())
     assert len(result.ready_seconds) == 2 and all(0 < ready < told.step_seconds for ready in result.ready_seconds)
-
-
-def test_without_asking_there_is_none(results: Path) -> None:
-    done = bench("torch", "unet", results, "--workers", "2", "--steps", "4")
-    assert done.code == 0, done.err
-    assert not done.folder.timeline_file.exists() and done.folder.read_result().timeline is None

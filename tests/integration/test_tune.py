@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from horovod_runner.config.machine import fingerprint, load_machine
 from horovod_runner.results.store import read_json
 from tests.conftest import ROOT, plain_environment, run
+from tests.integration.test_readme import COMMANDS
 
 pytestmark = pytest.mark.usefixtures("real_ranks")
 
@@ -25,10 +27,11 @@ NARROW = {
 
 
 def argv(results: Path, machine: Path, **settings: object) -> list[str]:
+    """Return the README's command, made small."""
+    (command,) = (command for command in COMMANDS if " tune " in command)
     words = [f"{path}={value}" for path, value in {**NARROW, **settings}.items()]
-    options = ["--workload", "unet", "--candidates", "fused", "--minutes", "0.2", "--results", str(results)]
-    sets = [word for setting in words for word in ("--set", setting)]
-    return [sys.executable, "-m", "horovod_runner", "tune", *options, "--machine", str(machine), *sets]
+    options = ["--candidates", "fused", "--minutes", "0.2", "--results", str(results), "--machine", str(machine)]
+    return [*shlex.split(command), *options, *(word for setting in words for word in ("--set", setting))]
 
 
 def measured(ledger: Path) -> list[tuple[str, float]]:

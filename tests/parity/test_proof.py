@@ -23,7 +23,6 @@ from horovod_runner.parity.settings import OPTIMIZERS, WORKLOADS
 from horovod_runner.parity.tasks import Found, ProofTask
 from horovod_runner.verbs import parity as verb
 from horovod_runner.verbs.parity import prove
-from tests.conftest import program, run
 
 
 def red(rows: list[Row]) -> list[Row]:
@@ -112,12 +111,6 @@ def test_trajectory(workload: str, optimizer: str) -> None:
 
 def test_trajectory_with_void_pixels() -> None:
     assert red(compare.void_pixels()) == []
-
-
-def test_the_verb_prints_a_row_and_exits_by_it(tmp_path: Path) -> None:
-    done = run([program("horovod-runner"), "parity", "--workload", "unet", "--optimizer", "sgd"], tmp_path)
-    assert done.code == 0, done.err
-    assert "unet, sgd: loss of 20 steps" in done.out and "all 3 rows pass" in done.out
 
 
 def test_a_word_that_is_no_workload_is_one_sentence(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 from unittest.mock import patch
 
@@ -29,7 +30,7 @@ STEPS = 4
 DECAY = 0.1
 TOLERANCE = 1e-9
 _SIZES: dict[str, dict[str, Any]] = {
-    "unet": {"width": 4, "data": {"name": "digit_scenes", "image_size": 32, "examples": 64}},
+    "unet": {"width": 4, "data": {"name": "digit_scenes", "image_size": 32, "examples": 64}, "virtual_workers": 2},
     "resnet50": {"width": 4, "data": {"name": "digits", "image_size": 64}},
 }
 
@@ -69,22 +70,39 @@ def spring(trap: Trap | None) -> list[Row]:
 
 
 def _table(trap: Trap) -> list[Row]:
-    optimizer = {"name": "sgd", "learning_rate": 0.05}
-    usual = plain(trap.workload, **{**_SIZES[trap.workload], "optimizer": optimizer, "virtual_workers": 2,
-                                    "schedule": {"warmup": "from_zero", "warmup_epochs": 0.5}})  # fmt: skip
-    pairs = []
-    for weight_decay in (DECAY, 0.0):
-        plain_side = {**usual, "optimizer": {**optimizer, "weight_decay": weight_decay}}
-        # What the trap sets stays out of the pair without decay, which is there to be compared with.
-        altered = {**plain_side, "optimizer": {**plain_side["optimizer"], **(trap.settings if weight_decay else {})}}
-        pairs.append((Side("tensorflow", altered), Side("torch", plain_side)))
-    decaying, bare = pairs
-    rows = compare.parameters(decaying, trap.workload)
-    first, second = decaying[0].train(STEPS, trap.batch), decaying[1].train(STEPS)
+    """Return the rows; the one about decay takes two more sides, and only settings can turn it red."""
+    settings = _plain(trap.workload, DECAY)
+    settings["optimizer"] = {**settings["optimizer"], **trap.settings}
+    touched = bool(trap.settings) or trap.code is not _nothing
+    first = Side("tensorflow", settings) if touched else _untouched("tensorflow", trap.workload, DECAY)
+    pair = first, _untouched("torch", trap.workload, DECAY)
+    rows = compare.parameters(pair, trap.workload)
     why = "1e-16 a step, multiplied by every step that follows"
-    rows += compare.same_trajectory(first, second, trap.workload, TOLERANCE, why)
-    rows.append(compare.decay(decaying, bare, trap.workload))
-    return rows + function(bare, trap.workload)
+    runs = pair[0].train(STEPS, trap.batch), pair[1].train(STEPS)
+    rows += compare.same_trajectory(*runs, trap.workload, TOLERANCE, why)
+    if trap.code is _nothing:
+        bare = _untouched("tensorflow", trap.workload, 0.0), _untouched("torch", trap.workload, 0.0)
+        rows.append(compare.decay(pair, bare, trap.workload))
+    return rows + function(pair, trap.workload)
+
+
+def _plain(workload: str, weight_decay: float) -> dict[str, Any]:
+    """Return the job whose trajectory is compared."""
+    optimizer = {"name": "sgd", "learning_rate": 0.05, "weight_decay": weight_decay}
+    schedule = {"warmup": "from_zero", "warmup_epochs": 0.5}
+    return plain(workload, **_SIZES[workload], optimizer=optimizer, schedule=schedule)
+
+
+def _untouched(framework: str, workload: str, weight_decay: float) -> Side:
+    """Return a side without a trap, at the beginning of its run: made once, since no trap reaches it."""
+    side = _made(framework, workload, weight_decay)
+    side.restart()
+    return side
+
+
+@cache
+def _made(framework: str, workload: str, weight_decay: float) -> Side:
+    return Side(framework, _plain(workload, weight_decay))
 
 
 def _function(trap: Trap) -> list[Row]:
@@ -149,7 +167,7 @@ def _sum_over_shards() -> Any:
     original = backend._update
 
     def update(self: Any, gradients: Any, learning_rate: tf.Tensor) -> Any:
-        return original(self, [gradient * self._parts for gradient in gradients], learning_rate)
+        return original(self, [gradient * self._micro_batches for gradient in gradients], learning_rate)
 
     return patch.object(backend, "_update", update)
 
