@@ -28,8 +28,13 @@ from horovod_runner.environment import packages  # noqa: E402
 PYTHONS = ((3, 13), (3, 12), (3, 11))  # the newest first
 BUILT_HERE = "horovod"  # the one requirement that pip cannot install as it comes
 
-# Open MPI's wheel does not know where it was unpacked. A process that no launcher started needs to be told.
-OPEN_MPI_HINT = "import os, sys; os.environ['OPAL_PREFIX'] = sys.prefix\n"
+# Open MPI's wheel does not know where it was unpacked: a process that no launcher started needs to be told. And its
+# launcher looks for ssh before it starts anything, on this very host too, where a container may have none: then it is
+# given a program that other hosts cannot be reached by, and this one need not be.
+OPEN_MPI_HINT = (
+    "import os, sys, shutil; os.environ['OPAL_PREFIX'] = sys.prefix;"
+    " shutil.which('ssh') or os.environ.setdefault('OMPI_MCA_plm_rsh_agent', '/bin/false')\n"
+)
 
 
 class SetupError(Exception):

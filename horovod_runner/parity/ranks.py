@@ -28,7 +28,7 @@ STRATEGIES = ("fused", "grouped", "multistep")  # in one launch
 OTHER = dict(zip(PAIR, reversed(PAIR), strict=True))
 
 
-def settings(optimizer: str = "sgd", **changes: Any) -> dict[str, Any]:
+def settings(optimizer: str | Mapping[str, Any] = "sgd", **changes: Any) -> dict[str, Any]:
     """Return the job that workers share: a U-Net, 12 images a step, clipped, validated, a state saved on the way.
 
     The last batch of a validation is partly padding on any number of workers: 64 scenes, in batches of 12.
@@ -36,7 +36,7 @@ def settings(optimizer: str = "sgd", **changes: Any) -> dict[str, Any]:
     usual = {
         "global_batch": BATCH,
         "steps": STEPS,
-        "optimizer": off_defaults(optimizer, rate=5),
+        "optimizer": off_defaults(optimizer, rate=5) if isinstance(optimizer, str) else optimizer,
         "checkpoint": {"every": CROSSED_AFTER, "keep": 9},
         "validate_steps": 3,
     }

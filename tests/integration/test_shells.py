@@ -68,6 +68,23 @@ def test_scripts_of_the_current_folder_are_not_imported(odd_shell: dict[str, str
     assert done.code == 0, done.err
 
 
+def test_a_machine_without_ssh_and_with_a_home_that_cannot_be_written(tmp_path: Path, results: Path) -> None:
+    """As in a container. Open MPI looks for ssh to reach other hosts; horovodrun keeps what it found in the home."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for path in Path("/usr/bin").iterdir():
+        if path.name not in ("ssh", "rsh"):
+            (programs / path.name).symlink_to(path)
+    bare = plain_environment(PATH=str(programs), HOME="/proc")
+    own = bench_argv("torch", "unet", results, "--steps", "2", "--workers", "2")
+    done = run(own, results, env=bare)
+    assert done.code == 0, done.err
+    for seed, by in enumerate(("--mpi", "--gloo"), 1):
+        rank = bench_argv("torch", "unet", results, "--steps", "2", "--seed", str(seed))
+        done = run([program("horovodrun"), by, "-np", "2", *rank], results, env=bare)
+        assert done.code == 0, done.err
+
+
 def test_a_transport_that_the_shell_asks_of_mpi_and_there_is_not_is_named(results: Path) -> None:
     argv = bench_argv("torch", "unet", results, "--steps", "2", "--workers", "2")
     done = run(argv, results, env=plain_environment(OMPI_MCA_pml="ucx"))
