@@ -25,7 +25,7 @@ _LEFT = re.compile(r"^Process (\d+) exit with status code (\d+)\.")  # horovodru
 _MEMORY = re.compile(
     r"out of memory|bad_alloc|MemoryError|OOM when allocating|can(?:'t|not) allocate memory", re.IGNORECASE
 )
-_OURS = ("OMPI_MCA_plm_rsh_agent", "/bin/false")  # as the environment sets it where there is no ssh
+_WITHOUT_SSH = ("OMPI_MCA_plm_rsh_agent", "/bin/false")  # as the environment sets it where there is no ssh
 _REACHING = ("OMPI_MCA_", "PMIX_MCA_", "PRTE_MCA_", "OPAL_MCA_", "UCX_", "LD_PRELOAD")
 
 LogLine = tuple[int | None, str]
@@ -75,7 +75,7 @@ def tail(lines: Sequence[LogLine]) -> list[str]:
 
 def suspects(environment: Mapping[str, str]) -> str:
     """Return which of the shell's variables may be why ranks did not find one another, as the end of a sentence."""
-    names = sorted(item[0] for item in environment.items() if item[0].startswith(_REACHING) and item != _OURS)
+    names = sorted(item[0] for item in environment.items() if item[0].startswith(_REACHING) and item != _WITHOUT_SSH)
     if not names:
         return ""
     them = "it" if len(names) == 1 else "them"
