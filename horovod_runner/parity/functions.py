@@ -31,7 +31,7 @@ SLOT = "momentum/"
 PRECISIONS = ("float64", "float32", "bfloat16")
 
 _CASES: dict[str, dict[str, Any]] = {
-    "resnet50": {"data": {"name": "synthetic", "image_size": 75, "channels": 3}, "zero_init_last_gamma": False},
+    "resnet50": {"data": {"name": "synthetic", "image_size": 75, "channels": 3}},
     "unet": {"data": {"name": "synthetic", "image_size": 48, "channels": 3}},
     "vgg16": {"data": {"name": "synthetic", "image_size": 75, "channels": 3}, "classifier": "full"},
 }

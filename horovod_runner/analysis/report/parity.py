@@ -48,11 +48,9 @@ def draw(table: Table, folder: Path) -> list[figures.Picture]:
 
 
 def _panels(table: Table) -> Iterator[Panel]:
-    drawn = [row for row in table.rows if row.tolerance > 0 and row.claim not in ("float32", "finished", "end")]
+    drawn = [row for row in table.rows if row.tolerance > 0 and row.claim not in ("float32", "finished")]
     yield panel(partial(rows, drawn), "proof_rows")
     for name, curves in table.curves.items():
-        if not name.startswith("drift "):
-            continue
         workload = name.removeprefix("drift ")
         yield panel(partial(drift, workload, curves), "drift", workload=workload)
 

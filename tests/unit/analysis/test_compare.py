@@ -50,8 +50,10 @@ def sides(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def compared(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str]:
-    """Compare as a user does; return the exit code, and what was said with its lines joined."""
-    code = main(["compare", *map(str, argv)])
+    """Compare as a user does in a wide window; return the exit code, and what was said with its lines joined."""
+    with pytest.MonkeyPatch.context() as wide:
+        wide.setenv("COLUMNS", "160")
+        code = main(["compare", *map(str, argv)])
     said = capsys.readouterr()
     return code, re.sub(r"\s+", " ", said.out + said.err)
 
