@@ -62,6 +62,10 @@ def saved_states(results: Path) -> set[Path]:
     return set(results.glob("*/*/checkpoints/*.json"))
 
 
+def runs_with_a_state_only(results: Path) -> set[Path]:
+    return {path.parent.parent for path in saved_states(results)} - {path.parent for path in results.glob("*/*/result.json")}
+
+
 def ended(results: Path) -> list[RunResult]:
     return [folder.read_result() for folder in Store(results).finished()]
 
@@ -97,6 +101,7 @@ def test_a_run_that_hangs_or_loses_a_rank_costs_itself_alone(file: Path, results
 
 
 def test_a_runner_that_is_ended_leaves_no_rank_and_goes_on(file: Path, results: Path) -> None:
+    cut_off = 0  # a run can end by itself between its state and the signal; then the next one was met before its first
     for end in (signal.SIGTERM, signal.SIGKILL):
         process = start(runner(file, results))
         ranks = wait_for_state(process, results)
@@ -106,11 +111,12 @@ def test_a_runner_that_is_ended_leaves_no_rank_and_goes_on(file: Path, results: 
         assert end == signal.SIGKILL or "the same command goes on from here" in out
         _, alive = psutil.wait_procs(ranks, timeout=30)
         assert not alive, end
+        cut_off += len(runs_with_a_state_only(results))
     again = run(runner(file, results), results)
     assert again.code == 0, again.out + again.err
     require_whole(results)
     logs = "".join(folder.log_file.read_text() for folder in Store(results).finished())
-    assert logs.count("going on after step") == 2
+    assert cut_off and logs.count("going on after step") == cut_off
 
 
 def test_a_second_runner_here_is_refused_and_one_elsewhere_shares(file: Path, results: Path) -> None:
