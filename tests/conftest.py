@@ -19,6 +19,10 @@ from horovod_runner.launch.launchers import find
 from horovod_runner.results.store import RunFolder, Store
 
 pytest_plugins = ("tests.phases",)
+# Both frameworks live in one process here, which no run does. PyTorch with CUDA brings Triton, whose LLVM and
+# TensorFlow's do not go together: the process dies. Set before either framework is imported.
+sys.modules.setdefault("triton", None)  # type: ignore[arg-type]  # None halts an import
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 ROOT = Path(__file__).parent.parent
 # The smallest jobs that are still the real ones: every layer, few channels.
 SMALL = {

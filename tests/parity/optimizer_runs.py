@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 import numpy as np
 import pytest
 import tensorflow as tf
 import torch
 
-from horovod_runner.config.schema import OptimizerConfig
+from horovod_runner.config.settings import OptimizerConfig
 from horovod_runner.frameworks.tensorflow import optimizers as tensorflow_optimizers
+from horovod_runner.frameworks.tensorflow.graphs import graph
 from horovod_runner.frameworks.torch import optimizers as torch_optimizers
 from horovod_runner.optimizers import rules
 
@@ -78,7 +75,7 @@ class TensorFlowRun:
     def __init__(self, config: OptimizerConfig, weights: Arrays) -> None:
         self.weights = {name: tf.Variable(w) for name, w in weights.items()}
         self.optimizer = tensorflow_optimizers.Optimizer(config, self.weights, DECAYED)
-        self._apply = tf.function(self.optimizer.apply)
+        self._apply = graph(self.optimizer.apply)
 
     def step(self, gradients: Arrays, lr: float) -> None:
         self._apply([tf.constant(gradients[name]) for name in self.weights], tf.constant(lr, tf.float64))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from horovod_runner.config.schema import OptimizerConfig
+from horovod_runner.config.settings import OptimizerConfig
 from horovod_runner.optimizers import rules
 from tests.parity.optimizer_runs import DECAYED, STEPS, assert_close, draw, frameworks, one_step, rate_of
 

@@ -5,10 +5,7 @@ Tolerance in float64: some hundred roundings of 2.2e-16.
 
 from __future__ import annotations
 
-import os
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import pytest
@@ -20,6 +17,7 @@ from hypothesis import strategies as st
 from benchmarks.layers.batch_norm import Normalisation, share
 from benchmarks.layers.tensorflow import other_norms as tensorflow_other_norms
 from benchmarks.layers.torch import batch_norm as torch_batch_norm
+from horovod_runner.frameworks.tensorflow.graphs import graph
 from horovod_runner.parity.rows import relative
 
 EPSILON, KEPT = 1e-5, 0.9
@@ -62,7 +60,7 @@ def _tensorflow(
     layer.weight.assign(arrays["weight"])
     layer.bias.assign(arrays["bias"])
 
-    @tf.function
+    @graph
     def train(x: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(x)

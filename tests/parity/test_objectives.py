@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import pytest
@@ -20,7 +17,7 @@ from benchmarks.objectives import reference
 from benchmarks.objectives import tensorflow as tensorflow_objectives
 from benchmarks.objectives import torch as torch_objectives
 from benchmarks.targets import VOID
-from horovod_runner.config.schema import LossConfig
+from horovod_runner.config.settings import LossConfig
 
 TASKS = ("classification", "segmentation")
 CONFIGS = [LossConfig(label_smoothing=s, dice_weight=d) for s, d in itertools.product((0.0, 0.1), (0.0, 0.5))]

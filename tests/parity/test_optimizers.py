@@ -6,17 +6,13 @@ float64 over 20 steps, 1e-12: one rounding of 1e-16 for each of some ten operati
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 import numpy as np
 import pytest
 import tensorflow as tf
 import torch
 
 from benchmarks.unet import spec as unet
-from horovod_runner.config.schema import OptimizerConfig
+from horovod_runner.config.settings import OptimizerConfig
 from horovod_runner.frameworks.tensorflow import optimizers as tensorflow_optimizers
 from horovod_runner.frameworks.torch import optimizers as torch_optimizers
 from horovod_runner.optimizers import rules

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from horovod_runner.config.schema import decode
-from horovod_runner.frameworks.base import Backend, Job, load_backend
+from horovod_runner.frameworks.base import Backend, Job
+from horovod_runner.frameworks.build import load_backend
 from horovod_runner.machine.world import World
 from horovod_runner.parity.ranks import recorded
 from horovod_runner.parity.sides import Trajectory

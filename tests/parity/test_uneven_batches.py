@@ -7,12 +7,9 @@ each, and applied, in NumPy. In float64 1e-9 is some rounding, multiplied by a f
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import pytest

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import tensorflow as tf
@@ -20,7 +17,8 @@ from benchmarks.layers.tensorflow.layers import from_canonical, to_canonical, va
 from benchmarks.objectives import tensorflow as tensorflow_objectives
 from benchmarks.objectives import torch as torch_objectives
 from benchmarks.workloads import WORKLOADS
-from horovod_runner.config.schema import LossConfig
+from horovod_runner.config.settings import LossConfig
+from horovod_runner.frameworks.tensorflow.graphs import graph
 from horovod_runner.parity.rows import relative, worst
 from horovod_runner.parity.sides import moved as starting_point
 
@@ -143,7 +141,7 @@ class Twins:
 
         images = tf.constant(case.images(), self.dtype)
         evaluated = model(images, training=False).numpy()
-        logits, loss, gradients = (tf.function(training) if self.graph else training)(images)
+        logits, loss, gradients = (graph(training) if self.graph else training)(images)
         kinds = {spec.name: spec.kind for spec in architecture.arrays}
         return Outcome(
             logits.numpy(),
