@@ -15,7 +15,7 @@ from benchmarks.data import open_dataset
 from benchmarks.data.dataset import Dataset
 from benchmarks.data.pipeline import TrainBatches
 from benchmarks.data.prefetch import decoding_processes
-from horovod_runner.config.schema import DataConfig
+from horovod_runner.config.settings import DataConfig
 from horovod_runner.errors import EXIT_USER_ERROR, USER_ERRORS
 from horovod_runner.machine.terminal import alone, err, tell
 

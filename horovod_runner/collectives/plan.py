@@ -14,7 +14,8 @@ from typing import Literal
 from benchmarks.workloads import WORKLOADS
 from horovod_runner.allreduce.algorithms import ALGORITHMS, Algorithm
 from horovod_runner.config.frameworks import BOUND, DEFAULT, one_with
-from horovod_runner.config.schema import AllreduceConfig, RunConfig, Settings, decode
+from horovod_runner.config.schema import RunConfig, decode
+from horovod_runner.config.settings import AllreduceConfig, Settings
 from horovod_runner.errors import UserError
 from horovod_runner.machine.limits import free_memory
 from horovod_runner.results import OWN

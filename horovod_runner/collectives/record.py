@@ -14,7 +14,7 @@ from horovod_runner.allreduce.algorithms import ALGORITHMS, COPY
 from horovod_runner.collectives.fit import AlphaBetaFit, busbw, fit
 from horovod_runner.collectives.plan import Case
 from horovod_runner.collectives.samples import Sample
-from horovod_runner.config.schema import Settings
+from horovod_runner.config.settings import Settings
 from horovod_runner.results.store import write_text
 
 FILE = "allreduce.json"

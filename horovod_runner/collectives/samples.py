@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from horovod_runner.collectives.plan import Plan
-from horovod_runner.config.schema import Settings
+from horovod_runner.config.settings import Settings
 from horovod_runner.results.store import full_disk_named, read_json, write_text
 
 Rows = tuple[tuple[float, ...], ...]

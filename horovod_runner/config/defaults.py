@@ -7,14 +7,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.data import SOURCES
 from benchmarks.workloads import WORKLOADS, Workload
+from horovod_runner.config.settings import RunSettings
 from horovod_runner.errors import UserError
-
-if TYPE_CHECKING:
-    from horovod_runner.config.schema import RunConfig
 
 
 def with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
@@ -35,7 +33,7 @@ def with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
     return _batch_defaults(raw, job)
 
 
-def filled_in(config: RunConfig) -> dict[str, Any]:
+def filled_in(config: RunSettings) -> dict[str, Any]:
     """Return, by path, what `with_defaults` gives each setting that follows from others, were it alone left out.
 
     Of the two batches the global one follows from the local one, so that both can be left out together.

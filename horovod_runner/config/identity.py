@@ -11,21 +11,19 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel
 
 from horovod_runner.config.defaults import filled_in
-
-if TYPE_CHECKING:
-    from horovod_runner.config.schema import RunConfig
+from horovod_runner.config.settings import RunSettings
 
 SCHEMA = 1
 
 _Setting = tuple[str, str, Any]  # name, path, default
 
 
-def run_id(config: RunConfig) -> str:
+def run_id(config: RunSettings) -> str:
     """Return the name that this run has, and no other."""
     words = json.dumps([SCHEMA, differing(config)], sort_keys=True)
     return (
@@ -34,7 +32,7 @@ def run_id(config: RunConfig) -> str:
     )
 
 
-def differing(config: RunConfig) -> dict[str, Any]:
+def differing(config: RunSettings) -> dict[str, Any]:
     """Return the settings that are not at their default, by path; decoded, they make an equal config."""
     found, follows = {}, filled_in(config)
     for groups, settings in _settings(type(config)):

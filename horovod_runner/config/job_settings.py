@@ -14,7 +14,8 @@ from pydantic import ConfigDict, Field
 from horovod_runner.config.defaults import put_all
 from horovod_runner.config.diagnostics import WrongSettings
 from horovod_runner.config.one_of import OneOf
-from horovod_runner.config.schema import FrameworkName, NonNegative, Positive, RunConfig, Settings, decode
+from horovod_runner.config.schema import RunConfig, decode
+from horovod_runner.config.settings import FrameworkName, NonNegative, Positive, Settings
 from horovod_runner.config.strategies import EQUAL
 
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from benchmarks.data import SOURCES
 from benchmarks.workloads import WORKLOADS
 from horovod_runner.config.frameworks import FRAMEWORKS, has_model
+from horovod_runner.config.settings import RunSettings
 from horovod_runner.config.strategies import COMPUTE_ONLY, TRANSPORTS
 
-if TYPE_CHECKING:
-    from horovod_runner.config.schema import RunConfig
 
-
-def inconsistencies(config: RunConfig) -> list[str]:
+def inconsistencies(config: RunSettings) -> list[str]:
     """Return all that is wrong with settings that are right one by one; empty for a run that can be done."""
     return [sentence for check in _CHECKS for sentence in check(config)]
 
 
-def _check_framework(c: RunConfig) -> list[str]:
+def _check_framework(c: RunSettings) -> list[str]:
     """Refuse a job that the framework has no model of, and a strategy whose transport it lacks."""
     problems, framework = [], FRAMEWORKS[c.framework]
     if not has_model(c.framework, c.workload):
@@ -34,7 +31,7 @@ def _check_framework(c: RunConfig) -> list[str]:
     return problems
 
 
-def _check_data(c: RunConfig) -> list[str]:
+def _check_data(c: RunSettings) -> list[str]:
     source = SOURCES.get(str(c.data.name))
     if source is None:
         return [f"data.name: there is no {c.data.name!r}; choose one of {', '.join(sorted(SOURCES))}, or give a folder"]
@@ -51,7 +48,7 @@ def _check_data(c: RunConfig) -> list[str]:
     return problems
 
 
-def _check_uneven(c: RunConfig) -> list[str]:
+def _check_uneven(c: RunSettings) -> list[str]:
     """Refuse what takes it for granted that batches are equally large, where they may not be."""
     if not c.uneven:
         return []
@@ -70,13 +67,13 @@ def _check_uneven(c: RunConfig) -> list[str]:
     return [f"{key}: {unequal}, and {reason}, or remove {key}" for reason, holds in reasons.items() if holds]
 
 
-def _check_options(c: RunConfig) -> list[str]:
+def _check_options(c: RunSettings) -> list[str]:
     foreign = [name for name, given in c.options.items() if given is not None and name not in c.job.options]
     owners = {name: " and ".join(sorted(w.name for w in WORKLOADS.values() if name in w.options)) for name in foreign}
     return [f"{name}: only {owners[name]} has this setting, not {c.workload}; remove it" for name in foreign]
 
 
-def _check_optimizer(c: RunConfig) -> list[str]:
+def _check_optimizer(c: RunSettings) -> list[str]:
     """Refuse what the chosen optimizer would pass over, and a run that has no learning rate."""
     optimizer, problems = c.optimizer, []
     for key, chosen in (("nesterov", optimizer.nesterov), ("velocity", optimizer.velocity != "gradient")):
@@ -91,13 +88,13 @@ def _check_optimizer(c: RunConfig) -> list[str]:
     return problems
 
 
-def _check_length(c: RunConfig) -> list[str]:
+def _check_length(c: RunSettings) -> list[str]:
     if c.epochs is not None and c.steps is not None:
         return ["epochs: steps are given as well; keep one of the two"]
     return []
 
 
-def _check_validation(c: RunConfig) -> list[str]:
+def _check_validation(c: RunSettings) -> list[str]:
     """Refuse two rhythms of validation, and a target that nothing would ever be measured against."""
     if c.validate_steps is not None and c.validate_every != 1:
         return ["validate_steps: validate_every is given as well; keep one of the two"]
@@ -112,7 +109,7 @@ def _check_validation(c: RunConfig) -> list[str]:
     return []
 
 
-def _check_batch(c: RunConfig) -> list[str]:
+def _check_batch(c: RunSettings) -> list[str]:
     if c.local_batch is None:
         return [
             f"global_batch: {c.global_batch} cannot be divided over {c.all_workers} workers;"
@@ -126,7 +123,7 @@ def _check_batch(c: RunConfig) -> list[str]:
     return []
 
 
-def _check_architecture(c: RunConfig) -> list[str]:
+def _check_architecture(c: RunSettings) -> list[str]:
     """Ask the specification whether it admits this image size, before anything starts."""
     if c.data.image_size is None or c.data.channels is None or c.width is None:
         return []
@@ -162,14 +159,14 @@ def _admitted(
     return architecture.minimum_values_per_channel if architecture.normalises else None
 
 
-def _normalised_together(c: RunConfig) -> int:
+def _normalised_together(c: RunSettings) -> int:
     """Return how many examples share the statistics that normalise them."""
     if c.batch_norm == "synchronised":
         return c.global_batch or 2
     return c.ghost_batch or max(1, (c.local_batch or 2) // c.accumulate)
 
 
-def _check_examples(c: RunConfig) -> list[str]:
+def _check_examples(c: RunSettings) -> list[str]:
     """Refuse a batch that the data cannot fill even once."""
     examples = c.examples if c.data.name in SOURCES else None
     if examples is None or c.global_batch is None or c.global_batch <= examples:
@@ -180,7 +177,7 @@ def _check_examples(c: RunConfig) -> list[str]:
     ]
 
 
-def _check_micro_batches(c: RunConfig) -> list[str]:
+def _check_micro_batches(c: RunSettings) -> list[str]:
     if c.local_batch is not None and c.local_batch % c.accumulate:
         return [
             f"accumulate: a local batch of {c.local_batch} cannot be divided into {c.accumulate} micro-batches;"
@@ -189,7 +186,7 @@ def _check_micro_batches(c: RunConfig) -> list[str]:
     return []
 
 
-def _check_batch_norm(c: RunConfig) -> list[str]:
+def _check_batch_norm(c: RunSettings) -> list[str]:
     if (c.batch_norm == "ghost") != (c.ghost_batch is not None):
         return ["ghost_batch: it belongs together with batch_norm: ghost; give both or neither"]
     micro_batch = (c.local_batch or 0) // c.accumulate
@@ -209,7 +206,7 @@ def _check_batch_norm(c: RunConfig) -> list[str]:
     return []
 
 
-def _check_strategy(c: RunConfig) -> list[str]:
+def _check_strategy(c: RunSettings) -> list[str]:
     """Refuse what a strategy cannot do; what it merely passes over may stay, for strategies are varied in studies."""
     problems, strategy, how = [], c.reduction, c.allreduce
     if strategy.transport and how.controller != "auto" and not strategy.admits(how.controller):
@@ -245,13 +242,13 @@ def _check_strategy(c: RunConfig) -> list[str]:
     return problems
 
 
-def _needs_whole_arrays(c: RunConfig) -> str | None:
+def _needs_whole_arrays(c: RunSettings) -> str | None:
     if c.optimizer.name in ("lars", "lamb"):
         return f"{c.optimizer.name}'s trust ratio"
     return "optimizer.clip_norm" if c.optimizer.clip_norm is not None else None
 
 
-def _check_noise_scale(c: RunConfig) -> list[str]:
+def _check_noise_scale(c: RunSettings) -> list[str]:
     """Refuse what leaves nothing to compare: the estimate needs independent shards and their average."""
     if not c.noise_scale:
         return []

@@ -15,10 +15,7 @@ import numpy as np
 
 from benchmarks.architecture import Architecture, Arrays
 from benchmarks.data.batch import Batch
-from horovod_runner.config.frameworks import FRAMEWORKS
 from horovod_runner.config.schema import RunConfig
-from horovod_runner.errors import UserError
-from horovod_runner.frameworks.imports import import_framework
 from horovod_runner.machine.world import World
 
 
@@ -102,18 +99,3 @@ class Backend(Protocol):
     def close(self) -> None:
         """Leave the group of workers."""
         ...
-
-
-def load_backend(job: Job) -> Backend:
-    """Import a framework and build its backend; UserError when the framework is not installed."""
-    name = job.config.framework
-    if job.config.measure == "loading":
-        from horovod_runner.frameworks import loading
-
-        return loading.create(job)
-    try:
-        module = import_framework(FRAMEWORKS[name], "backend")
-    except ModuleNotFoundError as error:
-        raise UserError(f"{name} cannot be used here: {error.name} is not installed; run `make setup`") from None
-    backend: Backend = module.create(job)
-    return backend

@@ -63,7 +63,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from benchmarks.architecture import ArraySpec
-    from horovod_runner.config.schema import OptimizerConfig
+    from horovod_runner.config.settings import OptimizerConfig
 
 Array = np.ndarray
 Slots = dict[str, np.ndarray]

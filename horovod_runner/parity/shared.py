@@ -20,7 +20,7 @@ from PIL import Image
 from benchmarks.data import open_dataset
 from benchmarks.data.digits import digit_splits
 from benchmarks.objectives import reference
-from horovod_runner.config.schema import DataConfig, LossConfig, ScheduleConfig
+from horovod_runner.config.settings import DataConfig, LossConfig, ScheduleConfig
 from horovod_runner.parity.rows import Row, relative
 from horovod_runner.parity.settings import plain
 from horovod_runner.parity.sides import Side, both, moved

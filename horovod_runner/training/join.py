@@ -13,7 +13,8 @@ import numpy as np
 from horovod_runner.allreduce import timeline
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import SharedError
-from horovod_runner.frameworks.base import Backend, Job, load_backend
+from horovod_runner.frameworks.base import Backend, Job
+from horovod_runner.frameworks.build import load_backend
 from horovod_runner.machine.world import World, threads_for
 from horovod_runner.results.checkpoint import Checkpoints
 from horovod_runner.results.store import RunFolder

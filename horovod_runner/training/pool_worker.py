@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from horovod_runner.errors import EXIT_DIVERGED
-from horovod_runner.frameworks.base import load_backend
+from horovod_runner.frameworks.build import load_backend
 from horovod_runner.frameworks.installed import require_installed
 from horovod_runner.machine.process import follow, place_threads
 from horovod_runner.machine.terminal import print_into, print_leniently, tell

@@ -7,7 +7,7 @@ import time
 
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import Diverged
-from horovod_runner.frameworks.base import load_backend
+from horovod_runner.frameworks.build import load_backend
 from horovod_runner.machine.world import World
 from horovod_runner.results import provenance
 from horovod_runner.results.record import RunResult

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from horovod_runner.config.schema import ScheduleConfig
+from horovod_runner.config.settings import ScheduleConfig
 
 
 def scaling_factor(schedule: ScheduleConfig, *, workers: int, global_batch: int) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_USER_ERROR, USER_ERRORS, SharedError
-from horovod_runner.frameworks.base import load_backend
+from horovod_runner.frameworks.build import load_backend
 from horovod_runner.frameworks.installed import require_installed
 from horovod_runner.machine.process import LOGGED, TOLD, become_rank
 from horovod_runner.machine.terminal import log_libraries, print_leniently, tell, warn

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 from benchmarks.data.batch import Batch
-from horovod_runner.frameworks.base import Backend, Job, load_backend
+from horovod_runner.frameworks.base import Backend, Job
+from horovod_runner.frameworks.build import load_backend
 from horovod_runner.results.store import RunFolder
 from horovod_runner.training import worker
 

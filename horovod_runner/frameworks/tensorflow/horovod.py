@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from horovod_runner.allreduce.horovod import HorovodGroup
 from horovod_runner.allreduce.settings import shard
-from horovod_runner.config.schema import AllreduceConfig, RunConfig
+from horovod_runner.config.schema import RunConfig
+from horovod_runner.config.settings import AllreduceConfig
 from horovod_runner.frameworks.tensorflow.graphs import graph
 from horovod_runner.frameworks.tensorflow.reducer import Reducer
 

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from horovod_runner.allreduce.mpi import MpiGroup
-from horovod_runner.config.schema import AllreduceConfig, RunConfig
+from horovod_runner.config.schema import RunConfig
+from horovod_runner.config.settings import AllreduceConfig
 from horovod_runner.frameworks.tensorflow.reducer import Reducer
 
 ALIGNMENT = 64  # bytes: TensorFlow takes arrays that lie so as they are, and copies others

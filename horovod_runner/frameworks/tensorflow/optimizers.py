@@ -13,7 +13,7 @@ import tensorflow as tf
 from horovod_runner.optimizers.rules import RULES, Moment, initial_memory, rule_name
 
 if TYPE_CHECKING:
-    from horovod_runner.config.schema import OptimizerConfig
+    from horovod_runner.config.settings import OptimizerConfig
 
 Slots = dict[str, tf.Variable]
 

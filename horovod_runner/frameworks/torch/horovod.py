@@ -12,7 +12,8 @@ import torch
 
 from horovod_runner.allreduce.horovod import HorovodGroup
 from horovod_runner.allreduce.settings import shard
-from horovod_runner.config.schema import AllreduceConfig, RunConfig
+from horovod_runner.config.schema import RunConfig
+from horovod_runner.config.settings import AllreduceConfig
 from horovod_runner.frameworks.torch.reducer import Reducer, memory_of
 
 Finish = Callable[[], Any]

@@ -7,7 +7,7 @@ import time
 import torch
 
 from horovod_runner.allreduce.mpi import MpiGroup
-from horovod_runner.config.schema import AllreduceConfig
+from horovod_runner.config.settings import AllreduceConfig
 from horovod_runner.frameworks.torch.reducer import Reducer, memory_of
 
 

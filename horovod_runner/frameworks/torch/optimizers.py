@@ -12,7 +12,7 @@ import torch
 from horovod_runner.optimizers.rules import RULES, Moment, correction, initial_memory, require_names, rule_name
 
 if TYPE_CHECKING:
-    from horovod_runner.config.schema import OptimizerConfig
+    from horovod_runner.config.settings import OptimizerConfig
 
 Tensors = list[torch.Tensor]
 Slots = dict[str, Tensors]

@@ -16,7 +16,7 @@ from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import ablation, converges, frameworks, rules, samples
 from horovod_runner.analysis.report.answers import Answer, answered
 from horovod_runner.analysis.report.write import write_report
-from horovod_runner.config.schema import OptimizerConfig, ScheduleConfig
+from horovod_runner.config.settings import OptimizerConfig, ScheduleConfig
 from horovod_runner.results.store import MANIFEST, write_json
 from horovod_runner.statistics import seeds
 from tests.made_results import add_run

@@ -20,7 +20,8 @@ from horovod_runner.config.defaults import put, put_all
 from horovod_runner.config.diagnostics import WrongSettings
 from horovod_runner.config.frameworks import one_with
 from horovod_runner.config.identity import differing
-from horovod_runner.config.schema import AllreduceConfig, RunConfig, Settings, decode
+from horovod_runner.config.schema import RunConfig, decode
+from horovod_runner.config.settings import AllreduceConfig, Settings
 from tests.unit.config import pinned
 
 # Values of settings that may stand together in any run, so that whole descriptions can be drawn.

@@ -14,7 +14,8 @@ import horovod_runner
 from benchmarks.workloads import WORKLOADS
 from horovod_runner.allreduce.settings import library_environment
 from horovod_runner.config.frameworks import FRAMEWORKS, Framework
-from horovod_runner.config.schema import AllreduceConfig, RunConfig, decode
+from horovod_runner.config.schema import RunConfig, decode
+from horovod_runner.config.settings import AllreduceConfig
 from horovod_runner.config.strategies import COMPUTE_ONLY, EQUAL, STRATEGIES, TRANSPORTS, USUAL, Strategy
 from horovod_runner.errors import UserError
 from horovod_runner.training.state import expected_shapes

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from benchmarks.data import SOURCES, open_dataset
-from horovod_runner.config.schema import DataConfig, RunConfig, decode
+from horovod_runner.config.schema import RunConfig, decode
+from horovod_runner.config.settings import DataConfig
 from horovod_runner.errors import UserError
 from horovod_runner.matrix.estimate import Experience, Finished, planned_steps, seconds_of
 from horovod_runner.results.record import RunResult

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from horovod_runner.config.schema import ScheduleConfig
+from horovod_runner.config.settings import ScheduleConfig
 from horovod_runner.training.schedule import Schedule, scaling_factor
 
 

@@ -16,7 +16,7 @@ from benchmarks.data.assemble import ValidationItems
 from benchmarks.data.dataset import BrokenExample
 from benchmarks.data.images import read_image, read_region, whole
 from benchmarks.errors import DataError
-from horovod_runner.config.schema import DataConfig
+from horovod_runner.config.settings import DataConfig
 
 CORNERS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255))
 

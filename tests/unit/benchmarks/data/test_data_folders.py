@@ -13,7 +13,7 @@ from benchmarks.data.images import STATISTICS, centre, normalise, random_region,
 from benchmarks.data.masks import resize_mask
 from benchmarks.errors import DataError
 from benchmarks.targets import VOID
-from horovod_runner.config.schema import DataConfig
+from horovod_runner.config.settings import DataConfig
 
 
 def save(path, pixels) -> None:

@@ -11,7 +11,7 @@ from benchmarks.data import scenes as scenes_module
 from benchmarks.data.digits import digit_splits, enlarge, split_indices
 from benchmarks.data.scenes import INK_THRESHOLD, background, make_scene, place
 from benchmarks.errors import DataError
-from horovod_runner.config.schema import DataConfig
+from horovod_runner.config.settings import DataConfig
 
 SOURCES = [("digits", "classification"), ("digit_scenes", "segmentation"), ("synthetic", "classification")]
 SOURCES.append(("synthetic", "segmentation"))

@@ -19,7 +19,7 @@ from benchmarks.data.pipeline import TrainBatches, validation_batches
 from benchmarks.data.prefetch import decoding_processes
 from benchmarks.errors import DataError
 from benchmarks.peers import throughput
-from horovod_runner.config.schema import DataConfig
+from horovod_runner.config.settings import DataConfig
 from tests.unit.benchmarks.data.digests import example_digests
 
 IMAGES = 12
@@ -149,7 +149,7 @@ def consumer(folder):
         "import sys, time\n"
         "from benchmarks.data import open_dataset\n"
         "from benchmarks.data.pipeline import TrainBatches\n"
-        "from horovod_runner.config.schema import DataConfig\n"
+        "from horovod_runner.config.settings import DataConfig\n"
         "if __name__ == '__main__':\n"
         "    data = DataConfig(name='image_folder', path=sys.argv[1], image_size=16, channels=3)\n"
         "    dataset = open_dataset(data, 'classification', 0)\n"

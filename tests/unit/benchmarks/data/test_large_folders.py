@@ -13,7 +13,7 @@ from PIL import Image
 from benchmarks.data import listing, open_dataset
 from benchmarks.data.names import Names
 from benchmarks.data.progress import Progress
-from horovod_runner.config.schema import DataConfig
+from horovod_runner.config.settings import DataConfig
 
 
 @pytest.fixture

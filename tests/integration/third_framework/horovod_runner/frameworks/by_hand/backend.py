@@ -14,7 +14,7 @@ from benchmarks.data.batch import Batch
 from benchmarks.objectives import reference
 from horovod_runner.allreduce.groups import Group, Member
 from horovod_runner.allreduce.settings import join
-from horovod_runner.config.schema import LossConfig
+from horovod_runner.config.settings import LossConfig
 from horovod_runner.frameworks.base import Job
 from horovod_runner.optimizers.rules import apply, decayed_names, initial_state
 

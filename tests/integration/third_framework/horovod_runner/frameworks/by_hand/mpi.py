@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.architecture import Arrays
 from horovod_runner.allreduce.mpi import MpiGroup
-from horovod_runner.config.schema import AllreduceConfig
+from horovod_runner.config.settings import AllreduceConfig
 
 
 class JoinedGroup(MpiGroup):
