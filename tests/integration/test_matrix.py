@@ -63,7 +63,8 @@ def saved_states(results: Path) -> set[Path]:
 
 
 def runs_with_a_state_only(results: Path) -> set[Path]:
-    return {path.parent.parent for path in saved_states(results)} - {path.parent for path in results.glob("*/*/result.json")}
+    done = {path.parent for path in results.glob("*/*/result.json")}
+    return {path.parent.parent for path in saved_states(results)} - done
 
 
 def ended(results: Path) -> list[RunResult]:
