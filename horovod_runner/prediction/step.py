@@ -1,0 +1,221 @@
+"""A step, simulated: messages queue for one channel as gradients become ready; all draws and all N at once.
+
+Times are seconds from the begin of a forward pass. The channel's clock is its *capacity*, what it can have done by a
+moment: it runs at `overlap` times its speed while the worker computes, and at full speed afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from horovod_runner.prediction.draws import Draws
+from horovod_runner.prediction.job import FORWARD, Gradients, Way
+
+Array = NDArray[np.float64]
+LEAST_OVERLAP = 1e-6
+
+
+class Parts(NamedTuple):
+    """Seconds of a step, each of shape (draws, numbers of workers); together they are the step.
+
+    `computing` as one worker would; `stragglers`: until the slowest of all has computed; `coordination` of all workers;
+    `communication` that is exposed.
+    """
+
+    computing: Array
+    stragglers: Array
+    coordination: Array
+    communication: Array
+
+    @property
+    def step(self) -> Array:
+        """Seconds of the whole step."""
+        return np.asarray(sum(self))
+
+
+@dataclass(frozen=True)
+class Channel:
+    """The link of one worker, for rows of draws and N: how long a message takes, and what computing leaves of it."""
+
+    latency: (
+        Array  # seconds a pass: reduce-scatter, or all-gather; an allreduce is both
+    )
+    seconds_per_byte: Array  # of a pass
+    overlap: Array
+
+    def message(self, size: ArrayLike, passes: int) -> Array:
+        """Return the seconds that a message of so many bytes takes at full speed."""
+        return passes * (self.latency + np.asarray(size) * self.seconds_per_byte)
+
+    def capacity(self, moment: Array, computed: Array) -> Array:
+        """Return what the channel can have done by a moment, in seconds of full speed; computing ends at `computed`."""
+        return np.asarray(
+            self.overlap * np.minimum(moment, computed)
+            + np.maximum(0, moment - computed)
+        )
+
+    def moment(self, capacity: Array, computed: Array) -> Array:
+        """Return when the channel can have done so much."""
+        hidden = self.overlap * computed
+        return np.where(
+            capacity <= hidden, capacity / self.overlap, computed + capacity - hidden
+        )
+
+
+def simulate(
+    gradients: Gradients,
+    way: Way,
+    draws: Draws,
+    workers: ArrayLike,
+    per_host: int,
+    batch: ArrayLike,
+) -> Parts:
+    """Return the parts of a step for each draw and number of workers, each with its local batch (or all with one)."""
+    counts = np.atleast_1d(np.asarray(workers, float))
+    images = np.broadcast_to(np.asarray(batch, float), counts.shape)
+    computing = draws.start[:, None] + np.outer(draws.per_image, images)
+    late = computing * np.where(counts > 1, draws.late(counts), 0.0)
+    coordination = np.outer(
+        draws.coordination * way.coordinated, np.where(counts > 1, counts, 0.0)
+    )
+    reduces = counts > 1
+    exposed = np.zeros(computing.shape)
+    if way.when != "never" and reduces.any():
+        rows = _rows((computing + late)[:, reduces])
+        channel = _channel(draws, counts[reduces], per_host)
+        step = _step(gradients.scaled(way.bytes_factor), way, channel, rows)
+        exposed[:, reduces] = (step - rows).reshape(len(draws), -1)
+    return Parts(computing, late, coordination * (way.when != "never"), exposed)
+
+
+def _rows(table: Array) -> Array:
+    """Return a table of draws and N as rows."""
+    return np.ascontiguousarray(table).reshape(-1)
+
+
+def _channel(draws: Draws, workers: Array, per_host: int) -> Channel:
+    """Return the channels of each draw and N: within hosts first, and then between them."""
+    within, between = np.minimum(workers, per_host), np.ceil(workers / per_host)
+    congested = np.maximum(between / 2, 1) ** draws.congestion[:, None]
+    latency = np.outer(draws.latency_within, _doublings(within)) + np.outer(
+        draws.latency_between, _doublings(between)
+    )
+    slowness = np.outer(1 / draws.bandwidth_within, 1 - 1 / within)
+    slowness = (
+        slowness + np.outer(1 / draws.bandwidth_between, 1 - 1 / between) * congested
+    )
+    overlap = np.repeat(draws.overlap.clip(LEAST_OVERLAP, 1), len(workers))
+    return Channel(_rows(latency), _rows(slowness), overlap)
+
+
+def _doublings(members: Array) -> Array:
+    return np.asarray(np.ceil(np.log2(members) - 1e-9))
+
+
+def _step(gradients: Gradients, way: Way, channel: Channel, computing: Array) -> Array:
+    """Return the seconds of a step, of which the slowest worker computes so many."""
+    if (
+        way.when == "next"
+    ):  # what the last step left travels under the whole of this one, which waits for the rest
+        work = _all_messages(gradients, way, channel)
+        return np.maximum(computing, channel.moment(work, computing))
+    forward = computing * FORWARD
+    if way.gathers:
+        forward = _forward_behind_gather(gradients, way, channel, forward)
+    computed = forward + computing * (1 - FORWARD)
+    passes = 1 if way.gathers else 2
+    if way.when == "after":
+        return np.asarray(
+            computed + way.cycle_seconds + channel.message(gradients.total, passes)
+        )
+    return _as_they_appear(gradients, way, channel, forward, computed, passes)
+
+
+def _as_they_appear(
+    gradients: Gradients,
+    way: Way,
+    channel: Channel,
+    forward: Array,
+    computed: Array,
+    passes: int,
+) -> Array:
+    """Return when the last message has arrived, if the channel always takes what is ready, up to the fusion size.
+
+    The event loop: an event is a message, the same one in all rows, with other gradients in each.
+    """
+    before = np.concatenate([[0.0], np.cumsum(gradients.sizes)])
+    backward = computed - forward
+    first, free = np.zeros(len(computed), int), np.zeros(len(computed))
+    count = len(gradients.sizes)
+    while (first < count).any():
+        going = first < count
+        place = np.minimum(first, count - 1)
+        idle_until = forward + backward * gradients.ready[place]
+        available = channel.moment(free, computed)
+        begin = np.where(
+            idle_until > available, idle_until + way.cycle_seconds, available
+        )
+        ready = np.searchsorted(
+            gradients.ready, (begin - forward) / backward + 1e-9, side="right"
+        )
+        fits = (
+            np.searchsorted(before, before[place] + way.fusion_bytes, side="right") - 1
+        )
+        last = np.where(going, np.maximum(np.minimum(ready, fits), place + 1), first)
+        ended = channel.capacity(begin, computed) + channel.message(
+            before[last] - before[place], passes
+        )
+        free = np.where(going, ended, free)
+        first = last
+    return np.maximum(computed, channel.moment(free, computed))
+
+
+def _forward_behind_gather(
+    gradients: Gradients, way: Way, channel: Channel, forward: Array
+) -> Array:
+    """Return how long a forward pass takes that waits, layer by layer, for parameters under way since its begin.
+
+    Layers need them in the reverse of the order in which their gradients appear; a layer takes as large a part of the
+    forward pass as of the backward one.
+    """
+    sizes, shares = _messages_forward(gradients, way.fusion_bytes)
+    arrived = channel.message(sizes[0], 1)
+    computed = arrived + forward * shares[0]
+    for size, share in zip(sizes[1:], shares[1:], strict=True):
+        work, busy = (
+            channel.message(size, 1),
+            computed - arrived,
+        )  # from the arrival on there is something to compute
+        hidden = channel.overlap * busy
+        arrived = np.where(
+            work <= hidden, arrived + work / channel.overlap, computed + work - hidden
+        )
+        computed = np.maximum(computed, arrived) + forward * share
+    return np.asarray(computed)
+
+
+def _messages_forward(
+    gradients: Gradients, fusion_bytes: float
+) -> tuple[list[float], list[float]]:
+    """Return the bytes of each message of parameters, and the share of the forward pass that can begin with it."""
+    shares = np.diff(gradients.ready, prepend=0.0)[::-1]
+    messages: list[tuple[float, float]] = []
+    for size, share in zip(gradients.sizes[::-1], shares / shares.sum(), strict=True):
+        if messages and messages[-1][0] + size <= fusion_bytes:
+            messages[-1] = (messages[-1][0] + size, messages[-1][1] + share)
+        else:
+            messages.append((float(size), float(share)))
+    return [size for size, _ in messages], [share for _, share in messages]
+
+
+def _all_messages(gradients: Gradients, way: Way, channel: Channel) -> Array:
+    """Return the work of reducing all gradients that wait already, in seconds of full speed."""
+    messages, _ = _messages_forward(gradients, way.fusion_bytes)
+    return np.asarray(
+        len(messages) * 2 * channel.latency
+        + gradients.total * 2 * channel.seconds_per_byte
+    )
