@@ -67,23 +67,17 @@ class Calibrated:
     misfit: float = 1.0
     discrepancy: float = DISCREPANCY
 
-    def uncertain(
-        self, seconds: Array, workers: ArrayLike, generator: np.random.Generator
-    ) -> Array:
+    def uncertain(self, seconds: Array, workers: ArrayLike, generator: np.random.Generator) -> Array:
         """Return step times, shape (draws, numbers of workers), with the model's own discrepancy added to each draw.
 
         One deviate a draw: the model is off in the same direction for all N.
         """
         beyond = np.log2(np.maximum(1.0, np.asarray(workers, float) / self.largest))
         deviate = generator.standard_normal(len(seconds))[:, None]
-        return np.asarray(
-            seconds * np.exp(self.discrepancy * np.sqrt(beyond) * deviate)
-        )
+        return np.asarray(seconds * np.exp(self.discrepancy * np.sqrt(beyond) * deviate))
 
 
-def fitted_to_ladder(
-    setup: Setup, rows: Sequence[Observed], generator: np.random.Generator
-) -> Calibrated:
+def fitted_to_ladder(setup: Setup, rows: Sequence[Observed], generator: np.random.Generator) -> Calibrated:
     """Return draws that agree with the rows, computing among what is fitted; at least two numbers of workers.
 
     Where there are three or more, the discrepancy is what predicting the largest from the others was off, if that is
@@ -97,32 +91,18 @@ def fitted_to_ladder(
     blind = _fitted(setup, others, generator)
     left_out = [row for row in rows if row.workers == largest]
     off = [
-        abs(
-            math.log(
-                float(np.median(blind.setup.step(blind.draws, r.workers, r.batch)))
-                / r.seconds
-            )
-        )
-        for r in left_out
+        abs(math.log(float(np.median(blind.setup.step(blind.draws, r.workers, r.batch))) / r.seconds)) for r in left_out
     ]
     doublings = math.log2(largest / blind.largest)
     discrepancy = max(DISCREPANCY, float(np.mean(off)) / math.sqrt(doublings))
     return Calibrated(setup, made.draws, largest, made.misfit, discrepancy)
 
 
-def _fitted(
-    setup: Setup, rows: Sequence[Observed], generator: np.random.Generator
-) -> Calibrated:
-    first = {
-        row.batch: row for row in sorted(rows, key=lambda row: -row.workers)
-    }  # of each batch the fewest workers
-    draws, solved = _with_computing(
-        setup, priors(generator), list(first.values()), generator
-    )
+def _fitted(setup: Setup, rows: Sequence[Observed], generator: np.random.Generator) -> Calibrated:
+    first = {row.batch: row for row in sorted(rows, key=lambda row: -row.workers)}  # of each batch the fewest workers
+    draws, solved = _with_computing(setup, priors(generator), list(first.values()), generator)
     rest = [row for row in rows if row not in first.values()]
-    return weighted(
-        setup, draws, rest, generator, solved, max(row.workers for row in rows)
-    )
+    return weighted(setup, draws, rest, generator, solved, max(row.workers for row in rows))
 
 
 def _with_computing(
@@ -139,9 +119,7 @@ def _with_computing(
             seconds = np.maximum(seconds + target - step, 1e-3 * target)
         possible &= np.abs(np.log(step / target)) < row.error
         computing.append(seconds)
-    start, per_image = batches_line(
-        [row.batch for row in rows], np.stack(computing, axis=-1)
-    )
+    start, per_image = batches_line([row.batch for row in rows], np.stack(computing, axis=-1))
     return draws.with_(start=start, per_image=per_image), possible
 
 
@@ -174,11 +152,7 @@ def _weights(distance: Array) -> Array:
     return np.asarray(weights / weights.sum())
 
 
-def _systematic(
-    weights: Array, count: int, generator: np.random.Generator
-) -> NDArray[np.int64]:
+def _systematic(weights: Array, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
     """Return places drawn by weight at evenly spaced quantiles, in random order."""
     at = (np.arange(count) + generator.uniform()) / count
-    return generator.permutation(
-        np.searchsorted(np.cumsum(weights), at).clip(0, len(weights) - 1)
-    )
+    return generator.permutation(np.searchsorted(np.cumsum(weights), at).clip(0, len(weights) - 1))

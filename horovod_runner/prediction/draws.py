@@ -39,9 +39,7 @@ class Draws:
     congestion: Array
     coordination: Array
     scatter: Array
-    measured_steps: Array | None = (
-        None  # seconds of many steps of workers that wait for nobody, shape (steps,)
-    )
+    measured_steps: Array | None = None  # seconds of many steps of workers that wait for nobody, shape (steps,)
 
     def __len__(self) -> int:
         return len(self.overlap)
@@ -52,20 +50,13 @@ class Draws:
 
     def with_(self, **changed: Array | None) -> Draws:
         """Return the draws with some values replaced."""
-        return Draws(
-            **{
-                field.name: changed.get(field.name, getattr(self, field.name))
-                for field in fields(self)
-            }
-        )
+        return Draws(**{field.name: changed.get(field.name, getattr(self, field.name)) for field in fields(self)})
 
     def late(self, workers: ArrayLike) -> Array:
         """Return by what share of its computing the slowest of N workers is late, shape (draws, numbers of N)."""
         if self.measured_steps is None:
             return np.outer(self.scatter, expected_maximum(workers))
-        return np.outer(
-            self.scatter, slowest_of(self.measured_steps, np.atleast_1d(workers))
-        )
+        return np.outer(self.scatter, slowest_of(self.measured_steps, np.atleast_1d(workers)))
 
 
 NAMES = tuple(field.name for field in fields(Draws) if field.name != "measured_steps")

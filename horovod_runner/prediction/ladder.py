@@ -72,20 +72,13 @@ class Judged:
     @property
     def error(self) -> float | None:
         """The prediction's error."""
-        return (
-            None
-            if self.images_per_second is None
-            else _error(self.images_per_second.mean, self.rung)
-        )
+        return None if self.images_per_second is None else _error(self.images_per_second.mean, self.rung)
 
     @property
     def null_errors(self) -> dict[str, float | None]:
         """Each null's error."""
         made = self.nulls or {}
-        return {
-            name: None if rate is None else _error(rate, self.rung)
-            for name, rate in made.items()
-        }
+        return {name: None if rate is None else _error(rate, self.rung) for name, rate in made.items()}
 
     @property
     def covered(self) -> bool | None:
@@ -118,10 +111,7 @@ def score(file: Path) -> list[Ladder]:
     """Return every ladder of a file, fitted and judged; UserError in one sentence for what cannot be."""
     rungs = read(file)
     models = list(dict.fromkeys(rung.model for rung in rungs))
-    return [
-        _ladder(file, model, tuple(rung for rung in rungs if rung.model == model))
-        for model in models
-    ]
+    return [_ladder(file, model, tuple(rung for rung in rungs if rung.model == model)) for model in models]
 
 
 def read(file: Path) -> list[Rung]:
@@ -129,23 +119,15 @@ def read(file: Path) -> list[Rung]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines, skipinitialspace=True)
-            missing = [
-                name for name in COLUMNS if name not in (reader.fieldnames or ())
-            ]
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
-                raise UserError(
-                    f"{file}: column {missing[0]} is missing; a ladder has {','.join(COLUMNS)}"
-                )
+                raise UserError(f"{file}: column {missing[0]} is missing; a ladder has {','.join(COLUMNS)}")
             rungs = [_rung(file, reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no CSV text"
-        raise UserError(
-            f"{file}: {reason}; give a CSV file with the columns {','.join(COLUMNS)}"
-        ) from None
+        raise UserError(f"{file}: {reason}; give a CSV file with the columns {','.join(COLUMNS)}") from None
     if not rungs:
-        raise UserError(
-            f"{file}: it has no rows; give two sizes that say fit, and one that says judge"
-        )
+        raise UserError(f"{file}: it has no rows; give two sizes that say fit, and one that says judge")
     return rungs
 
 
@@ -154,9 +136,7 @@ def _rung(file: Path, line: int, row: Mapping[str, str | None]) -> Rung:
     for name in NUMBERS:
         text = (row[name] or "").strip()
         if not text:
-            raise UserError(
-                f"{file}: line {line}: {name}: is empty; write a number, or leave the row out"
-            )
+            raise UserError(f"{file}: line {line}: {name}: is empty; write a number, or leave the row out")
         try:
             numbers[name] = float(text)
         except ValueError:
@@ -169,9 +149,7 @@ def _rung(file: Path, line: int, row: Mapping[str, str | None]) -> Rung:
             )
     use = (row["use"] or "").strip()
     if use not in USES:
-        raise UserError(
-            f"{file}: line {line}: use: {use or 'nothing'} is none of {', '.join(USES)}; write one of them"
-        )
+        raise UserError(f"{file}: line {line}: use: {use or 'nothing'} is none of {', '.join(USES)}; write one of them")
     return Rung(
         model=(row["model"] or "").strip(),
         parameters=numbers["parameters"],
@@ -193,9 +171,7 @@ def _ladder(file: Path, model: str, rungs: Sequence[Rung]) -> Ladder:
             )
         for name in ("parameters", "bytes_per_gradient", "workers_per_host"):
             if getattr(rung, name) != getattr(before, name):
-                raise UserError(
-                    f"{where}: {name}: it changes from row to row; a ladder has one, so name another model"
-                )
+                raise UserError(f"{where}: {name}: it changes from row to row; a ladder has one, so name another model")
     fits = [rung for rung in rungs if rung.use == "fit"]
     judges = [rung for rung in rungs if rung.use == "judge"]
     if not fits and not judges:
@@ -208,9 +184,7 @@ def _ladder(file: Path, model: str, rungs: Sequence[Rung]) -> Ladder:
             "no row is to be fitted",
         )
     if not judges:
-        raise UserError(
-            f"{where}: use: no row says judge; give that to the largest numbers of workers"
-        )
+        raise UserError(f"{where}: use: no row says judge; give that to the largest numbers of workers")
     if len({rung.workers for rung in fits}) < 2:
         raise UserError(
             f"{where}: use: a fit needs two numbers of workers, and {len(fits)} of the rows say fit; mark another"
@@ -228,18 +202,14 @@ def _ladder(file: Path, model: str, rungs: Sequence[Rung]) -> Ladder:
     return _judged(file, model, rungs, fits)
 
 
-def _judged(
-    file: Path, model: str, rungs: Sequence[Rung], fits: Sequence[Rung]
-) -> Ladder:
+def _judged(file: Path, model: str, rungs: Sequence[Rung], fits: Sequence[Rung]) -> Ladder:
     first, generator = rungs[0], np.random.default_rng(SEED)
     setup = Setup(
         evenly(first.parameters * first.bytes_per_gradient),
         WAYS["fused"],
         first.workers_per_host,
     )
-    rows = [
-        Observed(rung.workers, rung.local_batch, rung.step_seconds) for rung in fits
-    ]
+    rows = [Observed(rung.workers, rung.local_batch, rung.step_seconds) for rung in fits]
     fitted = fitted_to_ladder(setup, rows, generator)
     counts, batches = (
         [rung.workers for rung in rungs],
@@ -250,9 +220,7 @@ def _judged(
     judged = []
     for place, rung in enumerate(rungs):
         images = rung.workers * rung.local_batch
-        interval = percentiles(
-            images / float(np.median(seconds[:, place])), images / drawn[:, place]
-        )
+        interval = percentiles(images / float(np.median(seconds[:, place])), images / drawn[:, place])
         others = nulls(
             [fit.workers for fit in fits],
             [fit.images_per_second for fit in fits],

@@ -11,9 +11,7 @@ from horovod_runner.statistics import laws
 NAMES = ("linear", "last efficiency", "amdahl", "usl")
 
 
-def nulls(
-    workers: Sequence[int], images_per_second: Sequence[float], at: int
-) -> dict[str, float | None]:
+def nulls(workers: Sequence[int], images_per_second: Sequence[float], at: int) -> dict[str, float | None]:
     """Return images a second at `at` workers by each null, from fitted rows in ascending order of workers.
 
     Laws are fitted to speedups over the smallest number; None where fewer sizes are left beside it than a law has
@@ -32,7 +30,5 @@ def nulls(
         except ValueError:
             made[law] = None
         else:
-            made[law] = float(
-                images_per_second[0] * laws.speedup(law, parameters, [at / first])[0]
-            )
+            made[law] = float(images_per_second[0] * laws.speedup(law, parameters, [at / first])[0])
     return made

@@ -41,9 +41,7 @@ class Parts(NamedTuple):
 class Channel:
     """The link of one worker, for rows of draws and N: how long a message takes, and what computing leaves of it."""
 
-    latency: (
-        Array  # seconds a pass: reduce-scatter, or all-gather; an allreduce is both
-    )
+    latency: Array  # seconds a pass: reduce-scatter, or all-gather; an allreduce is both
     seconds_per_byte: Array  # of a pass
     overlap: Array
 
@@ -53,17 +51,12 @@ class Channel:
 
     def capacity(self, moment: Array, computed: Array) -> Array:
         """Return what the channel can have done by a moment, in seconds of full speed; computing ends at `computed`."""
-        return np.asarray(
-            self.overlap * np.minimum(moment, computed)
-            + np.maximum(0, moment - computed)
-        )
+        return np.asarray(self.overlap * np.minimum(moment, computed) + np.maximum(0, moment - computed))
 
     def moment(self, capacity: Array, computed: Array) -> Array:
         """Return when the channel can have done so much."""
         hidden = self.overlap * computed
-        return np.where(
-            capacity <= hidden, capacity / self.overlap, computed + capacity - hidden
-        )
+        return np.where(capacity <= hidden, capacity / self.overlap, computed + capacity - hidden)
 
 
 def simulate(
@@ -79,9 +72,7 @@ def simulate(
     images = np.broadcast_to(np.asarray(batch, float), counts.shape)
     computing = draws.start[:, None] + np.outer(draws.per_image, images)
     late = computing * np.where(counts > 1, draws.late(counts), 0.0)
-    coordination = np.outer(
-        draws.coordination * way.coordinated, np.where(counts > 1, counts, 0.0)
-    )
+    coordination = np.outer(draws.coordination * way.coordinated, np.where(counts > 1, counts, 0.0))
     reduces = counts > 1
     exposed = np.zeros(computing.shape)
     if way.when != "never" and reduces.any():
@@ -101,13 +92,9 @@ def _channel(draws: Draws, workers: Array, per_host: int) -> Channel:
     """Return the channels of each draw and N: within hosts first, and then between them."""
     within, between = np.minimum(workers, per_host), np.ceil(workers / per_host)
     congested = np.maximum(between / 2, 1) ** draws.congestion[:, None]
-    latency = np.outer(draws.latency_within, _doublings(within)) + np.outer(
-        draws.latency_between, _doublings(between)
-    )
+    latency = np.outer(draws.latency_within, _doublings(within)) + np.outer(draws.latency_between, _doublings(between))
     slowness = np.outer(1 / draws.bandwidth_within, 1 - 1 / within)
-    slowness = (
-        slowness + np.outer(1 / draws.bandwidth_between, 1 - 1 / between) * congested
-    )
+    slowness = slowness + np.outer(1 / draws.bandwidth_between, 1 - 1 / between) * congested
     overlap = np.repeat(draws.overlap.clip(LEAST_OVERLAP, 1), len(workers))
     return Channel(_rows(latency), _rows(slowness), overlap)
 
@@ -118,9 +105,7 @@ def _doublings(members: Array) -> Array:
 
 def _step(gradients: Gradients, way: Way, channel: Channel, computing: Array) -> Array:
     """Return the seconds of a step, of which the slowest worker computes so many."""
-    if (
-        way.when == "next"
-    ):  # what the last step left travels under the whole of this one, which waits for the rest
+    if way.when == "next":  # what the last step left travels under the whole of this one, which waits for the rest
         work = _all_messages(gradients, way, channel)
         return np.maximum(computing, channel.moment(work, computing))
     forward = computing * FORWARD
@@ -129,9 +114,7 @@ def _step(gradients: Gradients, way: Way, channel: Channel, computing: Array) ->
     computed = forward + computing * (1 - FORWARD)
     passes = 1 if way.gathers else 2
     if way.when == "after":
-        return np.asarray(
-            computed + way.cycle_seconds + channel.message(gradients.total, passes)
-        )
+        return np.asarray(computed + way.cycle_seconds + channel.message(gradients.total, passes))
     return _as_they_appear(gradients, way, channel, forward, computed, passes)
 
 
@@ -156,27 +139,17 @@ def _as_they_appear(
         place = np.minimum(first, count - 1)
         idle_until = forward + backward * gradients.ready[place]
         available = channel.moment(free, computed)
-        begin = np.where(
-            idle_until > available, idle_until + way.cycle_seconds, available
-        )
-        ready = np.searchsorted(
-            gradients.ready, (begin - forward) / backward + 1e-9, side="right"
-        )
-        fits = (
-            np.searchsorted(before, before[place] + way.fusion_bytes, side="right") - 1
-        )
+        begin = np.where(idle_until > available, idle_until + way.cycle_seconds, available)
+        ready = np.searchsorted(gradients.ready, (begin - forward) / backward + 1e-9, side="right")
+        fits = np.searchsorted(before, before[place] + way.fusion_bytes, side="right") - 1
         last = np.where(going, np.maximum(np.minimum(ready, fits), place + 1), first)
-        ended = channel.capacity(begin, computed) + channel.message(
-            before[last] - before[place], passes
-        )
+        ended = channel.capacity(begin, computed) + channel.message(before[last] - before[place], passes)
         free = np.where(going, ended, free)
         first = last
     return np.maximum(computed, channel.moment(free, computed))
 
 
-def _forward_behind_gather(
-    gradients: Gradients, way: Way, channel: Channel, forward: Array
-) -> Array:
+def _forward_behind_gather(gradients: Gradients, way: Way, channel: Channel, forward: Array) -> Array:
     """Return how long a forward pass takes that waits, layer by layer, for parameters under way since its begin.
 
     Layers need them in the reverse of the order in which their gradients appear; a layer takes as large a part of the
@@ -191,16 +164,12 @@ def _forward_behind_gather(
             computed - arrived,
         )  # from the arrival on there is something to compute
         hidden = channel.overlap * busy
-        arrived = np.where(
-            work <= hidden, arrived + work / channel.overlap, computed + work - hidden
-        )
+        arrived = np.where(work <= hidden, arrived + work / channel.overlap, computed + work - hidden)
         computed = np.maximum(computed, arrived) + forward * share
     return np.asarray(computed)
 
 
-def _messages_forward(
-    gradients: Gradients, fusion_bytes: float
-) -> tuple[list[float], list[float]]:
+def _messages_forward(gradients: Gradients, fusion_bytes: float) -> tuple[list[float], list[float]]:
     """Return the bytes of each message of parameters, and the share of the forward pass that can begin with it."""
     shares = np.diff(gradients.ready, prepend=0.0)[::-1]
     messages: list[tuple[float, float]] = []
@@ -215,7 +184,4 @@ def _messages_forward(
 def _all_messages(gradients: Gradients, way: Way, channel: Channel) -> Array:
     """Return the work of reducing all gradients that wait already, in seconds of full speed."""
     messages, _ = _messages_forward(gradients, way.fusion_bytes)
-    return np.asarray(
-        len(messages) * 2 * channel.latency
-        + gradients.total * 2 * channel.seconds_per_byte
-    )
+    return np.asarray(len(messages) * 2 * channel.latency + gradients.total * 2 * channel.seconds_per_byte)

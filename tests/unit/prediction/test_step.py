@@ -36,9 +36,7 @@ def known(**changed: float) -> Draws:
         "coordination": 0.0,
         "scatter": 0.0,
     }
-    return Draws(
-        **{name: np.array([value]) for name, value in (values | changed).items()}
-    )
+    return Draws(**{name: np.array([value]) for name, value in (values | changed).items()})
 
 
 def seconds(
@@ -49,18 +47,12 @@ def seconds(
     batch: float = 9,
     per_host: int = 1,
 ) -> float:
-    return float(
-        simulate(gradients, WAYS[strategy], draws, [workers], per_host, batch).step[
-            0, 0
-        ]
-    )
+    return float(simulate(gradients, WAYS[strategy], draws, [workers], per_host, batch).step[0, 0])
 
 
 def test_one_worker_only_computes() -> None:
     for strategy in WAYS:
-        assert seconds(
-            evenly(1e9), strategy, known(scatter=0.1, coordination=1.0), 1
-        ) == pytest.approx(0.3)
+        assert seconds(evenly(1e9), strategy, known(scatter=0.1, coordination=1.0), 1) == pytest.approx(0.3)
 
 
 def test_blocking_is_computing_and_one_allreduce_by_levels() -> None:
@@ -101,12 +93,8 @@ def test_fusion_saves_latency_where_gradients_wait() -> None:
     gradients = Gradients(np.full(100, MEGABYTE), np.full(100, 1.0))
     slow = known(latency_between=0.01)
     one, each = 0.02, 0.001
-    assert seconds(gradients, "unfused", slow, 2) == pytest.approx(
-        0.3 + 1e-3 + 100 * (one + each)
-    )
-    assert seconds(gradients, "fused", slow, 2) == pytest.approx(
-        0.3 + 1e-3 + 2 * one + 100 * each
-    )
+    assert seconds(gradients, "unfused", slow, 2) == pytest.approx(0.3 + 1e-3 + 100 * (one + each))
+    assert seconds(gradients, "fused", slow, 2) == pytest.approx(0.3 + 1e-3 + 2 * one + 100 * each)
 
 
 def test_lag1_waits_for_nothing_until_the_channel_is_full() -> None:
@@ -114,9 +102,7 @@ def test_lag1_waits_for_nothing_until_the_channel_is_full() -> None:
     gradients = evenly(500 * MEGABYTE, 5)
     assert seconds(evenly(100 * MEGABYTE), "lag1", known(), 2) == pytest.approx(0.3)
     assert seconds(gradients, "lag1", known(), 2) == pytest.approx(0.5)
-    assert seconds(gradients, "lag1", known(overlap=0.5), 2) == pytest.approx(
-        0.3 + 0.5 - 0.15
-    )
+    assert seconds(gradients, "lag1", known(overlap=0.5), 2) == pytest.approx(0.3 + 0.5 - 0.15)
 
 
 def test_multistep_hides_the_gather_behind_the_next_forward_pass() -> None:
@@ -125,47 +111,32 @@ def test_multistep_hides_the_gather_behind_the_next_forward_pass() -> None:
     way = replace(WAYS["multistep"], fusion_bytes=0.0)
     got = float(simulate(gradients, way, known(), [2], 1, 9).step[0, 0])
     assert got == pytest.approx(0.030 + 0.1 + 0.2 + 1e-3 + 0.030)
-    slower = float(
-        simulate(gradients, way, known(bandwidth_between=2e8), [2], 1, 9).step[0, 0]
-    )
+    slower = float(simulate(gradients, way, known(bandwidth_between=2e8), [2], 1, 9).step[0, 0])
     assert slower == pytest.approx(0.45 + 0.1 / 3 + 0.2 / 3 + 1e-3 + 3 * 0.150)
 
 
 def test_half_the_bytes_and_no_reduction() -> None:
     halved = replace(WAYS["blocking"], bytes_factor=0.5)
-    assert float(
-        simulate(evenly(60e6), halved, known(), [2], 1, 9).step[0, 0]
-    ) == pytest.approx(0.33)
-    assert seconds(evenly(60e6), "none", known(coordination=1.0), 64) == pytest.approx(
-        0.3
-    )
+    assert float(simulate(evenly(60e6), halved, known(), [2], 1, 9).step[0, 0]) == pytest.approx(0.33)
+    assert seconds(evenly(60e6), "none", known(coordination=1.0), 64) == pytest.approx(0.3)
 
 
 def test_parts_add_up_and_coordination_grows_with_the_workers() -> None:
     machine = known(scatter=0.02, coordination=1e-3)
     parts = simulate(evenly(60e6), WAYS["fused"], machine, [1, 4, 64], 1, 9)
     assert parts.coordination[0] == pytest.approx([0, 0.004, 0.064])
-    assert parts.stragglers[0] == pytest.approx(
-        0.3 * 0.02 * expected_maximum([1, 4, 64])
-    )
-    assert (
-        simulate(evenly(60e6), WAYS["blocking"], machine, [64], 1, 9).coordination[0, 0]
-        == 0
-    )
+    assert parts.stragglers[0] == pytest.approx(0.3 * 0.02 * expected_maximum([1, 4, 64]))
+    assert simulate(evenly(60e6), WAYS["blocking"], machine, [64], 1, 9).coordination[0, 0] == 0
 
 
-def test_never_faster_than_computing_nor_slower_than_doing_one_after_the_other() -> (
-    None
-):
+def test_never_faster_than_computing_nor_slower_than_doing_one_after_the_other() -> None:
     """Whatever the machine: 500 from the priors, every strategy, and times that grow with the hosts."""
     machines = priors(np.random.default_rng(1), 500)
     counts = [1, 2, 8, 16, 128, 8192]
     for way in WAYS.values():
         parts = simulate(evenly(1e8), way, machines, counts, 8, 0.3)
         assert (parts.communication >= -1e-12).all()
-        apart = simulate(
-            evenly(1e8), way, machines.with_(overlap=np.zeros(500)), counts, 8, 0.3
-        )
+        apart = simulate(evenly(1e8), way, machines.with_(overlap=np.zeros(500)), counts, 8, 0.3)
         assert (parts.step <= apart.step + 1e-3 * 40).all()
         assert (np.diff(parts.step, axis=1) >= -2e-3).all()
 
@@ -174,9 +145,7 @@ def test_the_expected_maximum() -> None:
     drawn = np.random.default_rng(0).standard_normal((20_000, 64)).max(axis=1).mean()
     assert expected_maximum([1, 64]) == pytest.approx([0, drawn], abs=0.02)
     assert expected_maximum(2) == pytest.approx(1 / np.sqrt(np.pi), rel=0.05)
-    assert slowest_of([1.0, 3.0], [1, 2]) == pytest.approx(
-        [0, (0.25 * 1 + 0.75 * 3) / 2 - 1]
-    )
+    assert slowest_of([1.0, 3.0], [1, 2]) == pytest.approx([0, (0.25 * 1 + 0.75 * 3) / 2 - 1])
 
 
 def test_a_line_through_batches() -> None:
@@ -194,8 +163,4 @@ def test_a_line_through_batches() -> None:
 
 def test_gradients_of_a_profile_are_in_the_order_in_which_they_came() -> None:
     made = measured([10, 20, 30], [0.30, 0.10, 0.15])
-    assert (
-        made.sizes.tolist() == [20, 30, 10]
-        and made.ready == pytest.approx([0, 0.25, 1])
-        and made.total == 60
-    )
+    assert made.sizes.tolist() == [20, 30, 10] and made.ready == pytest.approx([0, 0.25, 1]) and made.total == 60
