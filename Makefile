@@ -6,7 +6,7 @@
 unexport MAKEFLAGS MFLAGS
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: setup wheelhouse test-setup bench bench-tf bench-torch test lint report clean help
+.PHONY: setup wheelhouse test-setup bench bench-tf bench-torch test lint report notebooks clean help
 
 # Only what stands on make's own command line: a PYTHON that lies about in the shell is somebody else's.
 ifeq ($(origin PYTHON),command line)
@@ -65,6 +65,10 @@ bench-torch: setup ## one run in PyTorch, or one rank of it: horovodrun -np 2 ma
 
 report: setup ## tables, plots and the page of the results in RESULTS
 	$(BIN)/horovod-runner report $(call given,RESULTS,"$$RESULTS") $(arguments)
+
+notebooks: ## JupyterLab, installed when first asked for, on the results in RESULTS; HTML=1 writes pages
+	$(PYTHON) -IS horovod_runner/environment/install.py $(chosen) --notebooks
+	$(BIN)/python -m horovod_runner.verbs.notebooks $(results) $(if $(filter-out 0,$(call given,HTML,$(HTML))),--html) $(arguments)
 
 # The tests call make themselves, and expect what a person sees who does: no "Entering directory".
 # In two phases: first, two at a time, what is content with a core; then, one by one, what starts ranks (tests/phases.py).

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -27,6 +28,8 @@ from horovod_runner.environment import packages  # noqa: E402
 
 PYTHONS = ((3, 13), (3, 12), (3, 11))  # the newest first
 BUILT_HERE = "horovod"  # the one requirement that pip cannot install as it comes
+NOTEBOOKS = "notebooks"  # the extra that is installed when it is first asked for
+KERNEL = "horovod-runner"  # by this name notebooks and editors find the environment
 
 # Open MPI's wheel does not know where it was unpacked: a process that no launcher started needs to be told. And its
 # launcher looks for ssh before it starts anything, on this very host too, where a container may have none: then it is
@@ -44,12 +47,16 @@ class SetupError(Exception):
 def main(options: Sequence[str] = ()) -> int:
     """Set the project up. Exit code 2 and one sentence when the machine lacks something.
 
-    options: `--chosen` where the user has said which Python, `--wheelhouse` to fill the folder of wheels as well.
+    options: `--chosen` where the user has said which Python, `--wheelhouse` to fill the folder of wheels as well,
+    `--notebooks` to install what opens the notebooks.
     """
     try:
         environment = Environment(PROJECT / ".venv")
         house = os.environ.pop(packages.WHEELHOUSE, "wheelhouse") if "--wheelhouse" in options else None
-        set_up(environment, input_digest(PROJECT), chosen="--chosen" in options)
+        digest = input_digest(PROJECT)
+        set_up(environment, digest, chosen="--chosen" in options)
+        if "--notebooks" in options:
+            add_notebooks(environment, digest)
         if house is not None:
             fill_wheelhouse(environment, Path(house).expanduser().absolute())
     except SetupError as error:
@@ -80,23 +87,43 @@ def set_up(environment: Environment, digest: str, chosen: bool = False) -> None:
             environment.stamp(digest)
 
 
+def add_notebooks(environment: Environment, digest: str) -> None:
+    """Install what opens the notebooks, unless its stamp says that it is there; the environment itself is."""
+    if environment.is_current(digest, NOTEBOOKS):
+        return
+    with alone(environment.path.with_name(".venv.lock")) as lock:
+        if environment.is_current(digest, NOTEBOOKS):  # whoever held the lock may have done it
+            return
+        run = Runner(environment, lock)
+        house = packages.wheelhouse(os.environ)
+        if house is None:
+            _require_registry(environment, run)
+        with environment.changing():
+            wanted = requirements(PROJECT, NOTEBOOKS)
+            run("installing JupyterLab, once", [*_pip(environment, house), "-c", HERE / "constraints.txt", *wanted])
+        environment.stamp(digest, NOTEBOOKS)
+        environment.stamp(digest)
+
+
 class Environment:
-    """The folder of a virtual environment, and the two notes that setup leaves in it."""
+    """The folder of a virtual environment, and the notes that setup leaves in it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.python = path / "bin" / "python"
         self.log = path / "setup.log"
         self.wheel = path / "wheel"
-        self._stamp = path / "setup.stamp"
         self._unfinished = path / "setup.unfinished"
 
-    def is_current(self, digest: str) -> bool:
-        """Tell whether the inputs with this digest were installed here, completely."""
+    def is_current(self, digest: str, what: str = "setup") -> bool:
+        """Tell whether the inputs with this digest were installed here, completely; `what`: or an extra of them."""
         try:
-            return self._stamp.read_text() == digest and self.python.exists()
+            return self._stamp(what).read_text() == digest and self.python.exists()
         except OSError:
             return False
+
+    def _stamp(self, what: str = "setup") -> Path:
+        return self.path / f"{what}.stamp"
 
     def is_usable(self) -> bool:
         """Tell whether it can be built upon: whole, of this Python, where it was made (its scripts name it)."""
@@ -132,16 +159,16 @@ class Environment:
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(exist_ok=True)
 
-    def stamp(self, digest: str) -> None:
-        """Note, last and atomically, that the inputs with this digest are installed."""
-        temporary = self._stamp.with_suffix(".new")
+    def stamp(self, digest: str, what: str = "setup") -> None:
+        """Note, last and atomically, that the inputs with this digest are installed; `what`: or an extra of them."""
+        temporary = self._stamp(what).with_suffix(".new")
         temporary.write_text(digest)
-        temporary.replace(self._stamp)
+        temporary.replace(self._stamp(what))
 
     @contextmanager
     def changing(self) -> Iterator[None]:
         """Mark the environment as unfit while packages are written: a kill in between may leave half of one behind."""
-        self._stamp.unlink(missing_ok=True)
+        self._stamp().unlink(missing_ok=True)
         self._unfinished.touch()
         yield
         self._unfinished.unlink()
@@ -166,11 +193,12 @@ def read_settings(project: Path) -> ConfigParser:
     return settings
 
 
-def requirements(project: Path) -> list[str]:
-    """Return what pip has to install: the requirements in setup.cfg but Horovod."""
+def requirements(project: Path, *extras: str) -> list[str]:
+    """Return what pip has to install: these extras of setup.cfg; without any, all that the suite needs but Horovod."""
     settings = read_settings(project)
-    lines = settings["options"]["install_requires"] + "\n" + settings["options.extras_require"]["develop"]
-    found = [line.strip() for line in lines.splitlines() if line.strip()]
+    of_extras = settings["options.extras_require"]
+    wanted = [of_extras[extra] for extra in extras] or [settings["options"]["install_requires"], of_extras["develop"]]
+    found = [line.strip() for lines in wanted for line in lines.splitlines() if line.strip()]
     return [line for line in found if not line.startswith(BUILT_HERE + "==")]
 
 
@@ -257,7 +285,6 @@ def _can_import(module: str) -> bool:
 def install(environment: Environment, lock: int) -> None:
     """Bring the environment to what setup.cfg, constraints.txt and the patches ask for."""
     run = Runner(environment, lock)
-    pip = [str(environment.python), "-m", "pip", "--disable-pip-version-check", "install"]
     if not environment.is_usable():
         if environment.path.exists():
             say("removing what an interrupted or foreign installation left in .venv")
@@ -268,13 +295,14 @@ def install(environment: Environment, lock: int) -> None:
     house = packages.wheelhouse(os.environ)
     if house is None:
         _require_registry(environment, run)
-    pip += packages.options(house)
+    pip = _pip(environment, house)
     wanted = requirements(PROJECT)
     with environment.changing():
         # Compiling all modules takes longer than installing them, and most are never imported.
         command: list[str | Path] = [*pip, "--no-compile", "-c", HERE / "constraints.txt", *wanted]
         run(f"installing {len(wanted)} packages and what they need", command)
         (environment.packages / "open_mpi_prefix.pth").write_text(OPEN_MPI_HINT)
+        write_kernel(environment)
     run("getting Horovod", [environment.python, HERE / "horovod_wheel.py", environment.wheel], show=True)
     with environment.changing():
         [wheel] = environment.wheel.glob("*.whl")
@@ -283,6 +311,22 @@ def install(environment: Environment, lock: int) -> None:
     # What is imported here stays compiled, so that no rank has to do it: seconds of each start.
     run("loading Horovod in both frameworks", [environment.python, "-c", "import horovod.torch, horovod.tensorflow"])
     say(f"{environment.path.name} is ready ({time.monotonic() - run.started:.0f} s)")
+
+
+def _pip(environment: Environment, house: Path | None) -> list[str]:
+    """Return the command that packages are installed by, from the registry or from a folder of wheels."""
+    pip = [str(environment.python), "-m", "pip", "--disable-pip-version-check", "install"]
+    return [*pip, *packages.options(house)]
+
+
+def write_kernel(environment: Environment) -> None:
+    """Describe the environment to Jupyter and to editors, under the suite's name."""
+    folder = environment.path / "share" / "jupyter" / "kernels" / KERNEL
+    folder.mkdir(parents=True, exist_ok=True)
+    start = [str(environment.python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    metadata = {"debugger": True, "supported_encryption": ["curve"]}  # without keys it warns in every run
+    kernel = {"argv": start, "display_name": KERNEL, "language": "python", "metadata": metadata}
+    (folder / "kernel.json").write_text(json.dumps(kernel, indent=1))
 
 
 def _require_registry(environment: Environment, run: Runner) -> None:
@@ -314,7 +358,8 @@ def fill_wheelhouse(environment: Environment, house: Path) -> None:
     variables = packages.environment(environment.python, os.environ)
     download: list[str | Path] = [environment.python, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
     say(f"downloading wheels into {house}")
-    command: list[str | Path] = [*download, "-d", house, "-c", HERE / "constraints.txt", *requirements(PROJECT)]
+    command: list[str | Path] = [*download, "-d", house, "-c", HERE / "constraints.txt"]
+    command += [*requirements(PROJECT), *requirements(PROJECT, NOTEBOOKS)]
     done = subprocess.run(command, env=variables)
     if done.returncode != 0:
         raise SetupError(f"the wheels could not all be downloaded into {house}, as said above")

@@ -26,7 +26,8 @@ COMMANDS = [
 SMALL = "--set width=4 --set threads=1"
 WITHOUT_RUNS = {"plan", "submit", "compare", "report", "doctor", "parity", "allreduce"}
 THIS_TEST = "make test"  # the command that is running
-ELSEWHERE = [THIS_TEST, *(command for command in COMMANDS if " tune " in command)]  # test_tune.py runs that one
+# test_tune.py runs `tune`; notebooks are executed by the tests of theirs, and JupyterLab would be installed.
+ELSEWHERE = [THIS_TEST, *(command for command in COMMANDS if " tune " in command or "make notebooks" in command)]
 STARTS_RANKS = re.compile(r"horovodrun|mpirun|srun|--workers|allreduce|horovod-runner run|make bench$")
 WITH_RANKS = [command for command in COMMANDS if STARTS_RANKS.search(command) and command not in ELSEWHERE]
 ALONE = [command for command in COMMANDS if command not in [*WITH_RANKS, *ELSEWHERE]]

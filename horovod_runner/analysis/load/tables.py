@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from horovod_runner.analysis.questions.scaling.study import Scaling
 
+RESULTS = "HOROVOD_RUNNER_RESULTS"
+"""Names the folder of results that the notebooks read."""
+COMMITTED = Path(__file__).resolve().parents[3] / "results"
 FIELDS = list(StepRecord.model_fields)
 OF_WORKERS = ("worker_seconds", "ready_seconds")
 REAL = set(FIELDS) - {"step", "epoch", "batch", *OF_WORKERS}
@@ -33,8 +36,21 @@ IDENTITY += ["scaling", "seed", "repeat"]
 
 
 def results(study: str = "") -> Path:
-    """Return the folder a notebook reads: what HOROVOD_RUNNER_RESULTS names, else the committed studies beside it."""
-    return Path(os.environ.get("HOROVOD_RUNNER_RESULTS", "../results")) / study
+    """Return the folder a notebook reads: what HOROVOD_RUNNER_RESULTS names, else the committed studies.
+
+    Of a study that the folder does not hold the committed one is read, and that is said.
+    """
+    named = os.environ.get(RESULTS)
+    if named is None or _holds_runs(Path(named, study)):
+        return Path(named or COMMITTED, study)
+    print(f"{Path(named, study)} holds no finished runs: shown is what comes with the repository.")
+    return COMMITTED / study
+
+
+def _holds_runs(folder: Path) -> bool:
+    """Tell whether there are finished runs, packed or loose, or a proof."""
+    told = (found for name in ("result.json", "parity.json") for found in folder.glob(f"**/{name}"))
+    return any(_packed_folders(folder)) or next(told, None) is not None
 
 
 def read(root: Path, packed: bool = False) -> list[Run]:

@@ -182,6 +182,19 @@ def test_an_environment_is_current_for_the_very_inputs_it_was_made_of(environmen
     assert not environment.is_current("abd")
 
 
+def test_an_extra_has_a_note_of_its_own_and_is_of_the_same_inputs(environment, monkeypatch):
+    """Installed once; again after other inputs; and the environment stays current for what it was made of."""
+    commands = []
+    monkeypatch.setattr(install, "_require_registry", lambda *_: None)
+    monkeypatch.setattr(install.Runner, "__call__", lambda run, what, command: commands.append([*map(str, command)]))
+    for digest, count in (("abc", 1), ("abc", 1), ("abd", 2)):
+        environment.stamp(digest)
+        install.add_notebooks(environment, digest)
+        assert len(commands) == count and environment.is_current(digest) and environment.is_usable()
+    assert any(word.startswith("jupyterlab==") for word in commands[0])
+    assert not any(word.startswith("jupyterlab") for word in install.requirements(PROJECT))
+
+
 def test_an_environment_without_its_python_is_not_current(environment):
     environment.stamp("abc")
     environment.python.unlink()
