@@ -115,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compare(verbs)
     _add_parity(verbs)
     _add_allreduce(verbs)
+    _add_predict(verbs)
     _add_tune(verbs)
     _add_submit(verbs)
     _add_pack(verbs)
@@ -290,6 +291,27 @@ def _add_allreduce(verbs: Any) -> None:
     verb.set_defaults(verb=_allreduce)
 
 
+def _add_predict(verbs: Any) -> None:
+    verb = _add_verb(
+        verbs,
+        "predict",
+        "predict the speed on more workers than were measured",
+        "Predicts images a second on any number of workers from a few that were measured, with intervals, and says what"
+        " bounds them. With --ladder, it is scored on published measurements that it has not seen.",
+    )
+    verb.add_argument(
+        "--ladder", nargs="+", required=True, metavar="FILE", type=_path, help="CSV files of measured ladders"
+    )
+    verb.add_argument(
+        "--out",
+        metavar="DIR",
+        type=_path,
+        default=OWN / "predict",
+        help=f"folder to write to (default: {OWN / 'predict'})",
+    )
+    verb.set_defaults(verb=_predict)
+
+
 def _add_report(verbs: Any) -> None:
     verb = _add_verb(
         verbs,
@@ -419,6 +441,13 @@ def _allreduce(arguments: argparse.Namespace) -> int:
     given = {name: value for name, value in vars(arguments).items() if name != "verb"}
     lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     return allreduce(AllreduceRequest(**{**given, **lists}), console())
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from horovod_runner.analysis.report.terminal import console
+    from horovod_runner.verbs.predict import score_ladders
+
+    return score_ladders(arguments.ladder, arguments.out, console())
 
 
 def _report(arguments: argparse.Namespace) -> int:

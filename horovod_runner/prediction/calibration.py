@@ -23,7 +23,7 @@ ERROR = 0.015
 DISCREPANCY = 0.03
 """What the model itself may be off in log step time, a square root of a doubling beyond what was measured."""
 FEWEST_EFFECTIVE = 100
-SOLVING = 12
+SOLVING, SOLVED = 12, 1e-3
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,13 @@ class Calibrated:
 def fitted_to_ladder(setup: Setup, rows: Sequence[Observed], generator: np.random.Generator) -> Calibrated:
     """Return draws that agree with the rows, computing among what is fitted; at least two numbers of workers.
 
-    Where there are three or more, the discrepancy is what predicting the largest from the others was off, if that is
-    more than the usual one.
+    Where the others tell of a network without the largest (several hosts among them, and more rows than make computing
+    come out), the discrepancy is what predicting it from them was off, if that is more than the usual one.
     """
     made = _fitted(setup, rows, generator)
     largest = made.largest
     others = [row for row in rows if row.workers < largest]
-    if len({row.workers for row in others}) < 2:
+    if len(others) <= len({row.batch for row in others}) or max(row.workers for row in others) <= setup.per_host:
         return made
     blind = _fitted(setup, others, generator)
     left_out = [row for row in rows if row.workers == largest]
@@ -112,15 +112,27 @@ def _with_computing(
     computing, possible = [], np.ones(len(draws), bool)
     for row in rows:
         target = row.seconds * np.exp(row.error * generator.standard_normal(len(draws)))
-        seconds = target.copy()
-        for _ in range(SOLVING):
-            trial = draws.with_(start=seconds, per_image=np.zeros(len(draws)))
-            step = setup.step(trial, row.workers, row.batch)[:, 0]
-            seconds = np.maximum(seconds + target - step, 1e-3 * target)
-        possible &= np.abs(np.log(step / target)) < row.error
+        seconds, solved = _solved(setup, draws, row, target)
         computing.append(seconds)
+        possible &= solved
     start, per_image = batches_line([row.batch for row in rows], np.stack(computing, axis=-1))
     return draws.with_(start=start, per_image=per_image), possible
+
+
+def _solved(setup: Setup, draws: Draws, row: Observed, target: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Return the computing with which each draw's step takes its target's seconds, and whether there is one."""
+    seconds, left = target.copy(), np.arange(len(draws))
+    for _ in range(SOLVING):
+        trial = draws.take(left).with_(start=seconds[left], per_image=np.zeros(len(left)))
+        missing = target[left] - setup.step(trial, row.workers, row.batch)[:, 0]
+        off = np.abs(missing) > SOLVED * target[left]
+        left = left[off]
+        seconds[left] = np.maximum(seconds[left] + missing[off], SOLVED * target[left])
+        if not len(left):
+            break
+    possible = np.ones(len(draws), bool)
+    possible[left] = False
+    return seconds, possible
 
 
 def weighted(

@@ -8,7 +8,8 @@ import numpy as np
 
 from horovod_runner.statistics import laws
 
-NAMES = ("linear", "last efficiency", "amdahl", "usl")
+TITLES = {"linear": "linear", "last efficiency": "last efficiency", "amdahl": "Amdahl", "usl": "USL"}
+"""How the nulls are called, by their names."""
 
 
 def nulls(workers: Sequence[int], images_per_second: Sequence[float], at: int) -> dict[str, float | None]:

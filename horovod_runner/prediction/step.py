@@ -17,6 +17,7 @@ from horovod_runner.prediction.job import FORWARD, Gradients, Way
 
 Array = NDArray[np.float64]
 LEAST_OVERLAP = 1e-6
+ROUNDING = 1e-9
 
 
 class Parts(NamedTuple):
@@ -44,6 +45,10 @@ class Channel:
     latency: Array  # seconds a pass: reduce-scatter, or all-gather; an allreduce is both
     seconds_per_byte: Array  # of a pass
     overlap: Array
+
+    def of(self, rows: NDArray[np.bool_]) -> Channel:
+        """Return the channels of some rows."""
+        return Channel(self.latency[rows], self.seconds_per_byte[rows], self.overlap[rows])
 
     def message(self, size: ArrayLike, passes: int) -> Array:
         """Return the seconds that a message of so many bytes takes at full speed."""
@@ -131,22 +136,23 @@ def _as_they_appear(
     The event loop: an event is a message, the same one in all rows, with other gradients in each.
     """
     before = np.concatenate([[0.0], np.cumsum(gradients.sizes)])
-    backward = computed - forward
-    first, free = np.zeros(len(computed), int), np.zeros(len(computed))
-    count = len(gradients.sizes)
-    while (first < count).any():
-        going = first < count
-        place = np.minimum(first, count - 1)
-        idle_until = forward + backward * gradients.ready[place]
+    count, arrived = len(gradients.sizes), computed.copy()
+    rows, first, free = np.arange(len(computed)), np.zeros(len(computed), int), np.zeros(len(computed))
+    while len(rows):
+        idle_until = forward + (computed - forward) * gradients.ready[first]
         available = channel.moment(free, computed)
         begin = np.where(idle_until > available, idle_until + way.cycle_seconds, available)
-        ready = np.searchsorted(gradients.ready, (begin - forward) / backward + 1e-9, side="right")
-        fits = np.searchsorted(before, before[place] + way.fusion_bytes, side="right") - 1
-        last = np.where(going, np.maximum(np.minimum(ready, fits), place + 1), first)
-        ended = channel.capacity(begin, computed) + channel.message(before[last] - before[place], passes)
-        free = np.where(going, ended, free)
-        first = last
-    return np.maximum(computed, channel.moment(free, computed))
+        share = (begin - forward) / (computed - forward)
+        ready = np.searchsorted(gradients.ready, share + ROUNDING, side="right")
+        fits = np.searchsorted(before, before[first] + way.fusion_bytes, side="right") - 1
+        last = np.maximum(np.minimum(ready, fits), first + 1)
+        free = channel.capacity(begin, computed) + channel.message(before[last] - before[first], passes)
+        ended, going = last >= count, last < count
+        arrived[rows[ended]] = np.maximum(computed, channel.moment(free, computed))[ended]
+        rows, first, free = rows[going], last[going], free[going]
+        if ended.any():
+            forward, computed, channel = forward[going], computed[going], channel.of(going)
+    return arrived
 
 
 def _forward_behind_gather(gradients: Gradients, way: Way, channel: Channel, forward: Array) -> Array:
