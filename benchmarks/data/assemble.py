@@ -40,12 +40,16 @@ class Items(Protocol):
 
 @dataclass(frozen=True)
 class TrainItems:
-    """Item i is this worker's part of global step first + i; there is no end."""
+    """Item i is this worker's part of global step first + i; there is no end.
+
+    Not `augmented`, its examples look as they do in evaluation.
+    """
 
     split: Split
     shard: Shard
     first: int
     skip: bool
+    augmented: bool = True
 
     @property
     def local_batch(self) -> int:
@@ -58,7 +62,7 @@ class TrainItems:
     def __getitem__(self, number: int) -> Item:
         epoch, indices = self.shard.indices(self.first + number)
         rngs = None
-        if not isinstance(self.split, MemorySplit):
+        if self.augmented and not isinstance(self.split, MemorySplit):
             rngs = [example_rng(self.shard.seed, epoch, int(index)) for index in indices]
         item = assemble(self.split, indices, rngs, len(indices), self.skip)
         if self.shard.workers == 1 and not item[2].any():

@@ -33,17 +33,19 @@ class TrainBatches:
         broken: Broken = "stop",
         local_workers: int | None = None,
         on_broken: Say = unheard,
+        augmented: bool = True,
     ) -> None:
         """Take worker `rank` of `workers`; `local_workers` of them share this machine's cores (None: all of them).
 
         `processes` decode files (None: the worker's share of the cores; 0: one thread of this process); sources in
         memory need none. With `broken` "skip" an example that cannot be read weighs 0, and `on_broken` is told about it
-        when its batch is handed out. DataError if the batch is larger than the data or cannot be divided.
+        when its batch is handed out. Not `augmented`, they look as in evaluation. DataError if the batch is larger than
+        the data or cannot be divided.
         """
         self._on_broken = on_broken
         self._split = dataset.train
         self._shard = Shard(len(dataset.train), global_batch, rank, workers, seed)
-        self._skip = broken == "skip"
+        self._skip, self._augmented = broken == "skip", augmented
         self._local_workers = local_workers or workers
         self._processes = decoding_processes(self._local_workers) if processes is None else processes
         self._stream: Stream | None = None
@@ -88,7 +90,7 @@ class TrainBatches:
     def _stream_from(self, step: int) -> Stream:
         if self._stream is None or step != self._next_step:
             self.close()
-            items = TrainItems(self._split, self._shard, step, self._skip)
+            items = TrainItems(self._split, self._shard, step, self._skip, self._augmented)
             self._stream = Stream(items, self._processes, self._local_workers)
         return self._stream
 

@@ -208,6 +208,14 @@ class RunSettings(Settings):
     validate_steps: Count | None = Field(
         None, description="steps between validations, in place of validate_every; the last step is validated as well"
     )
+    validation_statistics: Literal["running", "precise"] = Field(
+        "running",
+        description="of batch normalisation, in validation: the running ones, which lag behind by some 20 steps, or"
+        " means taken anew from training examples; states are saved with the running ones",
+    )
+    precise_examples: Count = Field(
+        512, description="of the epoch's first training batches, not augmented, for precise statistics; whole batches"
+    )
     target: TargetConfig = TargetConfig()
     noise_scale: bool = Field(
         False,

@@ -52,6 +52,15 @@ class Backend(Protocol):
         """
         ...
 
+    def take_statistics(self, batch: Batch, behind: int) -> int:
+        """Make the running statistics the mean of those of `behind` micro-batches, as they stand, and of this batch's.
+
+        Nothing else changes. The batch is divided and normalised as in training, so that groups and workers count
+        alike; with `behind` 0 nothing stays of what stood there. Return how many micro-batches they are the mean of
+        now: without examples a batch has none.
+        """
+        ...
+
     def state(self) -> Arrays:
         """Return copies of weights, running statistics and optimizer state (`<slot>/<name>`); every worker calls it."""
         ...

@@ -37,6 +37,10 @@ class LoadingBackend(Member):
         """There is no model to evaluate; such runs never validate."""
         raise NotImplementedError("a run that measures loading has no model")
 
+    def take_statistics(self, batch: Batch, behind: int) -> int:
+        """There is no model to take them from; such runs never validate."""
+        raise NotImplementedError("a run that measures loading has no model")
+
     def state(self) -> Arrays:
         """Nothing is trained."""
         return {}

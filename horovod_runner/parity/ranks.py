@@ -5,7 +5,8 @@ workers; with every worker's own statistics it is another one, and one process w
 one exactly. A saved state goes on in the other framework, on another number of workers.
 
 As in the rows about functions nothing is left at what hides it: gradients are clipped, momentum and decay are not the
-defaults, and every run validates, with a last batch that is partly padding.
+defaults, and every run validates, with a last batch that is partly padding: those with statistics of their own, and the
+unequal ones, with precise statistics.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from horovod_runner.config.frameworks import PAIR, title
+from horovod_runner.parity import precise
 from horovod_runner.parity.compare import same_batches, with_void
 from horovod_runner.parity.launches import here, recorded, start, started
 from horovod_runner.parity.rows import Claim, Row, worst, worst_step
@@ -57,20 +59,22 @@ def by_workers(framework: str, results: Path, counts: Sequence[int] = (2, 4)) ->
     rows, seen = [], [alone]
     for n in counts:
         strategies, optimizers = (STRATEGIES, OPTIMIZERS[1:]) if n == counts[0] else ((), ())
-        jobs = [settings(**synchronised), settings(framework=framework)]
+        own: dict[str, Any] = {"framework": framework, **precise.SETTINGS}
+        jobs = [settings(**synchronised), settings(**own)]
         jobs += [settings(**unclipped(framework), strategy=strategy) for strategy in strategies]
         jobs += [settings(optimizer, **synchronised) for optimizer in optimizers]
         jobs += [void(framework)] if n == counts[0] else []
         whole, local, *others = started(results, jobs, workers=n)
         fused, apart = recorded(whole), recorded(local)
-        virtual = here(results, settings(framework=framework, virtual_workers=n))
-        ghost = here(results, settings(framework=framework, batch_norm="ghost", ghost_batch=BATCH // n))
+        virtual = here(results, settings(**own, virtual_workers=n))
+        ghost = here(results, settings(**own, batch_norm="ghost", ghost_batch=BATCH // n))
         seen += [fused, apart, virtual, ghost]
         rows += [
             _same("workers", f"{name}, {n} workers with synchronised BN = 1 worker", alone, fused, SAME),
             _parted(f"{name}, {n} workers with local BN ≠ 1 worker", alone, apart),
             _same("virtual workers", f"{name}, {n} virtual workers = {n} with local BN", apart, virtual, EXACT),
             _same("virtual workers", f"{name}, ghost BN in {n} groups = {n} with local BN", apart, ghost, EXACT),
+            precise.on_workers(name, local.read_config(), apart),
         ]
         if n == counts[0]:
             found = dict(zip(strategies, map(recorded, others[: len(strategies)]), strict=True))
@@ -90,7 +94,8 @@ def unclipped(framework: str) -> dict[str, Any]:
 
 def void(framework: str) -> dict[str, Any]:
     """Return the job with most pixels of no class, so that workers' examples weigh unequally."""
-    return settings(framework=framework, batch_norm="synchronised", data=with_void(settings()["data"]))
+    data = with_void(settings()["data"])
+    return settings(framework=framework, batch_norm="synchronised", data=data, **precise.SETTINGS)
 
 
 def _launched_alone(framework: str, results: Path, workers: int) -> dict[str, Trajectory]:

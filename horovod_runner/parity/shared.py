@@ -85,7 +85,7 @@ def metrics() -> Iterator[Row]:
         total = sum(reference.sums(task, *batch, settings) for batch in zip(logits, targets, weights, strict=True))
         loss, name, metric = reference.figures(task, np.asarray(total))
         real = weights > 0
-        by_hand = _by_hand(task, logits[real], targets[real], settings)
+        by_hand = figures_by_hand(task, logits[real], targets[real], settings)
         yield _row(f"{task}: loss over three batches, the last one padded", loss, by_hand.loss)
         yield _row(f"{task}: {name} over three batches, the last one padded", metric, by_hand.metric)
 
@@ -163,10 +163,10 @@ def _one_by_one(side: Side) -> ByHand:
     read = [split.read(index, None) for index in range(len(split))]
     images, targets = np.stack([image for image, _ in read]), np.stack([target for _, target in read])
     logits = side.evaluate(images)
-    return _by_hand(side.config.job.task, logits, targets, side.config.loss)
+    return figures_by_hand(side.config.job.task, logits, targets, side.config.loss)
 
 
-def _by_hand(task: str, logits: np.ndarray, targets: np.ndarray, settings: LossConfig) -> ByHand:
+def figures_by_hand(task: str, logits: np.ndarray, targets: np.ndarray, settings: LossConfig) -> ByHand:
     """Return the mean loss and the metric of these examples, in loops over them."""
     classes = logits.shape[-1]
     losses, hits = [], []

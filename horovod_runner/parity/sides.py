@@ -21,7 +21,7 @@ from horovod_runner.results.store import RunFolder
 from horovod_runner.training.job import prepare
 from horovod_runner.training.join import join
 from horovod_runner.training.schedule import Schedule
-from horovod_runner.training.validation import Validation, validate
+from horovod_runner.training.validation import Validation, statistics_to_validate_with, validate
 
 Change = Callable[[int, Batch], Batch]
 
@@ -95,6 +95,11 @@ class Side:
         """Return the logits of many images, evaluated a few at a time."""
         parts = [images[start : start + at_once] for start in range(0, len(images), at_once)]
         return np.concatenate([self.backend.evaluate(_without_targets(part)) for part in parts])
+
+    def statistics_to_validate_with(self) -> Arrays:
+        """Return the statistics of normalisation that `validate` evaluates with."""
+        with statistics_to_validate_with(self.backend, self._prepared, World()):
+            return self.backend.state_of([array.name for array in self.architecture.statistics])
 
     def validate(self) -> Validation:
         """Return loss and metric over the validation examples."""

@@ -82,9 +82,10 @@ def _shared() -> Found:
 
 
 def _validation(workload: str) -> Found:
+    from horovod_runner.parity.precise import on_one_worker
     from horovod_runner.parity.shared import validation
 
-    return validation(workload), {}
+    return [*validation(workload), *on_one_worker(workload)], {}
 
 
 def _trajectory(workload: str, optimizer: str) -> Found:

@@ -18,9 +18,10 @@ class BetweenSteps:
     worker: Worker
     skipped: Skipped
 
-    def validate(self) -> Validation:
-        """Validate the model as it stands."""
-        return validate(self.worker.backend, self.worker.prepared, self.worker.world, self.skipped.note)
+    def validate(self, step: int) -> Validation:
+        """Validate the model as it stands after this step, counted from 0."""
+        worker, epoch = self.worker, self.worker.prepared.plan.epoch(step)
+        return validate(worker.backend, worker.prepared, worker.world, epoch, self.skipped.note)
 
     def save(self, step: int) -> None:
         """Save the state that all workers share; none goes on before it is on the disk."""

@@ -52,7 +52,7 @@ class Prepared:
         """Return the weights and running statistics that the run begins with."""
         return draw_initial(self.architecture.arrays, self.config.seed)
 
-    def train_batches(self, world: World, on_broken: Say = unheard) -> TrainBatches:
+    def train_batches(self, world: World, on_broken: Say = unheard, *, augmented: bool = True) -> TrainBatches:
         """Return a worker's part of the training data; `on_broken` is told of each example that is left out."""
         config = self.config
         return TrainBatches(
@@ -65,7 +65,18 @@ class Prepared:
             broken=config.data.broken,
             local_workers=world.local_size,
             on_broken=on_broken,
+            augmented=augmented,
         )
+
+    def precise_batches(self, world: World, epoch: int, on_broken: Say = unheard) -> Iterator[Batch]:
+        """Yield a worker's part of an epoch's first batches, as they look in evaluation, for precise statistics.
+
+        As many whole global batches as hold `precise_examples`, and at most the epoch's.
+        """
+        epoch_steps, size = self.plan.steps_per_epoch, self.config.global_batch or 1
+        first, count = epoch * epoch_steps, min(epoch_steps, -(-self.config.precise_examples // size))
+        with self.train_batches(world, on_broken, augmented=False) as batches:
+            yield from batches.iterate(first, first + count)
 
     def validation_batches(self, world: World, on_broken: Say = unheard) -> Iterator[Batch]:
         """Yield a worker's part of the validation data; `on_broken` is told of each example that is left out."""

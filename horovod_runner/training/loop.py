@@ -34,8 +34,8 @@ class TrainData(Protocol):
 class Pauses(Protocol):
     """What is done between steps, by all workers together."""
 
-    def validate(self) -> Validation:
-        """Validate the model as it stands."""
+    def validate(self, step: int) -> Validation:
+        """Validate the model as it stands after this step, counted from 0."""
         ...
 
     def save(self, step: int) -> None:
@@ -76,7 +76,7 @@ def train(backend: Backend, plan: Plan, data: TrainData, recorder: Recorder, pau
         # The pause: a validation may end the run, records go to rank 0's disk, and so does the state.
         ends = False
         if plan.validates(step):
-            validation = pauses.validate()
+            validation = pauses.validate(step)
             recorder.validated(validation)
             ends = plan.reached(validation.metric)
         if plan.flushes(step):

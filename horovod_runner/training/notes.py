@@ -11,11 +11,25 @@ from collections.abc import Sequence
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.training.plan import Plan, plan_of
 
+EARLY = 100  # steps, of which running statistics lag behind by some 20
+
 
 def notes(config: RunConfig, plan: Plan, validation_examples: int) -> list[str]:
     """Return a sentence for each thing that will not come to pass in this run."""
     found = [_peak(config, plan), _milestones(config, plan), _validation(config, validation_examples)]
     return [sentence for sentence in found if sentence]
+
+
+def lag(config: RunConfig, plan: Plan, normalises: bool) -> str | None:
+    """Return what the first validation shows of a model that normalises by running statistics, where it is early."""
+    first = next((step + 1 for step in plan.steps if plan.validates(step)), EARLY)
+    if not normalises or config.validation_statistics == "precise" or first >= EARLY:
+        return None
+    return (
+        f"the model is validated after {first} steps, and batch normalisation's running statistics lag behind the"
+        " weights by some 20, so the first validations look worse than the model is"
+        " (--set validation_statistics=precise)"
+    )
 
 
 def of_matrix(configs: Sequence[RunConfig]) -> list[str]:

@@ -33,6 +33,8 @@ MAY_DIFFER: dict[str, Any] = {
     "checkpoint": True,
     "validate_every": True,
     "validate_steps": True,
+    "validation_statistics": True,
+    "precise_examples": True,
     "target": True,
     "record_every": True,
     "discard_steps": True,

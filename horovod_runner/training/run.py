@@ -18,7 +18,7 @@ from horovod_runner.training.finish import Trained, finish
 from horovod_runner.training.job import prepare
 from horovod_runner.training.join import Load, Say, Worker, join
 from horovod_runner.training.loop import train
-from horovod_runner.training.notes import notes
+from horovod_runner.training.notes import lag, notes
 from horovod_runner.training.plan import Plan
 from horovod_runner.training.recorder import Recorder
 from horovod_runner.training.resume import resume
@@ -74,7 +74,8 @@ def _announce(worker: Worker, plan: Plan) -> None:
         f" {config.workers} worker{'s'[: config.workers > 1]}, {threads} thread{'s'[: threads > 1]}"
         f" each, {config.precision}{where}"
     )
-    for sentence in notes(config, plan, len(worker.prepared.data.validation)):
+    of_one_run = lag(config, plan, worker.prepared.architecture.normalises)
+    for sentence in [*notes(config, plan, len(worker.prepared.data.validation)), *filter(None, [of_one_run])]:
         worker.say(f"note: {sentence}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -25,10 +26,37 @@ class Validation(NamedTuple):
     metric: float
 
 
-def validate(backend: Backend, prepared: Prepared, world: World, on_broken: Say = unheard) -> Validation:
-    """Validate the model as it stands; `on_broken` is told of each example that this worker leaves out."""
+def validate(
+    backend: Backend, prepared: Prepared, world: World, epoch: int = 0, on_broken: Say = unheard
+) -> Validation:
+    """Validate the model as it stands in this epoch, counted from 0.
+
+    `on_broken` is told of each example that this worker leaves out.
+    """
     synchronise_state(backend, prepared.architecture, world)
-    return _figures(backend, prepared.validation_batches(world, on_broken), prepared.config, prepared.data.classes)
+    with statistics_to_validate_with(backend, prepared, world, epoch, on_broken):
+        return _figures(backend, prepared.validation_batches(world, on_broken), prepared.config, prepared.data.classes)
+
+
+@contextlib.contextmanager
+def statistics_to_validate_with(
+    backend: Backend, prepared: Prepared, world: World, epoch: int = 0, on_broken: Say = unheard
+) -> Iterator[None]:
+    """Have the model normalise by the statistics that the run is validated with; afterwards all is as it was.
+
+    Precise ones (pycls has the name) are means over training batches of the statistics that each has under today's
+    weights; running ones lag behind by some twenty steps. Training goes on with the running ones, and saves them.
+    """
+    names = [array.name for array in prepared.architecture.statistics]
+    if prepared.config.validation_statistics == "running" or not names:
+        yield
+        return
+    running, taken = backend.state_of(names), 0
+    for batch in prepared.precise_batches(world, epoch, on_broken):
+        taken = backend.take_statistics(batch, taken)
+    share_statistics(backend, prepared.architecture, world.size, taken)
+    yield
+    backend.load_state(running)
 
 
 def synchronise_state(backend: Backend, architecture: Architecture, world: World) -> None:
@@ -37,17 +65,21 @@ def synchronise_state(backend: Backend, architecture: Architecture, world: World
     share_statistics(backend, architecture, world.size)
 
 
-def share_statistics(backend: Backend, architecture: Architecture, workers: int) -> None:
-    """Give every worker the mean of all workers' running statistics.
+def share_statistics(backend: Backend, architecture: Architecture, workers: int, weight: float = 1.0) -> None:
+    """Give every worker the mean of all workers' running statistics, in which this worker's have this weight.
 
     The update of a running mean is linear, so averaging early or late comes to the same: a run may do so whenever it
-    likes.
+    likes. Where nothing weighs anything, all is left as it is.
     """
     names = [array.name for array in architecture.statistics]
     if workers == 1 or not names:
         return
     state = backend.state_of(names)
-    mean = backend.mean_over_ranks(np.concatenate([state[name].ravel() for name in names]).astype(np.float64))
+    own = np.concatenate([state[name].ravel() for name in names]).astype(np.float64)
+    total = backend.mean_over_ranks(np.append(weight * own, weight))
+    if not total[-1]:
+        return
+    mean = total[:-1] / total[-1]
     ends = np.cumsum([state[name].size for name in names])[:-1]
     parts = np.split(mean, ends)
     backend.load_state({name: part.reshape(state[name].shape) for name, part in zip(names, parts, strict=True)})

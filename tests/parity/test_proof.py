@@ -17,7 +17,7 @@ from rich.text import Text
 
 from horovod_runner.analysis.report.write import write_report
 from horovod_runner.errors import UserError
-from horovod_runner.parity import compare, functions, precision, second_hand, shared
+from horovod_runner.parity import compare, functions, precise, precision, second_hand, shared
 from horovod_runner.parity.rows import Row, Table, find_table, read_table, relative, worst
 from horovod_runner.parity.settings import OPTIMIZERS, WORKLOADS
 from horovod_runner.parity.tasks import Found, ProofTask
@@ -57,6 +57,12 @@ def test_what_frameworks_share() -> None:
 @pytest.mark.parametrize("workload", ["unet", "resnet50"])
 def test_validation_with_a_padded_last_batch(workload: str) -> None:
     assert red(shared.validation(workload)) == []
+
+
+@pytest.mark.parametrize("workload", ["unet", "resnet50"])
+def test_precise_statistics_of_both_frameworks_and_of_numpy(workload: str) -> None:
+    rows = precise.on_one_worker(workload)
+    assert red(rows) == [] and len(rows) == 6
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)

@@ -76,7 +76,7 @@ class Case:
             "steps": STEPS,
             "global_batch": 4,
             "workers": self.workers,
-            "validate_every": 0,
+            "validation_statistics": "precise",
             "checkpoint": {"every": STEPS},
             "optimizer": {"name": "sgd", "learning_rate": RATE, "momentum": MOMENTUM},
         }
@@ -108,8 +108,9 @@ def test_a_run_is_the_same_as_worked_by_hand(case: Case, framework: str, tmp_pat
     run = _run(decode(case.run(framework, folder), "test"), tmp_path / "results")
     found = recorded(run)
     sound = _folder(tmp_path / "sound", frozenset(), case.void)
-    losses, state = _by_hand(case, framework, sound)
+    losses, state, validated = _by_hand(case, framework, sound)
     assert worst_step(found.losses, losses)[0] < SAME
+    assert worst_step(found.validated[-2:], validated)[0] < SAME
     assert worst({name: found.state[name] for name in state}, state) < (SAME, "")
     assert run.read_result().skipped_examples == len(case.broken)
     named = [line for line in run.log_file.read_text().splitlines() if "left out: " in line]
@@ -141,12 +142,13 @@ def _run(config: RunConfig, results: Path) -> RunFolder:
     return folder
 
 
-def _by_hand(case: Case, framework: str, sound: Path) -> tuple[list[float], Arrays]:
-    """Return the loss of each step, and weights, velocity and running statistics at the end."""
+def _by_hand(case: Case, framework: str, sound: Path) -> tuple[list[float], Arrays, tuple[float, float]]:
+    """Return the loss of each step, weights, velocity and running statistics at the end, and the last validation."""
     # Statistics over all workers are those of one worker that has the whole batch.
     together = case.settings.get("batch_norm") == "synchronised"
     workers = 1 if together else case.workers * case.settings.get("virtual_workers", 1)
     plain = case.run(framework, sound, workers=1, virtual_workers=1, batch_norm="local", strategy="fused")
+    plain["validation_statistics"] = "running"
     plain["data"] = {**plain["data"], "broken": "stop", "void": 255 if case.void else None}
     side = Side(framework, plain)
     dataset = open_dataset(side.config.data, "segmentation", 0)
@@ -174,7 +176,23 @@ def _by_hand(case: Case, framework: str, sound: Path) -> tuple[list[float], Arra
         if "virtual_workers" in case.settings:  # they share what they have seen at every step
             statistics = [_shared(statistics)] * workers
     shared = _shared(statistics)
-    return losses, {**weights, **{f"momentum/{name}": value for name, value in velocity.items()}, **shared}
+    side.backend.load_state(weights)
+    side.backend.load_state(_precise(case, side, dataset, workers))
+    validated = side.validate()
+    state = {**weights, **{f"momentum/{name}": value for name, value in velocity.items()}, **shared}
+    return losses, state, (validated.loss, validated.metric)
+
+
+def _precise(case: Case, side: Side, dataset: Dataset, workers: int) -> Arrays:
+    """Return the mean statistics of all batches of the epoch that hold examples, of all workers, each counted once."""
+    names = [array.name for array in side.architecture.statistics]
+    steps, taken = range(TRAIN // case.settings.get("global_batch", 4)), []
+    batches = [_batch(case, dataset, step, rank, workers) for step in steps for rank in range(workers)]
+    for batch in batches:
+        if batch is not None:
+            side.backend.take_statistics(batch, 0)
+            taken.append(side.backend.state_of(names))
+    return _shared(taken)
 
 
 def _shared(statistics: list[Arrays]) -> Arrays:

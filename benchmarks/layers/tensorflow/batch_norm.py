@@ -7,6 +7,8 @@ PyTorch does: the batch is normalised by its biased variance, and the running va
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -23,6 +25,7 @@ class BatchNorm(keras.layers.Layer):
     def __init__(self, *, epsilon: float, momentum: float, **options: Any) -> None:
         super().__init__(**options)
         self.epsilon, self.momentum = epsilon, momentum
+        self.given_share: tf.Tensor | None = None  # in place of the usual one, while a graph is traced
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make weight, bias, running_mean and running_var, each (channels,)."""
@@ -51,8 +54,13 @@ class BatchNorm(keras.layers.Layer):
     def train(self, x: tf.Tensor) -> tf.Tensor:
         """Return x normalised by its own statistics, and take them in."""
         y, mean, unbiased_variance = self.normalise_batch(x)
-        self.take_in(mean, unbiased_variance, tf.constant(self.new_share, mean.dtype))
+        taken = self.usual_share() if self.given_share is None else self.given_share
+        self.take_in(mean, unbiased_variance, tf.cast(taken, mean.dtype))
         return y
+
+    def usual_share(self) -> tf.Tensor:
+        """Return the share with which a forward pass takes its statistics in, in training."""
+        return tf.constant(self.new_share, tf.float64)
 
     @property
     def new_share(self) -> float:
@@ -89,6 +97,17 @@ class BatchNorm(keras.layers.Layer):
         return tf.raw_ops.FusedBatchNormV3(
             x=x, scale=weight, offset=bias, mean=mean, variance=variance, epsilon=self.epsilon, is_training=False
         )[0]
+
+
+@contextlib.contextmanager
+def taking_in(model: keras.Model, share: tf.Tensor) -> Iterator[None]:
+    """Have every layer of a graph that is traced meanwhile take statistics in with this share."""
+    norms = [layer for layer in model.layers if isinstance(layer, BatchNorm)]
+    for norm in norms:
+        norm.given_share = share
+    yield
+    for norm in norms:
+        norm.given_share = None
 
 
 def values_per_channel(x: tf.Tensor) -> tf.Tensor:

@@ -45,14 +45,15 @@ class GroupedBatchNorm(BatchNorm):
         super().__init__(**options)
         self._how, self._current = how, current
 
-    def train(self, x: tf.Tensor) -> tf.Tensor:
-        """Return x normalised group by group; its batch must be known when the graph is traced."""
+    def normalise_batch(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return (y, mean, unbiased variance), group by group; the batch must be known when the graph is traced."""
         groups = x.shape[0] // (self._how.group or x.shape[0])
-        y, mean, unbiased_variance = self.normalise_batch(x) if groups == 1 else self._normalise_groups(x, groups)
+        return super().normalise_batch(x) if groups == 1 else self._normalise_groups(x, groups)
+
+    def usual_share(self) -> tf.Tensor:
+        """Return the share of this micro-batch among those of its step."""
         counted, number = (tf.cast(v, tf.float64) for v in (self._current.counted, self._current.number))
-        taken = share(self.new_share, self._how.micro_batches, counted, number)
-        self.take_in(mean, unbiased_variance, tf.cast(taken, mean.dtype))
-        return y
+        return share(self.new_share, self._how.micro_batches, counted, number)
 
     def _normalise_groups(self, x: tf.Tensor, groups: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Return (y, mean over groups of their means, and of their unbiased variances).

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
 from typing import Any
@@ -21,13 +22,14 @@ class CurrentMicroBatch:
     """Which micro-batch of the step runs; the backend counts, and all layers of its model look here.
 
     It is the `number`-th of the `counted` that hold examples; it has `examples` itself, and a worker's batch has
-    `mean_examples` in the mean.
+    `mean_examples` in the mean. `by_itself`: it belongs to no step, and a layer's momentum is its whole share.
     """
 
     number = 0
     counted = 1
     examples = 0
     mean_examples = 0.0
+    by_itself = False
 
 
 def factory(how: Normalisation, current: CurrentMicroBatch, mean_over_workers: MeanOverWorkers) -> NormFactory | None:
@@ -47,6 +49,20 @@ def factory(how: Normalisation, current: CurrentMicroBatch, mean_over_workers: M
     )
 
 
+@contextlib.contextmanager
+def taking_in(model: nn.Module, current: CurrentMicroBatch, taken: float) -> Iterator[None]:
+    """Have every layer take statistics in with this share, whatever it does in training."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    usual = [norm.momentum for norm in norms]
+    current.by_itself = True
+    for norm in norms:
+        norm.momentum = taken
+    yield
+    current.by_itself = False
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum
+
+
 class GroupedBatchNorm(nn.BatchNorm2d):
     """Normalise each group of examples by its own statistics; the running ones take in the mean over all groups."""
 
@@ -59,7 +75,7 @@ class GroupedBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-        taken = share(self.momentum, self._how.micro_batches, self._current.counted, self._current.number)
+        taken = self._taken(self.momentum)
         groups = len(x) // (self._how.group or len(x))
         if groups == 1:
             return functional.batch_norm(
@@ -72,6 +88,12 @@ class GroupedBatchNorm(nn.BatchNorm2d):
         self.running_mean.lerp_(mean, taken)
         self.running_var.lerp_(variance * (values / (values - 1)), taken)
         return y.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+    def _taken(self, momentum: float) -> float:
+        """Return the share with which this micro-batch's statistics are taken in."""
+        if self._current.by_itself:
+            return momentum
+        return share(momentum, self._how.micro_batches, self._current.counted, self._current.number)
 
 
 class _Grouped(torch.autograd.Function):

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from benchmarks.architecture import Arrays
 from benchmarks.data.batch import Batch
+from benchmarks.layers.tensorflow import batch_norm as tensorflow_batch_norm
 from benchmarks.layers.tensorflow import layers as tensorflow_layers
 from benchmarks.layers.tensorflow import other_norms as tensorflow_other_norms
 from benchmarks.objectives.tensorflow import loss as objective
@@ -83,6 +84,7 @@ class TensorFlowBackend(Member):
         self._add_micro_batch, self._finish = graph(self._micro_batch_graph), graph(self._finish_graph)
         self._sums = self._zeros() if self._micro_batches > 1 else []
         self._predict = graph(lambda images, training: self._model(images, training=training))
+        self._take_in = graph(self._take_in_graph)
 
     def _build(self, job: Job) -> keras.Model:
         builder = importlib.import_module(job.config.job.builder("tensorflow"))
@@ -131,6 +133,10 @@ class TensorFlowBackend(Member):
             total.assign(tf.zeros_like(total))
         self._current.number.assign(0)
         return updated
+
+    def _take_in_graph(self, images: tf.Tensor, share: tf.Tensor) -> None:
+        with tensorflow_batch_norm.taking_in(self._model, share):
+            self._model(images, training=True)
 
     def _differentiate(
         self, images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, share: tf.Tensor
@@ -207,6 +213,13 @@ class TensorFlowBackend(Member):
         """Return logits, channels last."""
         logits: np.ndarray = self._predict(tf.constant(batch.images, self._dtype), training).numpy()
         return logits
+
+    def take_statistics(self, batch: Batch, behind: int) -> int:
+        """Make the running statistics the mean of `behind` micro-batches and of this batch's."""
+        for one in self._weigh(batch):
+            behind += 1
+            self._take_in(tf.constant(one.batch.images, self._dtype), tf.constant(1 / behind, tf.float64))
+        return behind
 
     def state(self) -> Arrays:
         """Return copies of everything that training changes, in canonical layouts."""

@@ -123,6 +123,19 @@ class TorchBackend(Member):
             logits = logits.permute(0, 2, 3, 1)
         return logits.cpu().numpy()
 
+    @torch.no_grad()
+    def take_statistics(self, batch: Batch, behind: int) -> int:
+        """Make the running statistics the mean of `behind` micro-batches and of this batch's."""
+        self._model.train()
+        micro_batches, _, self._current.mean_examples = self._weighting(batch)
+        for one in micro_batches:
+            if one.examples or self._synchronises:
+                behind += 1
+                self._current.examples = one.examples
+                with torch_batch_norm.taking_in(self._model, self._current, 1 / behind):
+                    self._forward(one.batch)
+        return behind
+
     def state(self) -> Arrays:
         """Return copies of everything that training changes."""
         return self.state_of(list(self._tensors()))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from horovod_runner.config.schema import RunConfig, decode
-from horovod_runner.training.notes import notes, of_matrix
+from horovod_runner.training.notes import lag, notes, of_matrix
 from horovod_runner.training.plan import plan_of
 
 STEPS = 10  # of an epoch
@@ -74,3 +74,25 @@ def test_a_matrix_says_it_once_with_the_number_of_runs() -> None:
     runs = [config(workers, seed=seed, global_batch=64, **rates) for workers in (1, 2) for seed in (0, 1, 2)]
     sentences = of_matrix(runs)
     assert len(sentences) == 1 and sentences[0].startswith("3 of 6 runs: the learning rate never reaches its peak")
+
+
+@pytest.mark.parametrize(
+    ("settings", "normalises", "said_of"),
+    [
+        ({}, True, 10),
+        ({"validate_steps": 3}, True, 3),
+        ({"validate_every": 2}, True, 20),
+        ({"epochs": 12, "validate_every": 10}, True, None),  # the hundredth step
+        ({"validate_every": 0}, True, None),
+        ({"validation_statistics": "precise"}, True, None),
+        ({}, False, None),
+        ({"measure": "loading"}, True, None),
+    ],
+)
+def test_an_early_validation_by_statistics_that_lag(
+    settings: dict[str, Any], normalises: bool, said_of: int | None
+) -> None:
+    made = config(**settings)
+    sentence = lag(made, plan_of(made, STEPS), normalises)
+    assert (sentence is None) == (said_of is None)
+    assert sentence is None or f"after {said_of} steps" in sentence

@@ -62,6 +62,10 @@ class ByHand(Member):
         logits, _ = self._model.forward(self._weights, batch.images.astype(self._dtype))
         return logits
 
+    def take_statistics(self, batch: Batch, behind: int) -> int:
+        """There are none to take."""
+        return behind + self._config.micro_batches
+
     def state(self) -> Arrays:
         """Return copies of weights and optimizer state."""
         return {name: array.copy() for name, array in {**self._weights, **self._optimizer}.items()}
