@@ -22,6 +22,7 @@ class Source:
     """A kind of data set: the tasks that it serves, its default image size, and the function that opens it.
 
     `examples` is how many of them train unless a run says otherwise; None where only the user's folder knows.
+    `draws_split`: which of its examples validate is ours to say, for it has no validation set of its own.
     """
 
     tasks: tuple[str, ...]
@@ -29,11 +30,14 @@ class Source:
     opener: str
     needs_path: bool = False
     examples: int | None = None
+    draws_split: bool = False
 
 
 SOURCES: dict[str, Source] = {
-    "digits": Source(("classification",), 32, "benchmarks.data.digits:open_digits", examples=1437),
-    "digit_scenes": Source(("segmentation",), 64, "benchmarks.data.scenes:open_digit_scenes", examples=224),
+    "digits": Source(("classification",), 32, "benchmarks.data.digits:open_digits", examples=1437, draws_split=True),
+    "digit_scenes": Source(
+        ("segmentation",), 64, "benchmarks.data.scenes:open_digit_scenes", examples=224, draws_split=True
+    ),
     "image_folder": Source(("classification",), 224, "benchmarks.data.folders:open_image_folder", needs_path=True),
     "mask_folder": Source(("segmentation",), 256, "benchmarks.data.folders:open_mask_folder", needs_path=True),
     "synthetic": Source(

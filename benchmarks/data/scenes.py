@@ -1,17 +1,19 @@
 """Digit scenes: real handwritten digits on noisy canvases, with the class of every pixel known exactly.
 
-Class 0 is the background and class k + 1 the digit k. A scene depends on its index alone, never on the seed of a run;
-training and validation scenes are made of the disjoint digits of benchmarks/data/digits.py.
+Class 0 is the background and class k + 1 the digit k. A scene depends on its index alone, never on the seed of a run,
+unless the split is drawn for each seed; training and validation scenes are made of the disjoint digits of
+benchmarks/data/digits.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.data.dataset import Dataset, grey_to, side
-from benchmarks.data.digits import digit_splits, enlarge
+from benchmarks.data.digits import digit_splits, enlarge, split_seed
 from benchmarks.errors import DataError
 
 if TYPE_CHECKING:
@@ -41,10 +43,11 @@ def open_digit_scenes(data: DataSettings, *, task: str, seed: int) -> Dataset:
             f"data.image_size: digit_scenes needs at least {SMALLEST_SIDE} pixels to place its digits,"
             f" but it is {size}; raise it to {SMALLEST_SIDE} or more"
         )
-    train, validation = digit_splits()
+    train, validation = digit_splits(split_seed(data.split, seed))
+    drawn_from = [1, seed] if data.split == "per_seed" else []  # the 1 as in split_seed
     return Dataset(
-        train=SceneSplit(*train, data.examples or TRAIN_EXAMPLES, 0, size, channels),
-        validation=SceneSplit(*validation, VALIDATION_EXAMPLES, 1, size, channels),
+        train=SceneSplit(*train, data.examples or TRAIN_EXAMPLES, 0, size, channels, drawn_from),
+        validation=SceneSplit(*validation, VALIDATION_EXAMPLES, 1, size, channels, drawn_from),
         classes=CLASSES,
         channels=channels,
         image_size=size,
@@ -55,9 +58,20 @@ class SceneSplit:
     """Scenes made when they are first read, and then kept while they fit into CACHE_BYTES."""
 
     def __init__(
-        self, pixels: np.ndarray, labels: np.ndarray, examples: int, stream: int, image_size: int, channels: int
+        self,
+        pixels: np.ndarray,
+        labels: np.ndarray,
+        examples: int,
+        stream: int,
+        image_size: int,
+        channels: int,
+        drawn_from: Sequence[int] = (),
     ) -> None:
-        """Take digits (n, 8, 8) and their labels (n,); `stream` keeps training and validation scenes apart."""
+        """Take digits (n, 8, 8) and their labels (n,); `stream` keeps training and validation scenes apart.
+
+        Scenes are drawn from their index and `drawn_from`.
+        """
+        self._drawn_from = drawn_from
         self._pixels, self._labels = pixels, labels
         self._examples, self._stream = examples, stream
         self._size, self._channels = image_size, channels
@@ -82,7 +96,7 @@ class SceneSplit:
     def _scene(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         scene = self._cache.get(index)
         if scene is None:
-            rng = np.random.default_rng([SCENE_SEED, self._stream, index])
+            rng = np.random.default_rng([SCENE_SEED, self._stream, index, *self._drawn_from])
             canvas, mask = make_scene(rng, self._pixels, self._labels, self._size)
             scene = canvas.astype(np.float32), mask
             if len(self._cache) < self._cache_limit:

@@ -34,6 +34,11 @@ class DataSettings(Protocol):
         ...
 
     @property
+    def split(self) -> str:
+        """Which examples validate: the same for all runs ("fixed"), or drawn for each seed ("per_seed")."""
+        ...
+
+    @property
     def augment(self) -> bool:
         """Whether training crops and flips at random, in sources that can."""
         ...

@@ -43,6 +43,9 @@ class DataConfig(Settings):
     )
     channels: Literal[1, 3] | None = Field(None, description="1 (grey) or 3 (RGB); None: the workload's")
     examples: Count | None = Field(None, description="training examples of a generated source; None: the source's")
+    split: Literal["fixed", "per_seed"] = Field(
+        "fixed", description="which examples validate: the same in all runs, or a stratified draw for each seed"
+    )
     augment: bool = Field(True, description="random crops and flips, for sources that have them")
     void: Annotated[int, Field(ge=0, le=65535)] | None = Field(
         None, description="the value in masks that is no class, often 255: such pixels count in no loss and no metric"

@@ -43,6 +43,8 @@ def _check_data(c: RunSettings) -> list[str]:
         problems.append(f"data.path: is missing, and {c.data.name} reads a folder; name it")
     if c.data.path and not source.needs_path:
         problems.append(f"data.path: {c.data.name} reads no folder; remove data.path or data.name")
+    if c.data.split == "per_seed" and not source.draws_split:
+        problems.append(f"data.split: {c.data.name} has a validation set of its own, and none is drawn; remove it")
     if c.data.void is not None and c.job.task != "segmentation":
         problems.append(f"data.void: {c.workload} has no masks with pixels of no class; remove it or choose unet")
     return problems

@@ -64,6 +64,8 @@ def test_batches_are_derived_from_each_other() -> None:
         ({"data": {"name": "cifar"}}, ["data.name", "cifar", "digits"]),
         ({"data": {"name": "digit_scenes"}}, ["data.name", "classification"]),
         ({"data": {"name": "image_folder"}}, ["data.path"]),
+        ({"data": {"path": "x", "split": "per_seed"}}, ["data.split", "image_folder", "remove it"]),
+        ({"data": {"name": "synthetic", "split": "per_seed"}}, ["data.split", "validation set of its own"]),
         ({"optimizer": {"name": "rmsprop"}}, ["optimizer.name", "rmsprop"]),
         ({"optimizer": {"momentun": 0.9}}, ["optimizer.momentun", "momentum"]),
         ({"optimizer": {"learning_rate": float("nan")}}, ["optimizer.learning_rate"]),

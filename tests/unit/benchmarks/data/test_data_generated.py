@@ -79,6 +79,35 @@ def test_the_split_of_the_digits_never_changes():
     assert hashlib.sha256(validation.tobytes()).hexdigest()[:16] == "cd6798cb408283b9"
 
 
+def test_a_split_for_each_seed_is_a_function_of_the_seed_alone():
+    def found(seed, **settings):
+        made = opened("digits", "classification", seed=seed, image_size=8, **settings)
+        return [everything(split) for split in (made.train, made.validation)]
+
+    fixed, again = found(0), found(5)
+    drawn = {seed: found(seed, split="per_seed") for seed in (0, 1, 5)}
+    twice = found(5, split="per_seed")
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(fixed, again, strict=True))
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(drawn[5], twice, strict=True))
+    whole = np.sort(np.concatenate([images.reshape(len(images), -1) for images, _ in fixed]), axis=0)
+    for train, validation in drawn.values():
+        assert np.bincount(validation[1]).tolist() == [36] * 10
+        both = np.concatenate([train[0], validation[0]])
+        assert np.array_equal(np.sort(both.reshape(len(both), -1), axis=0), whole)
+    validations = [fixed[1], *(made[1] for made in drawn.values())]
+    assert len({validation[0].tobytes() for validation in validations}) == 4
+
+
+def test_scenes_of_each_seed_are_drawn_of_its_digits():
+    fixed, *drawn = (
+        opened("digit_scenes", "segmentation", seed=seed, image_size=32, examples=4, split=split)
+        for seed, split in ((0, "fixed"), (0, "per_seed"), (1, "per_seed"), (1, "per_seed"))
+    )
+    scenes = [[everything(split)[0].tobytes() for split in (made.train, made.validation)] for made in (fixed, *drawn)]
+    assert scenes[2] == scenes[3]
+    assert len({scene for pair in scenes[:3] for scene in pair}) == 6
+
+
 def test_digits_are_normalised_with_the_statistics_written_down():
     pixels = digit_splits()[0][0]
     assert pixels.mean() == pytest.approx(digits_module.MEAN, abs=5e-4)
