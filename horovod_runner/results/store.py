@@ -57,6 +57,11 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def predictions_file(self) -> Path:
+        """What each validation example was taken for at the last validation, in classification."""
+        return self.path / "predictions.npz"
+
+    @property
     def provenance_file(self) -> Path:
         """Commit, machine, versions, launcher."""
         return self.path / "provenance.json"

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from horovod_runner.results.predictions import write_predictions
 from horovod_runner.results.record import StepRecord
 from horovod_runner.training.join import Worker, say_nothing
 from horovod_runner.training.skipped import Skipped
@@ -22,6 +25,15 @@ class BetweenSteps:
         """Validate the model as it stands after this step, counted from 0."""
         worker, epoch = self.worker, self.worker.prepared.plan.epoch(step)
         return validate(worker.backend, worker.prepared, worker.world, epoch, self.skipped.note)
+
+    def keep(self, step: int, validation: Validation) -> None:
+        """Keep which examples the last validation got right, all workers' together, before the state is saved."""
+        if validation.predictions is None:
+            return
+        own = np.concatenate(validation.predictions).astype(np.float64)
+        everyone = self.worker.backend.gather_over_ranks(own)
+        if self.worker.leads:
+            write_predictions(self.worker.folder.predictions_file, step + 1, *np.split(everyone, 2, axis=1))
 
     def save(self, step: int) -> None:
         """Save the state that all workers share; none goes on before it is on the disk."""

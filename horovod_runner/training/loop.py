@@ -38,6 +38,10 @@ class Pauses(Protocol):
         """Validate the model as it stands after this step, counted from 0."""
         ...
 
+    def keep(self, step: int, validation: Validation) -> None:
+        """Keep which examples the run's last validation, after this step, got right."""
+        ...
+
     def save(self, step: int) -> None:
         """Save the state after so many steps."""
         ...
@@ -79,6 +83,8 @@ def train(backend: Backend, plan: Plan, data: TrainData, recorder: Recorder, pau
             validation = pauses.validate(step)
             recorder.validated(validation)
             ends = plan.reached(validation.metric)
+            if ends or plan.last(step):
+                pauses.keep(step, validation)
         if plan.flushes(step):
             recorder.flush()
         if plan.saves(step, ends):

@@ -92,7 +92,6 @@ def _merge(step: WorkerStep, everyone: np.ndarray, validation: Validation | None
     The mean loss, the slowest worker's seconds, the fingerprints' sum, the ready times, the mean of shards' squared
     norms and the sum of the shares of the average's.
     """
-    val_loss, val_metric = validation or (None, None)
     ready = everyone[:, 4]
     return StepRecord(
         step=step.step,
@@ -102,8 +101,8 @@ def _merge(step: WorkerStep, everyone: np.ndarray, validation: Validation | None
         step_seconds=float(everyone[:, 1].max()),
         data_seconds=float(everyone[:, 2].max()),
         worker_seconds=tuple(everyone[:, 1].tolist()),
-        val_loss=val_loss,
-        val_metric=val_metric,
+        val_loss=None if validation is None else validation.loss,
+        val_metric=None if validation is None else validation.metric,
         ready_seconds=tuple(ready.tolist()) if np.isfinite(ready).all() else (),
         shard_squared_norm=_finite(everyone[:, 5].mean()),
         mean_squared_norm=_finite(everyone[:, 6].sum()),

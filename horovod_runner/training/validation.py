@@ -19,11 +19,22 @@ from horovod_runner.machine.world import World
 from horovod_runner.training.job import Prepared
 
 
+class Predictions(NamedTuple):
+    """The class of each row of this worker's part of the validation data, and what it was taken for.
+
+    int64 (rows,), as many rows on every worker; -1 in a row that is padding, or could not be read.
+    """
+
+    targets: np.ndarray
+    predicted: np.ndarray
+
+
 class Validation(NamedTuple):
-    """What a validation found, on all workers alike."""
+    """What a validation found, on all workers alike; and, in classification, this worker's predictions."""
 
     loss: float
     metric: float
+    predictions: Predictions | None = None
 
 
 def validate(
@@ -88,9 +99,13 @@ def share_statistics(backend: Backend, architecture: Architecture, workers: int,
 def _figures(backend: Backend, batches: Iterator[Batch], config: RunConfig, classes: int) -> Validation:
     """Return the means over the examples of all workers."""
     task = config.job.task
-    total = reference.empty_sums(task, classes)
+    total, predicted = reference.empty_sums(task, classes), []
     for batch in batches:
-        total = total + reference.sums(task, backend.evaluate(batch), batch.targets, batch.weights, config.loss)
+        logits = backend.evaluate(batch)
+        total = total + reference.sums(task, logits, batch.targets, batch.weights, config.loss)
+        if task == "classification":
+            found = np.stack([batch.targets, logits.argmax(axis=-1)])
+            predicted.append(np.where(batch.weights > 0, found, -1))
     whole = backend.mean_over_ranks(total) * config.workers
     if not reference.counts_anything(whole):
         raise SharedError(
@@ -98,4 +113,4 @@ def _figures(backend: Backend, batches: Iterator[Batch], config: RunConfig, clas
             " fix val/"
         )
     loss, _, metric = reference.figures(task, whole)
-    return Validation(loss, metric)
+    return Validation(loss, metric, Predictions(*np.concatenate(predicted, axis=1)) if predicted else None)

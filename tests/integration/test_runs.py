@@ -6,8 +6,12 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from benchmarks.data.digits import digit_splits
+from horovod_runner.results.predictions import read_predictions
+from horovod_runner.results.store import RunFolder
 from tests.conftest import ROOT, Done, bench, losses
 
 FRAMEWORKS = ("tensorflow", "torch")
@@ -31,8 +35,21 @@ def test_both_frameworks_have_the_same_loss_curve_on_two_workers(workload: str, 
     assert losses(torch.folder) == pytest.approx(losses(tensorflow.folder), rel=1e-9)
     ours, theirs = torch.folder.read_result(), tensorflow.folder.read_result()
     assert ours.val_loss == pytest.approx(theirs.val_loss, rel=1e-7)
+    if workload == "resnet50":
+        _assert_equal_predictions(tensorflow.folder, torch.folder)
     origin = json.loads(torch.folder.provenance_file.read_text())
     assert origin["launcher"]["controller"] == "gloo"
+
+
+def _assert_equal_predictions(*folders: RunFolder) -> None:
+    """Every validation example once, whichever worker had it, by both frameworks alike."""
+    for folder in folders:
+        kept, metric = read_predictions(folder.predictions_file), folder.read_result().val_metric
+        assert metric is not None and kept.step == 10 and kept.example.tolist() == list(range(360))
+        assert kept.target.tolist() == digit_splits()[1][1].tolist()
+        assert np.mean(kept.predicted == kept.target) == pytest.approx(metric.values[-1])
+    first, second = (read_predictions(folder.predictions_file).predicted for folder in folders)
+    assert first.tolist() == second.tolist() and len(set(first.tolist())) > 1
 
 
 @pytest.fixture(scope="module", params=FRAMEWORKS)

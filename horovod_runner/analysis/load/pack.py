@@ -1,8 +1,10 @@
-"""A finished study as three files, so that a clone stays small: `runs.parquet`, `steps.parquet`, `provenance.json`.
+"""A finished study as a few files, so that a clone stays small: `runs.parquet`, `steps.parquet`, `provenance.json`,
+and `predictions.parquet` where runs have classified.
 
 Nothing is lost: runs.parquet has a column for every setting and figure, for whoever opens it with other tools, and
 beside them config.json and result.json as text, from which runs are read back; steps.parquet holds every recorded step,
-NaN and missing kept apart; provenance.json states once what all runs share, and for each run what differs.
+NaN and missing kept apart; predictions.parquet what each validation example was taken for at the end; provenance.json
+states once what all runs share, and for each run what differs.
 """
 
 from __future__ import annotations
@@ -12,9 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from horovod_runner.analysis.load.runs import Run, read_loose
 from horovod_runner.config.stored import decode_stored, encode_stored
 from horovod_runner.errors import UserError
+from horovod_runner.results.predictions import Predictions, read_predictions
 from horovod_runner.results.record import StepRecord, result_from_json
 from horovod_runner.results.store import RunFolder, read_json, write_bytes, write_json
 
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
 
 PACK_SCHEMA = 1
 RUNS, STEPS, PROVENANCE = "runs.parquet", "steps.parquet", "provenance.json"
+PREDICTIONS = "predictions.parquet"
 
 
 def is_packed(experiment: Path) -> bool:
@@ -31,7 +37,7 @@ def is_packed(experiment: Path) -> bool:
 
 
 def pack(experiment: Path) -> list[Path]:
-    """Write the finished runs of an experiment's folder as a packed study beside them, and return its three files.
+    """Write the finished runs of an experiment's folder as a packed study beside them, and return its files.
 
     Runs that were packed earlier and are no longer there as folders stay in; those that are there replace their packed
     selves, whatever an earlier version called these. The folders are left alone. UserError when there is no finished
@@ -43,15 +49,21 @@ def pack(experiment: Path) -> list[Path]:
     if not loose:
         raise UserError(f"{experiment} holds no finished run to pack; name an experiment's folder, as results/bench")
     tables = [_step_table(run.result.run_id, RunFolder(run.folder).read_steps()) for run in loose]
+    predicted = [_prediction_table(run) for run in loose if RunFolder(run.folder).predictions_file.exists()]
     if is_packed(experiment):
         ids = {run.config.run_id for run in loose}
         kept = [run for run in read_packed(experiment) if run.config.run_id not in ids]
-        tables.append(packed_steps(experiment, [run.result.run_id for run in kept]))
+        names = [run.result.run_id for run in kept]
+        tables.append(packed_steps(experiment, names))
+        predicted += [packed_predictions(experiment, names)]
         loose = loose + kept
     files = [experiment / STEPS, experiment / PROVENANCE, experiment / RUNS]
-    write_bytes(files[0], _parquet(pyarrow.concat_tables(tables)))
-    write_json(files[1], _common_first({run.result.run_id: run.provenance for run in loose}))
-    write_bytes(files[2], _parquet(_run_table(loose)))
+    if any(len(table) for table in predicted):
+        files.insert(0, experiment / PREDICTIONS)
+        write_bytes(files[0], _parquet(pyarrow.concat_tables(predicted)))
+    write_bytes(experiment / STEPS, _parquet(pyarrow.concat_tables(tables)))
+    write_json(experiment / PROVENANCE, _common_first({run.result.run_id: run.provenance for run in loose}))
+    write_bytes(experiment / RUNS, _parquet(_run_table(loose)))
     return files
 
 
@@ -74,6 +86,43 @@ def packed_steps(experiment: Path, run_ids: Sequence[str]) -> pyarrow.Table:
 
     steps = _of_today(_read(experiment / STEPS, None))
     return steps.filter(pyarrow.compute.is_in(steps["run_id"], pyarrow.array(run_ids, pyarrow.string())))
+
+
+def predictions(run: Run) -> Predictions | None:
+    """Return what a run, loose or packed, took each validation example for at the end; None where it kept nothing."""
+    if not run.packed:
+        file = RunFolder(run.folder).predictions_file
+        return read_predictions(file) if file.exists() else None
+    table = packed_predictions(run.folder.parent, [run.result.run_id]).to_pydict()
+    if not table["step"]:
+        return None
+    return Predictions(table["step"][0], *(np.array(table[name]) for name in ("example", "target", "predicted")))
+
+
+def packed_predictions(experiment: Path, run_ids: Sequence[str]) -> pyarrow.Table:
+    """Return what these runs of a packed study kept of their last validation, a row an example; UserError as above."""
+    import pyarrow.compute
+
+    if not (experiment / PREDICTIONS).exists():
+        return _prediction_schema().empty_table()
+    kept = _read(experiment / PREDICTIONS, None).cast(_prediction_schema())
+    return kept.filter(pyarrow.compute.is_in(kept["run_id"], pyarrow.array(run_ids, pyarrow.string())))
+
+
+def _prediction_table(run: Run) -> pyarrow.Table:
+    import pyarrow
+
+    kept = read_predictions(RunFolder(run.folder).predictions_file)
+    count = len(kept.example)
+    same = {"run_id": [run.result.run_id] * count, "step": [kept.step] * count}
+    return pyarrow.table({**same, **{name: getattr(kept, name) for name in kept._fields[1:]}}, _prediction_schema())
+
+
+def _prediction_schema() -> pyarrow.Schema:
+    import pyarrow
+
+    whole = [(name, pyarrow.int64()) for name in Predictions._fields]
+    return pyarrow.schema([("run_id", pyarrow.string()), *whole])
 
 
 def _of_today(steps: pyarrow.Table) -> pyarrow.Table:

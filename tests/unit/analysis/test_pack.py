@@ -7,13 +7,15 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas
 import pyarrow.parquet
 import pytest
 
 from horovod_runner.analysis.load import tables
-from horovod_runner.analysis.load.pack import pack, read_packed
+from horovod_runner.analysis.load.pack import pack, predictions, read_packed
 from horovod_runner.errors import UserError
+from horovod_runner.results.predictions import write_predictions
 from tests.made_results import add_failure, add_run, make_results
 
 FAILED = {"workload": "unet", "framework": "torch", "workers": 2, "seed": 5}
@@ -50,6 +52,24 @@ def test_round_trip_loses_nothing(study: Path) -> None:
         for losses in (table, after):  # NaN in a tuple equals nothing, not even itself
             losses["train_loss"] = losses["train_loss"].map(repr)
         pandas.testing.assert_frame_equal(table, after, check_exact=True)
+
+
+def test_predictions_are_packed_and_read_like_loose_ones(study: Path) -> None:
+    runs = [run for run in tables.read(study) if run.result.workload == "resnet50"]
+    for number, run in enumerate(runs):
+        targets, predicted = np.array([[1, 2], [3, -1]]), np.array([[1, 2], [number, -1]])
+        write_predictions(run.folder / "predictions.npz", 60, targets, predicted)
+    assert pack(study)[0].name == "predictions.parquet"
+    delete_loose(study)
+    kept = {run.result.run_id: predictions(run) for run in tables.read(study, packed=True)}
+    assert sum(one is not None for one in kept.values()) == len(runs) == 4
+    for number, run in enumerate(runs):
+        one = kept[run.result.run_id]
+        assert one is not None and one.step == 60
+        assert [column.tolist() for column in one[1:]] == [[0, 1, 2], [1, 3, 2], [1, number, 2]]
+    add_run(study.parent, {"workload": "unet", "framework": "torch", "seed": 78})
+    pack(study)
+    assert len(pyarrow.parquet.read_table(study / "predictions.parquet")) == 12, "those packed before stay"
 
 
 def test_a_study_packed_before_a_column_existed_takes_new_runs(study: Path) -> None:
