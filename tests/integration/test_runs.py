@@ -26,7 +26,7 @@ def test_both_frameworks_have_the_same_loss_curve_on_two_workers(workload: str, 
     so 1e-9 is loose for rounding and tight for anything else.
     """
     options = ["--workers", "2", "--steps", "10", "--set", "precision=float64", "--set", "schedule.warmup_epochs=0.1"]
-    options += ["--set", "schedule.scaling=linear_workers"]
+    options += ["--set", "schedule.scaling=linear_workers", "--set", "validation_statistics=precise"]
     tensorflow = bench("tensorflow", workload, results / "a", *options)
     torch = bench("torch", workload, results / "b", *options, "--set", "allreduce.controller=gloo")
     for done in (tensorflow, torch):
