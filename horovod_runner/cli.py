@@ -119,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_tune(verbs)
     _add_submit(verbs)
     _add_pack(verbs)
+    _add_settings(verbs)
     return parser
 
 
@@ -356,6 +357,18 @@ def _add_pack(verbs: Any) -> None:
     verb.set_defaults(verb=_pack)
 
 
+def _add_settings(verbs: Any) -> None:
+    verb = _add_verb(
+        verbs,
+        "settings",
+        "list the settings of a run: default, allowed values, what each does",
+        "Lists every setting of a run with its default, what it may be and what it does; with a word, those that have"
+        " to do with it.",
+    )
+    verb.add_argument("word", nargs="?", metavar="WORD", help="part of a name, or of what a setting does")
+    verb.set_defaults(verb=_show_settings)
+
+
 def _add_experiment(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("file", type=_path, help="experiment file, as benchmarks/experiments/weak.yaml")
     verb.add_argument("--smoke", action="store_true", help="do the small variant of the file, which takes minutes")
@@ -482,6 +495,12 @@ def _pack(arguments: argparse.Namespace) -> int:
     for file in pack(arguments.folder):
         tell(file)
     return 0
+
+
+def _show_settings(arguments: argparse.Namespace) -> int:
+    from horovod_runner.verbs.settings import show
+
+    return show(arguments.word)
 
 
 def _settings(given: Sequence[str]) -> dict[str, Any]:

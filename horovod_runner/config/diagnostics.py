@@ -80,9 +80,44 @@ def wrong_value(key: str, item: Mapping[str, Any]) -> str:
         return f"{key}: is missing; add it"
     if item["type"] in ("model_type", "dict_type"):
         return f"{key}: should be a group of settings, but it is {shown(item['input'])}"
-    message = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    message = f"{key}: {message[:1].lower()}{message[1:]}"
-    return message if item["type"] == "value_error" else f"{message}, but it is {shown(item['input'])}"
+    if item["type"] == "value_error":
+        message = item["msg"].removeprefix("Value error, ")
+        return f"{key}: {message[:1].lower()}{message[1:]}"
+    return f"{key}: should be {_wanted(item)}, but it is {shown(item['input'])}"
+
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a finite number",
+    "bool": "true or false",
+    "string": "text",
+    "tuple": "a list",
+    "list": "a list",
+}
+_BOUNDS = {
+    "greater_than": ("above", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("below", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+_LENGTHS = {"string_too_short": ("min_length", "characters"), "too_short": ("min_length", "values")}
+_LENGTHS |= {"string_too_long": ("max_length", "characters"), "too_long": ("max_length", "values")}
+
+
+def _wanted(item: Mapping[str, Any]) -> str:
+    """Return what a value should be, in a reader's words for pydantic's kinds of complaint."""
+    kind, context = str(item["type"]), item.get("ctx", {})
+    if kind in _BOUNDS:
+        words, name = _BOUNDS[kind]
+        return f"{words} {context[name]:g}"
+    if kind in _LENGTHS:
+        name, what = _LENGTHS[kind]
+        most = "at least" if name == "min_length" else "at most"
+        return f"{most} {context[name]} {what if context[name] != 1 else what[:-1]} long"
+    if kind in ("literal_error", "enum"):
+        return str(context["expected"])
+    return _KINDS.get(kind.split("_")[0], item["msg"].removeprefix("Input should be ").rstrip("."))
 
 
 def shown(given: Any) -> str:

@@ -15,8 +15,9 @@ from pydantic import ValidationError, ValidationInfo, field_validator, model_val
 
 from benchmarks.workloads import WORKLOADS
 from horovod_runner.config.defaults import with_defaults
-from horovod_runner.config.diagnostics import Inconsistent, WrongSettings, unknown_key, wrong_value
+from horovod_runner.config.diagnostics import Inconsistent, WrongSettings, wrong_value
 from horovod_runner.config.identity import run_id
+from horovod_runner.config.names import unknown_setting
 from horovod_runner.config.settings import RunSettings
 from horovod_runner.config.validation import inconsistencies
 
@@ -81,12 +82,5 @@ def _problems_of(item: Any) -> list[tuple[str, str]]:
         return [(sentence.split(":")[0], sentence) for sentence in cause.sentences]
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        return [(key, unknown_key(key, _known_keys(item["loc"]), "setting of a run"))]
+        return [(key, unknown_setting(key))]
     return [(key, wrong_value(key, item))]
-
-
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    group: Any = RunConfig
-    for part in location[:-1]:
-        group = group.model_fields[part].annotation
-    return sorted(group.model_fields)

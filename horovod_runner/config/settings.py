@@ -62,19 +62,21 @@ class DataConfig(Settings):
 class OptimizerConfig(Settings):
     """How a gradient changes the weights; the rules are written down in horovod_runner/optimizers/rules.py."""
 
-    name: Literal["sgd", "adam", "adamw", "lars", "lamb"] = Field("sgd", description="None given: the workload's")
+    name: Literal["sgd", "adam", "adamw", "lars", "lamb"] = Field(
+        "sgd", description="the rule; without one, the workload's"
+    )
     learning_rate: Positive | None = Field(None, description="base rate, before scaling; None: the workload's")
-    momentum: Fraction = 0.9
-    nesterov: bool = False
+    momentum: Fraction = Field(0.9, description="of sgd and lars")
+    nesterov: bool = Field(False, description="of sgd: Nesterov's momentum")
     velocity: Literal["gradient", "absorbed"] = Field(
         "gradient", description="of sgd: in units of the gradient, or with the learning rate absorbed as Keras has it"
     )
     momentum_correction: bool = Field(
         True, description="an absorbed velocity is rescaled when the rate changes (Goyal et al. 2017, remark 2)"
     )
-    beta1: Fraction = 0.9
-    beta2: Fraction = 0.999
-    epsilon: Positive = 1e-8
+    beta1: Fraction = Field(0.9, description="of adam, adamw and lamb: decay of the gradient's mean")
+    beta2: Fraction = Field(0.999, description="of adam, adamw and lamb: decay of the squared gradient's mean")
+    epsilon: Positive = Field(1e-8, description="of adam, adamw and lamb: added to the root of the squared mean")
     weight_decay: NonNegative = Field(
         0.0,
         description="of kernels: added to the gradient as weight_decay * w (L2); adamw, lars and lamb: see rules.py",
@@ -91,11 +93,18 @@ class OptimizerConfig(Settings):
 class ScheduleConfig(Settings):
     """The learning rate as a function of the step; schedule.py computes it for both frameworks."""
 
-    scaling: Literal["none", "linear_workers", "linear_samples", "sqrt_workers", "sqrt_samples"] = "none"
+    scaling: Literal["none", "linear_workers", "linear_samples", "sqrt_workers", "sqrt_samples"] = Field(
+        "none", description="the peak rate is learning_rate times workers, or batch over reference_batch, or its root"
+    )
     reference_batch: Count = Field(256, description="the batch that learning_rate was chosen for, for *_samples")
-    warmup_epochs: NonNegative = 0.0
-    warmup: Literal["gradual", "constant", "from_zero"] = "gradual"
-    decay: Literal["constant", "step", "polynomial", "cosine"] = "constant"
+    warmup_epochs: NonNegative = Field(0.0, description="epochs until the peak rate is reached")
+    warmup: Literal["gradual", "constant", "from_zero"] = Field(
+        "gradual",
+        description="a line from the unscaled rate to the peak, the unscaled rate all along, or a line from 0",
+    )
+    decay: Literal["constant", "step", "polynomial", "cosine"] = Field(
+        "constant", description="what the rate does after warmup"
+    )
     milestones: tuple[Positive, ...] = Field((30.0, 60.0, 80.0), strict=False, description="epochs of decay: step")
     factor: Positive = Field(0.1, description="of each milestone")
     power: Positive = Field(2.0, description="of decay: polynomial")
@@ -105,7 +114,7 @@ class ScheduleConfig(Settings):
 class LossConfig(Settings):
     """The objective beside cross-entropy's definition: see benchmarks/objectives."""
 
-    label_smoothing: Fraction = 0.0
+    label_smoothing: Fraction = Field(0.0, description="share of the target that all classes divide among them")
     dice_weight: NonNegative = Field(1.0, description="weight of soft Dice beside cross-entropy, in segmentation")
 
 
@@ -156,9 +165,11 @@ class TargetConfig(Settings):
 class RunSettings(Settings):
     """One run of one job in one framework on so many workers."""
 
-    framework: FrameworkName
-    workload: str = "resnet50"
-    experiment: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = "bench"
+    framework: FrameworkName = Field(description="the framework that trains")
+    workload: str = Field("resnet50", description="the job: a row of benchmarks/workloads.py")
+    experiment: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = Field(
+        "bench", description="the experiment's name, and its folder's; an experiment file's is the file's own"
+    )
     arm: Annotated[str, Field(min_length=1, max_length=60)] | None = Field(
         None, description="the name of the run's arm, where an experiment has named arms"
     )
@@ -168,22 +179,30 @@ class RunSettings(Settings):
         None, description="of vgg16: 4096-4096 behind 7x7 maps as published, or one for small images; None: by the size"
     )
     zero_init_last_gamma: bool = Field(False, description="each residual block starts as the identity (Goyal et al.)")
-    epochs: Count | None = None
-    steps: Count | None = None
-    workers: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    epochs: Count | None = Field(None, description="passes over the training data; None: the workload's, or steps")
+    steps: Count | None = Field(None, description="training steps, in place of epochs")
+    workers: Annotated[int, Field(ge=1, le=1_000_000)] = Field(1, description="ranks that share each global batch")
     virtual_workers: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         1, description="shards of local_batch that each worker trains on in a step, as if each had a worker of its own"
     )
     accumulate: Annotated[int, Field(ge=1, le=1_048_576)] = Field(
         1, description="micro-batches that a local batch is divided into, to save memory; gradients are averaged"
     )
-    local_batch: Annotated[int, Field(ge=1, le=1_048_576)] | None = None
-    global_batch: Annotated[int, Field(ge=1, le=1_073_741_824)] | None = None
-    scaling: Literal["weak", "strong"] = "weak"
+    local_batch: Annotated[int, Field(ge=1, le=1_048_576)] | None = Field(
+        None, description="examples of each worker's step; None: the workload's, or global_batch over the workers"
+    )
+    global_batch: Annotated[int, Field(ge=1, le=1_073_741_824)] | None = Field(
+        None, description="examples of a step of all workers; None: local_batch times the workers"
+    )
+    scaling: Literal["weak", "strong"] = Field(
+        "weak", description="which batch stays as workers are added: weak, the local one; strong, the global one"
+    )
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     loss: LossConfig = LossConfig()
-    precision: Literal["float32", "float64", "bfloat16"] = "float32"
+    precision: Literal["float32", "float64", "bfloat16"] = Field(
+        "float32", description="of the arithmetic; bfloat16: of layers, over weights in float32"
+    )
     batch_norm: Literal["local", "synchronised", "ghost"] = Field(
         "local", description="whose statistics normalise: the local batch's, the global one's, or ghost_batch examples'"
     )
@@ -191,15 +210,19 @@ class RunSettings(Settings):
         None, description="examples normalised together with batch_norm: ghost (Hoffer et al. 2017, algorithm 1)"
     )
     strategy: StrategyName = Field(
-        USUAL, description="how gradients are reduced: horovod_runner/config/strategies.py says what each one is"
+        USUAL, description="how gradients are reduced: config/strategies.py has a sentence on each"
     )
     measure: Literal["training", "loading"] = Field(
         "training", description="loading: batches are taken and thrown away, to see what the input alone delivers"
     )
     allreduce: AllreduceConfig = AllreduceConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
-    repeat: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(
+        0, description="of the first weights, the examples' order and augmentation"
+    )
+    repeat: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        0, description="tells runs apart that are otherwise equal"
+    )
     threads: Annotated[int, Field(ge=1, le=4096)] | None = Field(
         None, description="of a worker; None: its share of the cores"
     )

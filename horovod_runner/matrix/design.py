@@ -156,7 +156,8 @@ class Experiment(_Part):
 
     def plain_run(self, point: Point, repeat: int, name: str) -> dict[str, Any]:
         """Return one run as plain data; UserError when a path leads through a value that has no settings inside."""
-        run: dict[str, Any] = {"scaling": self.scaling, "experiment": name, **self.base}
+        run: dict[str, Any] = {"scaling": self.scaling, "experiment": name}
+        run = put_all(run, {path: self.base[path] for path in sorted(self.base, key=_depth)})
         if self.repeats > 1:
             run["repeat"] = repeat
         changes = self.arms.get(point.get(ARM, ""), {}) | point
@@ -168,7 +169,8 @@ class Experiment(_Part):
         arm = self.arms.get(point.get(ARM, ""), {})
         related = [path for path in (*self.axes, *arm) if overlap(path, key)]
         if not related:
-            return ("base", *key.split("."))
+            dotted = [path for path in self.base if "." in path and overlap(path, key)]
+            return ("base", *(dotted[:1] or key.split(".")))
         path = max(related, key=len)
         if path in arm:
             return ("arms", point[ARM], path)

@@ -5,6 +5,8 @@ Everything is validated before anything starts, and all diagnostics are said at 
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,25 @@ def runs(experiment: Experiment, file: Path, settings: Sequence[JobSettings] = (
     if not configs:
         raise UserError(f"{file}: exclude: every run is excluded; remove an exclusion, or add a value to an axis")
     return configs
+
+
+def smoked(experiment: Experiment, file: Path) -> Experiment:
+    """Return the minutes-long variant; UserError where the file has none: that would be the whole study."""
+    if experiment.smoke == Smoke():
+        raise UserError(
+            f"{file}: smoke: is missing, so all {experiment.size()} runs would be done; add it, for example"
+            f" {_small_variant(experiment)}"
+        )
+    return experiment.smoked()
+
+
+def _small_variant(experiment: Experiment) -> str:
+    """Return a small variant as a file could have it: a few steps, one value of each axis but the framework's."""
+    base = {"steps": 10} if "steps" in experiment.base else {"epochs": 1}
+    axes = {path: values[:1] for path, values in experiment.axes.items() if path != "framework" and len(values) > 1}
+    repeats = {"repeats": 1} if experiment.repeats > 1 else {}
+    plain = json.dumps({"base": base, **({"axes": axes} if axes else {}), **repeats})
+    return "smoke: " + re.sub(r'"([\w.]+)":', r"\1:", plain)
 
 
 def _decoded(document: Document, diagnostics: Diagnostics) -> Experiment | None:

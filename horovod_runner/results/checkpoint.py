@@ -17,6 +17,7 @@ from safetensors.numpy import load as decode_arrays
 from safetensors.numpy import save as encode_arrays
 
 from benchmarks.architecture import Arrays
+from horovod_runner.config.names import paths
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.config.stored import decode_stored, encode_stored
 from horovod_runner.errors import SharedError
@@ -128,8 +129,9 @@ class SavedState:
     def differences(self, config: RunConfig) -> tuple[str, ...]:
         """Return the settings that this state's run has otherwise, as `key: theirs, not ours`."""
         saved, own = self._settings(), config.to_dict()
-        different = (key for key in own if key not in _ANYTHING_ELSE and saved[key] != own[key])
-        return tuple(f"{key}: {saved[key]}, not {own[key]}" for key in different)
+        different = (path for path in paths() if path.split(".")[0] not in _ANYTHING_ELSE)
+        pairs = ((path, _at(saved, path), _at(own, path)) for path in different)
+        return tuple(f"{path}: {theirs}, not {ours}" for path, theirs, ours in pairs if theirs != ours)
 
     def arrays(self, shapes: Shapes) -> Arrays:
         """Return all arrays; SharedError if they are not whole, or not those named with their shapes."""

@@ -10,7 +10,7 @@ from horovod_runner.config.job_settings import JobSettings
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.machine.terminal import console, tell
 from horovod_runner.matrix.design import Experiment
-from horovod_runner.matrix.experiment import load_experiment, runs
+from horovod_runner.matrix.experiment import load_experiment, runs, smoked
 from horovod_runner.results.earlier import refuse_earlier
 from horovod_runner.results.store import Store
 
@@ -18,6 +18,7 @@ from horovod_runner.results.store import Store
 def plan(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | None = None, *, smoke: bool) -> int:
     """Print what an experiment asks, which runs it has, and how long they will take; nothing is started."""
     from horovod_runner.config.machine import load_machine
+    from horovod_runner.matrix.manifest import require_same_margins
     from horovod_runner.matrix.planning import show
     from horovod_runner.matrix.sharing import require_cores
 
@@ -25,6 +26,7 @@ def plan(file: Path, settings: Mapping[str, Any], results: Path, machine: Path |
     experiment, configs = read(file, settings, here.settings, smoke=smoke)
     require_cores(experiment.at_once, file, here)
     refuse_earlier(results / file.stem, {config.run_id for config in configs})
+    require_same_margins(experiment, file, Store(results))
     show(experiment, configs, Store(results), console())
     return 0
 
@@ -75,5 +77,5 @@ def read(
 ) -> tuple[Experiment, Sequence[RunConfig]]:
     """Return the experiment, as changed by the command line, and its validated runs with the machine's defaults."""
     experiment = load_experiment(file)
-    experiment = (experiment.smoked() if smoke else experiment).changed(settings)
+    experiment = (smoked(experiment, file) if smoke else experiment).changed(settings)
     return experiment, runs(experiment, file, of_machine)

@@ -319,7 +319,7 @@ def test_epochs_with_several_validations_show_their_last() -> None:
         ({"target": {"metric": 0.9}, "measure": "loading"}, "target.metric: with measure: loading nothing is trained"),
         ({"target": {"metric": 90}}, "target.metric: should be less than or equal to 1, but it is 90"),
         ({"target": {"metrics": 0.9}}, "target.metrics: is not a setting of a run; write metric"),
-        ({"validate_steps": 0}, "validate_steps: should be greater than or equal to 1"),
+        ({"validate_steps": 0}, "validate_steps: should be at least 1"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_in_a_sentence(settings: dict[str, Any], sentence: str) -> None:

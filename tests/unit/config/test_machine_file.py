@@ -106,11 +106,11 @@ def test_settings_of_another_machine_are_refused(tmp_path: Path, capsys: pytest.
             "settings.0.set.allreduce.compression: is not a setting that a machine",
         ),
         (UNET + "{strategy: lag1}", "settings.0.set.strategy: should be 'blocking', 'unfused', 'fused', 'grouped' or"),
-        (UNET + "{threads: 0}", "settings.0.set.threads: should be greater than or equal to 1"),
+        (UNET + "{threads: 0}", "settings.0.set.threads: should be at least 1"),
         ("  - when: {worker: 2}\n    set: {}", "settings.0.when.worker: is not a key of a job; write workers"),
         ("  - {when: {}}", "settings.0.set: is missing; add it"),
         ("  - {when: {}, set: {}, unless: {}}", "settings.0.unless: is not a key of settings"),
-        ("  strategy: fused", "settings: should be a valid tuple"),
+        ("  strategy: fused", "settings: should be a list"),
     ],
 )
 def test_mistakes_in_settings_are_named(text: str, said: str, tmp_path: Path) -> None:

@@ -88,8 +88,8 @@ def test_files_of_any_editor_are_read(content: bytes, tmp_path: Path, capsys: py
         ),
         (EXPERIMENT + "base: {epochs: !days 3}\n", 5, "a value of a kind that no setting has; write text, a number"),
         (EXPERIMENT + "---\n" + EXPERIMENT, 5, "it holds a second document (---); put that into a file of its own"),
-        (EXPERIMENT + "base: {allreduce: {yield_when_idle: yes}}\n", 5, 'boolean, but it is "yes"'),
-        (EXPERIMENT + "base: {seed: 2024-01-31}\n", 5, 'integer, but it is "2024-01-31"'),
+        (EXPERIMENT + "base: {allreduce: {yield_when_idle: yes}}\n", 5, 'true or false, but it is "yes"'),
+        (EXPERIMENT + "base: {seed: 2024-01-31}\n", 5, 'whole number, but it is "2024-01-31"'),
     ],
 )
 def test_a_mistake_is_one_sentence_with_line_and_remedy(

@@ -102,10 +102,10 @@ def test_a_machine_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     [
         ("launcher: ssh", "launcher: should be 'auto', 'mpirun', 'horovodrun' or 'srun', but it is \"ssh\""),
         ("host: {a: 1}", "host: is not a key of a machine file; write hosts"),
-        ("hosts: {a: 0}", "hosts.a: should be greater than or equal to 1"),
+        ("hosts: {a: 0}", "hosts.a: should be at least 1"),
         ("hosts: [a, b]", "hosts: should be a group of settings"),
         ("options: [-v]", "name it: launcher: mpirun"),
-        ("silence_minutes: 0", "silence_minutes: should be greater than 0"),
+        ("silence_minutes: 0", "silence_minutes: should be above 0"),
         ("- a", "valid dictionary"),
         ("{", "is not valid YAML"),
         ("{launcher: mpirun, launcher: srun}", "launcher: is given in line 1 already; remove one of the two"),

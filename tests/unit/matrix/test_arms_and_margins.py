@@ -77,7 +77,7 @@ def test_an_arm_can_be_excluded(tmp_path: Path) -> None:
         ),
         ("arms: [base, square root]", "arms: [bas]", ':9: smoke.arms: "bas" is not an arm; choose one of base'),
         ("epochs: 3}", "epochs: 3, arm: x}", ":2: base.arm: is the name of an arm"),
-        ("val_metric: 0.02", "val_metric: -1", ":8: margins.val_metric: should be greater than 0"),
+        ("val_metric: 0.02", "val_metric: -1", ":8: margins.val_metric: should be above 0"),
         ("val_metric: 0.02", "accuracy: 0.02", ":8: margins.accuracy"),
     ],
 )
@@ -111,6 +111,6 @@ def test_margins_are_not_changed_once_runs_began(tmp_path: Path) -> None:
     write_down(load_experiment(wider), wider, Store(tmp_path))  # nothing has begun
     add_run(tmp_path, {"framework": "torch", "experiment": "armed"})
     late = written(tmp_path, ARMED.replace("0.02", "0.5"))
-    with pytest.raises(UserError, match=r"margins: are \{'val_metric': 0.5\}, and the runs in .* begun with"):
+    with pytest.raises(UserError, match=r"margins: are val_metric: 0.5, and the runs in .* begun with"):
         write_down(load_experiment(late), late, Store(tmp_path))
     assert read_manifest(tmp_path / "armed")["margins"] == {"val_metric": 0.05}

@@ -16,6 +16,7 @@ from horovod_runner.matrix.design import Experiment
 from horovod_runner.matrix.estimate import planned_steps
 from horovod_runner.matrix.experiment import load_experiment, runs
 from horovod_runner.training.schedule import scaling_factor
+from horovod_runner.verbs.matrix import read
 from tests.conftest import ROOT
 
 WHOLE: dict[str, Any] = {
@@ -156,7 +157,7 @@ def test_all_mistakes_at_once_each_once_with_line_key_and_remedy(tmp_path: Path)
     }
     assert len(lines) == len(found), "each once, not once a run"
     assert list(found) == sorted(found)
-    assert "write momentum" in lines[1] and "write repeats" in lines[7] and '"jax"' in lines[4]
+    assert "write optimizer.momentum" in lines[1] and "write repeats" in lines[7] and '"jax"' in lines[4]
 
 
 def test_mistakes_of_the_smoke_variant_and_of_options_have_their_own_origin(tmp_path: Path) -> None:
@@ -170,6 +171,31 @@ def test_mistakes_of_the_smoke_variant_and_of_options_have_their_own_origin(tmp_
     assert said == {":7: seed", ":10: workers", ": --set width: width", ": --set framework: framework"} | {
         ": --set data.siez: data.siez"
     }
+
+
+def test_without_a_small_variant_smoke_does_not_do_the_whole_study(tmp_path: Path) -> None:
+    text = "description: x\nbase: {steps: 500}\naxes:\n  framework: [torch]\n  seed: [0, 1]\n  data.name: [digits]\n"
+    file = written(tmp_path, text + "repeats: 3\n")
+    with pytest.raises(UserError) as caught:
+        read(file, {}, smoke=True)
+    proposed = "smoke: {base: {steps: 10}, axes: {seed: [0]}, repeats: 1}"
+    assert (
+        str(caught.value) == f"{file}: smoke: is missing, so all 6 runs would be done; add it, for example {proposed}"
+    )
+    file.write_text(file.read_text() + proposed)
+    assert [config.steps for config in read(file, {}, smoke=True)[1]] == [10], "the remedy can be followed"
+
+
+def test_a_base_may_name_settings_by_their_path(tmp_path: Path) -> None:
+    text = (
+        "description: x\nbase:\n  optimizer.momentum: 0.8\n  optimizer: {learning_rate: 0.5}\n  data.image_size: 48\n"
+    )
+    file = written(tmp_path, text + "axes: {framework: [torch]}\n")
+    (config,) = runs(load_experiment(file), file)
+    assert (config.optimizer.momentum, config.optimizer.learning_rate, config.data.image_size) == (0.8, 0.5, 48)
+    file.write_text(file.read_text().replace("0.8", "8"))
+    with pytest.raises(UserError, match=r":3: optimizer\.momentum: should be below 1"):
+        runs(load_experiment(file), file)
 
 
 def test_a_thousand_mistakes_are_counted(tmp_path: Path) -> None:

@@ -131,8 +131,8 @@ def test_more_at_once_than_cores_is_refused_and_so_are_other_hosts() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"at_once": 0}, "at_once: should be greater than or equal to 1, but it is 0"),
-        ({"at_once": "two"}, "at_once: should be a valid integer"),
+        ({"at_once": 0}, "at_once: should be at least 1, but it is 0"),
+        ({"at_once": "two"}, "at_once: should be a whole number"),
         ({"base": {"at_once": 2}}, "base.at_once: is of the whole file; write it beside base"),
         ({"axes": {"at_once": [1, 2]}}, "axes.at_once: is of the whole file; write it beside base"),
     ],
