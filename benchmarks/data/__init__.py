@@ -38,6 +38,9 @@ SOURCES: dict[str, Source] = {
     "digit_scenes": Source(
         ("segmentation",), 64, "benchmarks.data.scenes:open_digit_scenes", examples=224, draws_split=True
     ),
+    "plain_scenes": Source(
+        ("segmentation",), 32, "benchmarks.data.scenes:open_plain_scenes", examples=512, draws_split=True
+    ),
     "image_folder": Source(("classification",), 224, "benchmarks.data.folders:open_image_folder", needs_path=True),
     "mask_folder": Source(("segmentation",), 256, "benchmarks.data.folders:open_mask_folder", needs_path=True),
     "synthetic": Source(

@@ -7,7 +7,10 @@ benchmarks/data/digits.py.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,28 +29,49 @@ SMALLEST_SIDE = 24
 SCENE_SEED = 20150518
 INK_THRESHOLD = 0.3
 """Ink below this share of full is not drawn at all, so that whatever is drawn is labelled."""
-NOISE = 0.12
-SHADING = 0.25
-OCCUPIED = 0.65
 MEAN = 0.095
-"""Mean of training pixels at 64 x 64; checked by a test."""
+"""Mean of training pixels of digit scenes at 64 x 64; checked by a test."""
 STD = 0.267
 CACHE_BYTES = 256 * 2**20
 
 
-def open_digit_scenes(data: DataSettings, *, task: str, seed: int) -> Dataset:
+@dataclass(frozen=True)
+class Look:
+    """What makes scenes hard: how much noise and shading, how often a quarter is empty, how small and faint a digit is.
+
+    `noise` is a standard deviation and `shading` the largest offset, full ink being 1; `smallest` is a share of the
+    quarter's side, and `faintest` a percentage of full contrast.
+    """
+
+    noise: float = 0.12
+    shading: float = 0.25
+    occupied: float = 0.65
+    smallest: Fraction = Fraction(3, 5)
+    faintest: int = 50
+
+
+DIGIT_SCENES = Look()
+PLAIN_SCENES = Look(noise=0.06, shading=0.1, occupied=1.0, smallest=Fraction(4, 5), faintest=80)
+
+
+def open_plain_scenes(data: DataSettings, *, task: str, seed: int) -> Dataset:
+    """Open scenes that a small network learns in minutes: four large clear digits each; see `open_digit_scenes`."""
+    return open_digit_scenes(data, task=task, seed=seed, look=PLAIN_SCENES)
+
+
+def open_digit_scenes(data: DataSettings, *, task: str, seed: int, look: Look = DIGIT_SCENES) -> Dataset:
     """Open scenes of data.image_size pixels, data.examples of them for training; DataError if they are too small."""
     size, channels = side(data.image_size, 64), data.channels or 1
     if size < SMALLEST_SIDE:
         raise DataError(
-            f"data.image_size: digit_scenes needs at least {SMALLEST_SIDE} pixels to place its digits,"
+            f"data.image_size: {data.name} needs at least {SMALLEST_SIDE} pixels to place its digits,"
             f" but it is {size}; raise it to {SMALLEST_SIDE} or more"
         )
     train, validation = digit_splits(split_seed(data.split, seed))
     drawn_from = [1, seed] if data.split == "per_seed" else []  # the 1 as in split_seed
     return Dataset(
-        train=SceneSplit(*train, data.examples or TRAIN_EXAMPLES, 0, size, channels, drawn_from),
-        validation=SceneSplit(*validation, VALIDATION_EXAMPLES, 1, size, channels, drawn_from),
+        train=SceneSplit(*train, data.examples or TRAIN_EXAMPLES, 0, size, channels, drawn_from, look),
+        validation=SceneSplit(*validation, VALIDATION_EXAMPLES, 1, size, channels, drawn_from, look),
         classes=CLASSES,
         channels=channels,
         image_size=size,
@@ -66,12 +90,13 @@ class SceneSplit:
         image_size: int,
         channels: int,
         drawn_from: Sequence[int] = (),
+        look: Look = DIGIT_SCENES,
     ) -> None:
         """Take digits (n, 8, 8) and their labels (n,); `stream` keeps training and validation scenes apart.
 
         Scenes are drawn from their index and `drawn_from`.
         """
-        self._drawn_from = drawn_from
+        self._drawn_from, self._look = drawn_from, look
         self._pixels, self._labels = pixels, labels
         self._examples, self._stream = examples, stream
         self._size, self._channels = image_size, channels
@@ -97,7 +122,7 @@ class SceneSplit:
         scene = self._cache.get(index)
         if scene is None:
             rng = np.random.default_rng([SCENE_SEED, self._stream, index, *self._drawn_from])
-            canvas, mask = make_scene(rng, self._pixels, self._labels, self._size)
+            canvas, mask = make_scene(rng, self._pixels, self._labels, self._size, self._look)
             scene = canvas.astype(np.float32), mask
             if len(self._cache) < self._cache_limit:
                 self._cache[index] = scene
@@ -105,26 +130,26 @@ class SceneSplit:
 
 
 def make_scene(
-    rng: np.random.Generator, pixels: np.ndarray, labels: np.ndarray, size: int
+    rng: np.random.Generator, pixels: np.ndarray, labels: np.ndarray, size: int, look: Look = DIGIT_SCENES
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw one to four digits, one at most in each quarter of a noisy canvas.
 
     Returns the canvas, float64 (size, size), about 0 to 1, and the class of each pixel, uint8 (size, size).
     """
-    canvas, mask = background(rng, size), np.zeros((size, size), np.uint8)
-    occupied = rng.random(4) < OCCUPIED
+    canvas, mask = background(rng, size, look), np.zeros((size, size), np.uint8)
+    occupied = rng.random(4) < look.occupied
     occupied[rng.integers(4)] = True
     for quarter in np.flatnonzero(occupied):
         which = rng.integers(len(labels))
         corner = (int(quarter) // 2 * (size // 2), int(quarter) % 2 * (size // 2))
-        place(canvas, mask, pixels[which], int(labels[which]) + 1, corner, rng)
+        place(canvas, mask, pixels[which], int(labels[which]) + 1, corner, rng, look)
     return canvas, mask
 
 
-def background(rng: np.random.Generator, size: int) -> np.ndarray:
+def background(rng: np.random.Generator, size: int, look: Look = DIGIT_SCENES) -> np.ndarray:
     """Return soft shading plus white noise, float64 (size, size)."""
-    shading = enlarge(rng.uniform(-SHADING, SHADING, (1, 4, 4)), size)[0]
-    return shading + NOISE * rng.standard_normal((size, size))
+    shading = enlarge(rng.uniform(-look.shading, look.shading, (1, 4, 4)), size)[0]
+    return shading + look.noise * rng.standard_normal((size, size))
 
 
 def place(
@@ -134,12 +159,13 @@ def place(
     label: int,
     corner: tuple[int, int],
     rng: np.random.Generator,
+    look: Look = DIGIT_SCENES,
 ) -> None:
     """Add a digit (8, 8) of random size, place and contrast to the quarter at `corner`; label exactly what it inks."""
     cell = len(canvas) // 2
-    height = int(rng.integers(-(-cell * 3 // 5), cell + 1))
+    height = int(rng.integers(math.ceil(cell * look.smallest), cell + 1))
     top, left = (start + int(rng.integers(0, cell - height + 1)) for start in corner)
     ink = enlarge(digit[None], height)[0]
     inked = ink >= INK_THRESHOLD
-    canvas[top : top + height, left : left + height] += inked * ink * (int(rng.integers(50, 101)) / 100)
+    canvas[top : top + height, left : left + height] += inked * ink * (int(rng.integers(look.faintest, 101)) / 100)
     mask[top : top + height, left : left + height][inked] = label

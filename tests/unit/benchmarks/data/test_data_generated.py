@@ -14,7 +14,7 @@ from benchmarks.errors import DataError
 from horovod_runner.config.settings import DataConfig
 
 SOURCES = [("digits", "classification"), ("digit_scenes", "segmentation"), ("synthetic", "classification")]
-SOURCES.append(("synthetic", "segmentation"))
+SOURCES += [("synthetic", "segmentation"), ("plain_scenes", "segmentation")]
 
 
 def opened(name: str, task: str, seed: int = 0, **settings):
@@ -106,6 +106,14 @@ def test_scenes_of_each_seed_are_drawn_of_its_digits():
     scenes = [[everything(split)[0].tobytes() for split in (made.train, made.validation)] for made in (fixed, *drawn)]
     assert scenes[2] == scenes[3]
     assert len({scene for pair in scenes[:3] for scene in pair}) == 6
+
+
+def test_plain_scenes_hold_four_large_digits_each():
+    _, masks = everything(opened("plain_scenes", "segmentation", image_size=32, examples=40).train)
+    _, harder = everything(opened("digit_scenes", "segmentation", image_size=32, examples=40).train)
+    quarters = masks.reshape(40, 2, 16, 2, 16).transpose(0, 1, 3, 2, 4).reshape(160, -1)
+    assert all(len(np.unique(quarter)) == 2 for quarter in quarters), "the background and one digit"
+    assert (masks > 0).mean() > 1.5 * (harder > 0).mean()
 
 
 def test_digits_are_normalised_with_the_statistics_written_down():
