@@ -19,6 +19,8 @@ def with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
     """Fill in what depends on the workload and the data."""
     if isinstance(raw.get("data"), str):
         raw["data"] = data_from_word(raw["data"])
+    if raw.get("cluster", {}) is None:
+        raw["cluster"] = {}
     name = raw.get("workload", "resnet50")
     job = WORKLOADS.get(name) if isinstance(name, str) else None
     if job is None:

@@ -15,7 +15,7 @@ from horovod_runner.config.defaults import put_all
 from horovod_runner.config.diagnostics import WrongSettings
 from horovod_runner.config.one_of import OneOf
 from horovod_runner.config.schema import RunConfig, decode
-from horovod_runner.config.settings import FrameworkName, NonNegative, Positive, Settings
+from horovod_runner.config.settings import ClusterConfig, FrameworkName, NonNegative, Positive, Settings
 from horovod_runner.config.strategies import EQUAL
 
 
@@ -25,11 +25,23 @@ class When(Settings):
     workload: str | None = None
     framework: FrameworkName | None = None
     workers: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    cluster: ClusterConfig = ClusterConfig()  # runs on other emulated hosts, or on none, are of another job
 
     def matches(self, plain: Mapping[str, Any]) -> bool:
         """Say whether a run, described before its defaults are filled in, is one of the job."""
-        wanted = self.model_dump(exclude_none=True)
-        return all(plain.get(key, RunConfig.model_fields[key].default) == value for key, value in wanted.items())
+        wanted = self.by_key()
+        emulated = _without_none(plain.get("cluster")), _without_none(wanted.pop("cluster", None))
+        others = all(plain.get(key, RunConfig.model_fields[key].default) == value for key, value in wanted.items())
+        return others and emulated[0] == emulated[1]
+
+    def by_key(self) -> dict[str, Any]:
+        """Return what is said of the job, as it stands in a file."""
+        return {key: value for key, value in self.model_dump(exclude_none=True).items() if value != {}}
+
+
+def _without_none(group: Any) -> Any:
+    """Return a group of settings, which may be none, without those that are not given."""
+    return {k: v for k, v in (group or {}).items() if v is not None} if isinstance(group or {}, Mapping) else group
 
 
 class Chosen(Settings):

@@ -8,7 +8,7 @@ fastest settings of a job there.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -53,6 +53,11 @@ class Machine(BaseModel):
         if self.launcher == "auto" and self.options:
             raise ValueError("options: they belong to one launcher, so name it: launcher: mpirun")
         return self
+
+    @property
+    def before_launcher(self) -> Sequence[str]:
+        """Words that stand before the launcher's own."""
+        return ()
 
     def host_list(self) -> str:
         """Return the hosts as launchers want them: `node1:4,node2:4`."""

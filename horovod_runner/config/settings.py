@@ -141,6 +141,27 @@ class AllreduceConfig(Settings):
     )
 
 
+class ClusterConfig(Settings):
+    """Emulated hosts on this machine, where any of these is given: see horovod_runner/launch/emulated."""
+
+    hosts: Annotated[int, Field(ge=1, le=200)] | None = Field(None, description="emulated hosts; None: one a worker")
+    cores: Annotated[float, Field(ge=0.01, le=4096, allow_inf_nan=False)] | None = Field(
+        None, description="of a host, 0.5 is half of one; None: the machine's over hosts"
+    )
+    rate_mbit: Annotated[float, Field(ge=1, le=3e4, allow_inf_nan=False)] | None = Field(
+        None, description="Mbit/s of a host's link in each direction; None: as fast as the machine can"
+    )
+
+    @property
+    def emulated(self) -> bool:
+        """Whether there is a cluster; without one, the machine is as it is."""
+        return (self.hosts, self.cores, self.rate_mbit) != (None, None, None)
+
+    def hosts_of(self, workers: int) -> int:
+        """Return how many hosts so many workers are placed on."""
+        return workers if self.hosts is None else self.hosts
+
+
 class CheckpointConfig(Settings):
     """When the state is saved, and how much of it is kept."""
 
@@ -216,6 +237,7 @@ class RunSettings(Settings):
         "training", description="loading: batches are taken and thrown away, to see what the input alone delivers"
     )
     allreduce: AllreduceConfig = AllreduceConfig()
+    cluster: ClusterConfig = ClusterConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(
         0, description="of the first weights, the examples' order and augmentation"

@@ -250,6 +250,19 @@ def _needs_whole_arrays(c: RunSettings) -> str | None:
     return "optimizer.clip_norm" if c.optimizer.clip_norm is not None else None
 
 
+def _check_cluster(c: RunSettings) -> list[str]:
+    """Refuse emulated hosts that stay empty, and what their launcher cannot do."""
+    problems = []
+    if c.cluster.hosts is not None and c.cluster.hosts > c.workers:
+        problems.append(
+            f"cluster.hosts: {c.cluster.hosts} hosts are too many for {c.workers} worker{'s'[: c.workers > 1]}; leave"
+            " hosts out for one a worker, or raise workers"
+        )
+    if c.cluster.emulated and c.allreduce.controller == "gloo":
+        problems.append("allreduce.controller: on emulated hosts workers meet by mpi; choose mpi, or remove cluster")
+    return problems
+
+
 def _check_noise_scale(c: RunSettings) -> list[str]:
     """Refuse what leaves nothing to compare: the estimate needs independent shards and their average."""
     if not c.noise_scale:
@@ -285,6 +298,7 @@ _CHECKS = (
     _check_micro_batches,
     _check_batch_norm,
     _check_strategy,
+    _check_cluster,
     _check_noise_scale,
     _check_architecture,
 )

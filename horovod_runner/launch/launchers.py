@@ -51,7 +51,7 @@ def command(config: RunConfig, worker: Sequence[str], start: Start) -> Argv:
         raise UserError(
             f"allreduce.controller: {launcher} cannot start workers that meet by {controller}; use horovodrun for that"
         )
-    return [*launcher_words(start), *worker]
+    return [*machine.before_launcher, *launcher_words(start), *worker]
 
 
 def usual_controller(machine: Machine) -> Literal["mpi", "gloo"]:

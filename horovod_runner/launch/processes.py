@@ -23,6 +23,7 @@ from horovod_runner.config.frameworks import FRAMEWORKS
 from horovod_runner.config.machine import Machine
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.launch import interrupts
+from horovod_runner.launch.emulated.cluster import on_hosts
 from horovod_runner.launch.launchers import Start, command
 from horovod_runner.machine.process import LOGGED, TOLD, use_own_mpi
 from horovod_runner.results.store import RunFolder
@@ -69,8 +70,16 @@ def launch(
     """Run all workers of the run in this folder to their end.
 
     What they and their launcher print goes to `log`; `tell` is called with each line that rank 0 has for the user.
-    UserError when there is no launcher for so many workers. KeyboardInterrupt passes through, with the ranks ended.
+    UserError when there is no launcher for so many workers, or no emulated hosts where the run asks for them.
+    KeyboardInterrupt passes through, with the ranks ended.
     """
+    with on_hosts(config, machine) as place:
+        return _launch(config, folder, log, place, tell)
+
+
+def _launch(
+    config: RunConfig, folder: RunFolder, log: IO[bytes], machine: Machine, tell: Callable[[str], None] | None
+) -> Ended:
     told = None if tell is None else Told(folder.told_file, tell)
     variables = environment(machine) | {LOGGED: "1"} | ({} if told is None else {TOLD: str(told.file.absolute())})
     passed_on = passed_to_hosts(variables, machine)

@@ -11,12 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from horovod_runner.machine import emulated
+from horovod_runner.machine.emulated import EmulatedHost
 
-def describe() -> dict[str, Any]:
-    """Return what the machine is, without naming it.
 
-    Runs of equal `id` may be averaged together; the nodes of a cluster that are built alike share a `kind`.
+def describe(host: EmulatedHost | None = None) -> dict[str, Any]:
+    """Return what the machine is, without naming it: this one, or one with emulated hosts such as this one.
+
+    Runs of equal `id` may be averaged together; the nodes of a cluster that are built alike share a `kind`. Emulated
+    hosts of other cores, or with another link, are another machine, of another kind.
     """
+    host = host or emulated.here()
     facts: dict[str, Any] = {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
@@ -26,7 +31,12 @@ def describe() -> dict[str, Any]:
     }
     # The kernel reports a little less or more memory from boot to boot: it is rounded to GiB for the name.
     name = [facts["cpu"], facts["cores"], round(facts["memory_bytes"] / 2**30), facts["system"], facts["gpus"]]
-    return {"id": _fingerprint([*name, platform.node()]), "kind": _fingerprint(name), **facts}
+    plain = _fingerprint([*name, host.node if host else platform.node()])
+    if host is None:
+        return {"id": plain, "kind": _fingerprint(name), **facts}
+    apart = ["emulated", *host.facts().values()]
+    names = {"id": _fingerprint([plain, *apart]), "kind": _fingerprint([*name, *apart])}
+    return {**names, **facts, "emulated": {**host.facts(), "on": plain}}
 
 
 def _fingerprint(name: Sequence[Any]) -> str:

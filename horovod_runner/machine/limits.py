@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psutil
 
+from horovod_runner.machine import emulated
+
 PROC = Path("/proc/self")
 
 
@@ -40,15 +42,20 @@ def core_count(proc: Path = PROC) -> int:
 
 
 def cpu_quota(proc: Path = PROC) -> Limit | None:
-    """Return the processors' time per time that control groups allow, the least of all levels; None for no limit."""
-    quotas = [quota for group in _groups("cpu", proc) if (quota := _quota(group)) is not None]
+    """Return the processors' time per time that control groups allow, the least of all levels; None for no limit.
+
+    An emulated host's group gets its quota when its ranks have started, and counts from the beginning.
+    """
+    quotas = [quota for group in groups("cpu", proc) if (quota := _quota(group)) is not None]
+    if (host := emulated.here()) is not None:
+        quotas.append(Limit(host.cores, "cluster.cores"))
     return min(quotas, key=lambda limit: limit.amount, default=None)
 
 
 def free_memory(proc: Path = PROC) -> Limit:
     """Return the bytes that may still be taken: what is free, or what a control group leaves, if that is less."""
     here = Limit(psutil.virtual_memory().available)
-    return min([here, *filter(None, map(_memory_left, _groups("memory", proc)))], key=lambda limit: limit.amount)
+    return min([here, *filter(None, map(_memory_left, groups("memory", proc)))], key=lambda limit: limit.amount)
 
 
 def _quota(group: Path) -> Limit | None:
@@ -77,7 +84,7 @@ def _memory_left(group: Path) -> Limit | None:
     return None
 
 
-def _groups(controller: str, proc: Path) -> Iterator[Path]:
+def groups(controller: str, proc: Path = PROC) -> Iterator[Path]:
     """Yield the folders of this process's control groups that have a controller, from its own up to the mount's."""
     for controllers, path in _memberships(proc):
         for types, root, mount in _mounts(proc):

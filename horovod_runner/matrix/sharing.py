@@ -20,11 +20,11 @@ from horovod_runner.training.reuse import graph_of
 def shares(config: RunConfig, at_once: int) -> bool:
     """Whether a run is done beside others.
 
-    Done alone are runs of several workers, and what is there to be timed: compute-only workers, and those that only
-    load.
+    Done alone are runs of several workers or on emulated hosts, and what is there to be timed: compute-only workers,
+    and those that only load.
     """
     timed = not config.reduction.reduces or config.measure != "training"
-    return at_once > 1 and config.workers == 1 and not timed
+    return at_once > 1 and config.workers == 1 and not timed and not config.cluster.emulated
 
 
 def require_cores(at_once: int, file: Path, machine: Machine) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from horovod_runner.machine import share
 from horovod_runner.results.predictions import write_predictions
 from horovod_runner.results.record import StepRecord
 from horovod_runner.training.join import Worker, say_nothing
@@ -20,6 +21,10 @@ class BetweenSteps:
 
     worker: Worker
     skipped: Skipped
+
+    def settle(self) -> None:
+        """Take an emulated host's share of the cores, and no more, from here on."""
+        share.take()
 
     def validate(self, step: int) -> Validation:
         """Validate the model as it stands after this step, counted from 0."""

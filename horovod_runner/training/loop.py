@@ -34,6 +34,10 @@ class TrainData(Protocol):
 class Pauses(Protocol):
     """What is done between steps, by all workers together."""
 
+    def settle(self) -> None:
+        """Come to rest after the first step, which traces and allocates."""
+        ...
+
     def validate(self, step: int) -> Validation:
         """Validate the model as it stands after this step, counted from 0."""
         ...
@@ -79,6 +83,8 @@ def train(backend: Backend, plan: Plan, data: TrainData, recorder: Recorder, pau
 
         # The pause: a validation may end the run, records go to rank 0's disk, and so does the state.
         ends = False
+        if step == plan.first_step:
+            pauses.settle()
         if plan.validates(step):
             validation = pauses.validate(step)
             recorder.validated(validation)

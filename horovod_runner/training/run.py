@@ -8,6 +8,7 @@ import time
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import Diverged
 from horovod_runner.frameworks.build import load_backend
+from horovod_runner.machine import emulated
 from horovod_runner.machine.world import World
 from horovod_runner.results import provenance
 from horovod_runner.results.record import RunResult
@@ -74,6 +75,8 @@ def _announce(worker: Worker, plan: Plan) -> None:
         f" {config.workers} worker{'s'[: config.workers > 1]}, {threads} thread{'s'[: threads > 1]}"
         f" each, {config.precision}{where}"
     )
+    if (host := emulated.here()) is not None:
+        worker.say(f"note: this is {emulated.in_words(host.facts())}, on one machine")
     of_one_run = lag(config, plan, worker.prepared.architecture.normalises)
     for sentence in [*notes(config, plan, len(worker.prepared.data.validation)), *filter(None, [of_one_run])]:
         worker.say(f"note: {sentence}")

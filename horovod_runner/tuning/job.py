@@ -14,6 +14,7 @@ from horovod_runner.config.machine import Machine
 from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.config.strategies import EQUAL
 from horovod_runner.errors import UserError
+from horovod_runner.launch.emulated.cluster import host_of
 from horovod_runner.launch.launchers import controllers, usual_controller
 from horovod_runner.machine.limits import core_count
 from horovod_runner.tuning.space import CHOSEN, Space
@@ -47,7 +48,9 @@ class TuningJob:
     @property
     def when(self) -> dict[str, Any]:
         """The runs that a result is for."""
-        return {"workload": self.config.workload, "framework": self.config.framework, "workers": self.config.workers}
+        config = self.config
+        job = {"workload": config.workload, "framework": config.framework, "workers": config.workers}
+        return job | ({"cluster": config.cluster.model_dump()} if config.cluster.emulated else {})
 
 
 def read_job(request: TuningRequest, settings: Mapping[str, Any]) -> TuningJob:
@@ -72,8 +75,8 @@ def space(job: TuningJob, request: TuningRequest, machine: Machine) -> Space:
         strategy=job.config.strategy,
         controller=usual_controller(machine) if given == "auto" else given,
         strategies=_strategies(request.candidates, job.config.framework),
-        controllers=controllers(machine),
-        threads=thread_numbers(core_count(), local_workers(job.config.workers, machine)),
+        controllers=["mpi"] if job.config.cluster.emulated else controllers(machine),
+        threads=thread_numbers(*_cores_and_workers(job.config, machine)),
         fixed=job.fixed,
     )
 
@@ -82,6 +85,14 @@ def thread_numbers(cores: int, workers: int) -> list[int]:
     """Return what else a worker's threads could be than its share of a host's cores: half of it, and one."""
     share = max(1, cores // workers)
     return sorted({max(1, share // 2), 1} - {share}, reverse=True)
+
+
+def _cores_and_workers(config: RunConfig, machine: Machine) -> tuple[int, int]:
+    """Return the cores of a host and the workers that share it."""
+    host = host_of(config)
+    if host is None:
+        return core_count(), local_workers(config.workers, machine)
+    return int(host.cores), -(-config.workers // config.cluster.hosts_of(config.workers))
 
 
 def local_workers(workers: int, machine: Machine) -> int:

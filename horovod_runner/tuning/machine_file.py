@@ -51,7 +51,7 @@ def add_settings(file: Path, when: Mapping[str, Any], chosen: Mapping[str, Any],
 
 def _written(entry: JobSettings) -> dict[str, Any]:
     """Return an entry as it stands in the file: a line for the job, and one for what was chosen for it."""
-    return {"when": _flow(entry.when.model_dump(exclude_none=True)), "set": _flow(entry.chosen.by_path())}
+    return {"when": _flow(entry.when.by_key()), "set": _flow(entry.chosen.by_path())}
 
 
 def _flow(plain: Mapping[str, Any]) -> CommentedMap:

@@ -12,6 +12,7 @@ from horovod_runner.config.machine import Machine, load_machine
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import EXIT_DIVERGED, SharedError
 from horovod_runner.frameworks.installed import require_installed
+from horovod_runner.launch.emulated.cluster import require_possible
 from horovod_runner.launch.processes import launch
 from horovod_runner.machine.terminal import err, tell, warn
 from horovod_runner.machine.world import World, detect
@@ -28,7 +29,7 @@ def bench(settings: Mapping[str, Any], results: Path, machine: Path | None = Non
     config = decode_with(here.settings, put_all({}, sized), "bench")
     refuse_earlier(results / config.experiment)
     remember_command()
-    if world.launched or config.workers == 1:
+    if world.launched or (config.workers == 1 and not config.cluster.emulated):
         from horovod_runner.training.worker import run_worker
 
         return run_worker(config, Store(results).folder(config))
@@ -44,6 +45,7 @@ def _size(world: World, workers: Any) -> Any:
 
 def _launch(config: RunConfig, store: Store, machine: Machine) -> int:
     require_installed(config)
+    require_possible(config, machine)
     begun = begin(config, store)
     # Runners leave a claimed run alone; rank 0 sees to it that no other process does the same one.
     with claimed(begun.folder.claim), begun.folder.open_log() as log:

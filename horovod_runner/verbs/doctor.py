@@ -22,6 +22,7 @@ from rich.table import Table
 
 from horovod_runner.config.frameworks import BOUND, FRAMEWORKS, Framework
 from horovod_runner.environment.install import PYTHONS
+from horovod_runner.launch.emulated.ability import ability
 from horovod_runner.launch.launchers import find
 from horovod_runner.launch.processes import environment
 from horovod_runner.machine import limits
@@ -132,6 +133,15 @@ def _cores() -> Iterator[Finding]:
     yield Finding("cores", f"{may.amount:.0f} of {present}{by}; a worker alone would get {threads} threads")
 
 
+def _emulated() -> Iterator[Finding]:
+    found = ability()
+    if found.missing is not None:
+        yield Finding("emulated hosts", "cannot be had", found.missing.replace(", or remove cluster", ""))
+        return
+    latency = "" if found.delays else "; their links have a bandwidth and no latency, since this kernel lacks netem"
+    yield Finding("emulated hosts", f"--set cluster.hosts=2 would use them{latency}")
+
+
 def _memory() -> Iterator[Finding]:
     left = limits.free_memory()
     free, by = left.amount, f", limited by {left.by}" if left.by else ""
@@ -162,6 +172,7 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _horovod,
     _launchers,
     _cores,
+    _emulated,
     _memory,
     _disk,
     _results,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from horovod_runner.config.job_settings import JobSettings
+from horovod_runner.config.machine import Machine
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.machine.terminal import console, tell
 from horovod_runner.matrix.design import Experiment
@@ -24,6 +25,7 @@ def plan(file: Path, settings: Mapping[str, Any], results: Path, machine: Path |
 
     here = load_machine(machine)
     experiment, configs = read(file, settings, here.settings, smoke=smoke)
+    _require_hosts(configs, here)
     require_cores(experiment.at_once, file, here)
     refuse_earlier(results / file.stem, {config.run_id for config in configs})
     require_same_margins(experiment, file, Store(results))
@@ -50,6 +52,7 @@ def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | 
     here = load_machine(machine)
     experiment, configs = read(file, settings, here.settings, smoke=smoke)
     here.require_room(max(config.workers for config in configs))
+    _require_hosts(configs, here)
     require_cores(experiment.at_once, file, here)
     configs = in_order(configs, experiment.at_once)
     for framework in {config.framework: config for config in configs}.values():
@@ -70,6 +73,14 @@ def run(file: Path, settings: Mapping[str, Any], results: Path, machine: Path | 
             say(to, f"    {line}", style="dim")
     tell(page)
     return 1 if tally.failed else 0
+
+
+def _require_hosts(configs: Sequence[RunConfig], machine: Machine) -> None:
+    """Raise UserError where the emulated hosts of a run cannot be had here."""
+    from horovod_runner.launch.emulated.cluster import require_possible
+
+    for config in {(config.cluster, config.workers): config for config in configs}.values():
+        require_possible(config, machine)
 
 
 def read(

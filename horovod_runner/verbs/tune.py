@@ -12,6 +12,7 @@ from horovod_runner.analysis.report.terminal import console
 from horovod_runner.config.machine import VARIABLE, Machine, fingerprint
 from horovod_runner.errors import UserError
 from horovod_runner.frameworks.installed import require_installed
+from horovod_runner.launch.emulated.cluster import host_of, require_possible
 from horovod_runner.launch.interrupts import ended_by_signals
 from horovod_runner.machine import hardware
 from horovod_runner.machine.terminal import tell
@@ -39,6 +40,7 @@ def tune(request: TuningRequest, settings: Mapping[str, Any]) -> int:
     out = request.machine or Path(os.environ.get(VARIABLE) or MACHINE_FILE).expanduser()
     machine, job = read_existing(out), read_job(request, settings)
     machine.require_room(job.config.workers)
+    require_possible(job.config, machine)
     require_installed(job.config)
     choices = space(job, request, machine)
     place = _place(job, request.results, machine)
@@ -70,7 +72,7 @@ def _ledger(job: TuningJob, choices: Space, file: Path) -> Ledger:
     new = Ledger(
         job=job.config.to_dict(),
         strategies=tuple(choices.strategies),
-        machine=hardware.describe(),
+        machine=hardware.describe(host_of(job.config)),
         versions=provenance.versions(),
         commit=provenance.commit()["commit"],
         command=tuple(provenance.command()),

@@ -58,9 +58,12 @@ def but_for_the_arm(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def oversubscribed(run: Run) -> bool:
-    """Whether the run's hosts had fewer cores than the threads of all workers on them; False where it is not known."""
+    """Whether the run's hosts had fewer cores than the threads of all workers on them; False where it is not known.
+
+    An emulated host of a part of a core has room for one thread: it is as fast as its share, and no other takes of it.
+    """
     provenance = run.provenance
-    cores = (provenance.get("machine") or {}).get("cores")
+    cores = max(1, run.emulated["cores"]) if run.emulated else (provenance.get("machine") or {}).get("cores")
     if not cores:
         return False
     hosts = (provenance.get("launcher") or {}).get("hosts") or 1

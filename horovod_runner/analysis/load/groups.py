@@ -86,6 +86,7 @@ class Group:
     settings: Mapping[str, Any]
     distinct: Mapping[str, Any]  # the settings that tell it from the job's other groups in its experiment
     cells: tuple[Cell, ...]
+    emulated: Mapping[str, Any] | None = None  # what its hosts are, where they are emulated: see Run
     unmatched: tuple[Cell, ...] = ()  # compute-only workers and loaders of which there is no cell yet
 
     @property
@@ -169,6 +170,7 @@ def _group(members: Sequence[Run], arms: Arms) -> Group:
         settings=shared_settings(first),
         distinct={},
         cells=_against_the_baseline(cells),
+        emulated=first.emulated,
         unmatched=(*compute_only.values(), *loading.values()),
     )
 
@@ -242,14 +244,16 @@ def _named(group: Group, values: Mapping[str, set[str]]) -> Group:
 
 
 def _own(group: Group) -> dict[str, Any]:
-    """Return what may tell a group apart; its way of scaling and its batch stand in every title."""
+    """Return what may tell a group apart; its way of scaling, batch and emulated hosts stand in every title."""
     titled = {"scaling", *FIXED_BATCH.values()}
-    return {k: v for k, v in {**group.settings, "machine": group.machine}.items() if k not in titled}
+    machine = group.emulated["on"] if group.emulated else group.machine
+    return {k: v for k, v in {**group.settings, "machine": machine}.items() if k not in titled}
 
 
 def _cell_row(group: Group, cell: Cell) -> dict[str, Any]:
     wait = cell.mean("data_wait_fraction")
     row = {name: getattr(group, name) for name in ("experiment", "workload", "scaling", "machine")}
+    row |= {"emulated": group.emulated is not None}
     row |= {name: getattr(cell, name) for name in ("framework", "workers", "local_batch", "global_batch", "status")}
     row |= {"runs": len(cell.runs), "completed_runs": len(cell.completed)}
     row |= {"baseline_workers": cell.baseline_workers, "oversubscribed": cell.oversubscribed}

@@ -40,6 +40,11 @@ class Run:
         return str((self.provenance.get("machine") or {}).get("id") or UNKNOWN_MACHINE)
 
     @property
+    def emulated(self) -> Mapping[str, Any] | None:
+        """What its emulated hosts were (hosts, cores, rate_mbit, and `on` which machine); None for real ones."""
+        return (self.provenance.get("machine") or {}).get("emulated")
+
+    @property
     def started(self) -> str:
         """When it began, to the minute, in UTC; empty where that is not on record."""
         return str(self.provenance.get("started") or "")[:16].replace("T", " ")
@@ -61,6 +66,7 @@ class Run:
         place = {
             "experiment": self.experiment,
             "machine": self.machine,
+            "emulated": self.emulated is not None,
             "commit": self.provenance.get("commit"),
             "started": self.provenance.get("started"),
             "versions": self.provenance.get("versions") or {},

@@ -12,6 +12,7 @@ from horovod_runner.analysis.plots import files
 from horovod_runner.analysis.plots import look as plots
 from horovod_runner.collectives.record import GB, AlgorithmResult, CaseTimes, Report
 from horovod_runner.collectives.table import size_words
+from horovod_runner.machine.emulated import in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +30,8 @@ def draw(report: Report, folder: Path) -> None:
     """Write `allreduce.png` and `allreduce.svg`, if anything was measured."""
     panels = [panel for panel in (_times, _bandwidths, _gradients) if _has(report, panel is _gradients)]
     machine = report.origin["machine"]
-    foot = f"{report.workers} ranks; {machine['cpu']}, {machine['cores']} cores"
+    where = f"; {in_words(machine['emulated'])}" if machine.get("emulated") else ""
+    foot = f"{report.workers} ranks; {machine['cpu']}, {machine['cores']} cores{where}"
     if panels:
         drawn = [files.panel(partial(panel, report)) for panel in panels]
         files.write(folder, "allreduce", drawn, foot=foot, columns=3)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis.load.groups import Cell, Group
 from horovod_runner.config import frameworks
+from horovod_runner.machine.emulated import in_words as hosts
 from horovod_runner.statistics.interval import Interval
 
 if TYPE_CHECKING:
@@ -114,10 +115,11 @@ def title(group: Group) -> str:
 
 
 def scaling(group: Group) -> str:
-    """Return which batch of a group is fixed."""
+    """Return which batch of a group is fixed, and what its hosts are where they are emulated."""
+    where = f", on {hosts(group.emulated)}" if group.emulated else ""
     if group.scaling == "strong":
-        return f"strong scaling, {group.fixed_batch} images over all workers"
-    return f"{group.scaling} scaling, {group.fixed_batch} images a worker"
+        return f"strong scaling, {group.fixed_batch} images over all workers{where}"
+    return f"{group.scaling} scaling, {group.fixed_batch} images a worker{where}"
 
 
 def settings(distinct: Mapping[str, Any]) -> str:
@@ -149,6 +151,7 @@ FILTERS: dict[str, Callable[..., Any]] = {function.__name__: function for functi
     "framework": framework,
     "g": "{:g}".format,
     "grouped": "{:,}".format,
+    "hosts": hosts,
     "percent_with_bounds": partial(with_bounds, write=percent, unit=" %"),
     "signed": partial(with_bounds, write="{:+.4g}".format),
     "spaced": lambda name: name.replace("_", " "),

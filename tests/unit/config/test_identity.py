@@ -39,6 +39,7 @@ LEAVES: dict[str, list[Any]] = {
     "schedule.milestones": [[30.0, 60.0, 80.0], [1.0]],
     "allreduce.fusion_mb": [None, 0.0, 64.0],
     "checkpoint.every": [None, 0, 7],
+    "cluster.rate_mbit": [None, 200.0],
     "target.metric": [None, 0.9],
     "workers": [1, 2, 4],
     "virtual_workers": [1, 2],

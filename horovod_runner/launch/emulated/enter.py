@@ -1,0 +1,65 @@
+"""Go to an emulated host, and become a command there.
+
+`python -m horovod_runner.launch.emulated.enter HOST WORDS` stands in for `ssh HOST WORDS`: mpirun calls it, through
+`plm_rsh_agent`, and the other side gets as little of this side's environment as a login there would give it.
+`... enter --stay HOST WORDS` keeps the environment: so mpirun itself is started, as by somebody who is on that host.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+HOSTS = "SUITE_HOSTS"
+"""The variable that has, by address, each host's `name`, `namespace`, `group` and the folders that it `hides`."""
+
+_OF_A_LOGIN = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "TMPDIR")
+_CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWNET = 0x00020000, 0x04000000, 0x40000000
+_MS_REC, _MS_PRIVATE = 0x4000, 0x40000
+
+
+def main(words: list[str]) -> None:
+    """Become the command; OSError where the host is no more."""
+    stays = words[0] == "--stay"
+    address, *command = words[stays:]
+    hosts = json.loads(os.environ[HOSTS])
+    if address not in hosts:
+        sys.exit(f"horovod-runner: {address} is no emulated host; there are {', '.join(hosts)}")
+    _enter(hosts[address])
+    if stays:
+        os.execvp(command[0], command)
+    left = {name: os.environ[name] for name in (*_OF_A_LOGIN, HOSTS) if name in os.environ}
+    os.execve("/bin/sh", ["sh", "-c", " ".join(command)], left)
+
+
+def _enter(host: Mapping[str, object]) -> None:
+    (Path(str(host["group"])) / "cgroup.procs").write_text("0")
+    namespace = os.open(str(host["namespace"]), os.O_RDONLY)
+    libc = ctypes.CDLL(None, use_errno=True)
+    _succeeds(libc.setns(namespace, _CLONE_NEWNET))
+    os.close(namespace)
+    _succeeds(libc.unshare(_CLONE_NEWUTS))
+    name = str(host["name"]).encode()
+    _succeeds(libc.sethostname(name, len(name)))
+    for folder in host.get("hides") or ():  # type: ignore[attr-defined]
+        _hide(libc, str(folder))
+
+
+def _hide(libc: ctypes.CDLL, folder: str) -> None:
+    """Have this process see an empty folder of its own where others see theirs."""
+    _succeeds(libc.unshare(_CLONE_NEWNS))
+    _succeeds(libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None))
+    _succeeds(libc.mount(b"none", folder.encode(), b"tmpfs", 0, None))
+
+
+def _succeeds(code: int) -> None:
+    if code != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
