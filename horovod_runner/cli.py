@@ -288,6 +288,13 @@ def _add_allreduce(verbs: Any) -> None:
     verb.add_argument(
         "--machine", metavar="FILE", type=_path, help="file about this machine: launcher, hosts, time limits"
     )
+    verb.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="cluster.NAME=VALUE",
+        help="emulated hosts: cluster.hosts, cluster.cores, cluster.rate_mbit; may be given again",
+    )
     _add_results(verb)
     verb.set_defaults(verb=_allreduce)
 
@@ -448,12 +455,13 @@ def _parity(arguments: argparse.Namespace) -> int:
 
 def _allreduce(arguments: argparse.Namespace) -> int:
     from horovod_runner.analysis.report.terminal import console
-    from horovod_runner.collectives.plan import AllreduceRequest
+    from horovod_runner.collectives.plan import AllreduceRequest, cluster_of
     from horovod_runner.verbs.allreduce import allreduce
 
-    given = {name: value for name, value in vars(arguments).items() if name != "verb"}
+    given = {name: value for name, value in vars(arguments).items() if name not in ("verb", "set")}
     lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    return allreduce(AllreduceRequest(**{**given, **lists}), console())
+    cluster = cluster_of(_settings(arguments.set), arguments.workers)
+    return allreduce(AllreduceRequest(**{**given, **lists}, cluster=cluster), console())
 
 
 def _predict(arguments: argparse.Namespace) -> int:

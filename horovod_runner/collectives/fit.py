@@ -84,3 +84,13 @@ def busbw(algbw: float, ranks: int) -> float:
     figure can be compared with the hardware's, whatever the number of ranks.)
     """
     return algbw * 2 * (ranks - 1) / ranks
+
+
+def ring_seconds(count: int, ranks: int, rate_mbit: float) -> float:
+    """Return the least seconds of a ring allreduce of so many bytes over links of this rate, at equal use of both ways.
+
+    Every host sends, and receives, 2 (N - 1) / N of the bytes (Patarasuk & Yuan, "Bandwidth optimal all-reduce
+    algorithms for clusters of workstations", J. Parallel Distrib. Comput. 69, 2009), however many of the ring's ranks
+    are on it: one neighbour is behind each way of its link.
+    """
+    return count * 2 * (ranks - 1) / ranks * 8 / (rate_mbit * 1e6)

@@ -6,16 +6,17 @@ A plan is plain data: a rank reads its own from a file.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from benchmarks.workloads import WORKLOADS
 from horovod_runner.allreduce.algorithms import ALGORITHMS, Algorithm
+from horovod_runner.config.defaults import put_all
 from horovod_runner.config.frameworks import BOUND, DEFAULT, one_with
 from horovod_runner.config.schema import RunConfig, decode
-from horovod_runner.config.settings import AllreduceConfig, Settings
+from horovod_runner.config.settings import AllreduceConfig, ClusterConfig, Settings
 from horovod_runner.errors import UserError
 from horovod_runner.machine.limits import free_memory
 from horovod_runner.results import OWN
@@ -46,6 +47,7 @@ class AllreduceRequest:
     yields: bool = True
     machine: Path | None = None
     results: Path = OWN
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
 
 class Case(Settings):
@@ -80,11 +82,21 @@ class Plan(Settings):
     seconds: float
     iterations: int | None
     allreduce: AllreduceConfig
+    cluster: ClusterConfig = ClusterConfig()
 
     def as_run(self) -> RunConfig:
         """Return a run that is launched as these ranks are, and whose libraries read the same variables."""
-        plain = {"framework": self.framework, "workers": self.workers, "allreduce": self.allreduce.model_dump()}
-        return decode(plain, "allreduce")
+        groups = {"allreduce": self.allreduce.model_dump(), "cluster": self.cluster.model_dump()}
+        return decode({"framework": self.framework, "workers": self.workers, **groups}, "allreduce")
+
+
+def cluster_of(settings: Mapping[str, Any], workers: int) -> ClusterConfig:
+    """Return the emulated hosts of `--set`; UserError for a setting of anything else."""
+    for path in settings:
+        if path.partition(".")[0] != "cluster":
+            raise UserError(f"--set {path}: allreduce takes the settings of cluster alone; leave it out")
+    plain = {"framework": DEFAULT, "workers": max(1, workers), **put_all({}, settings)}
+    return decode(plain, "allreduce").cluster
 
 
 def plans(request: AllreduceRequest, algorithms: Sequence[Algorithm], ranks_here: int) -> list[Plan]:
@@ -106,6 +118,7 @@ def plans(request: AllreduceRequest, algorithms: Sequence[Algorithm], ranks_here
             seconds=seconds,
             iterations=request.iterations,
             allreduce=AllreduceConfig(controller=algorithm.controller, yield_when_idle=request.yields),
+            cluster=request.cluster,
         )
         for algorithm in algorithms
     ]

@@ -22,6 +22,7 @@ from horovod_runner.config.frameworks import FRAMEWORKS
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import EXIT_USER_ERROR, SharedError, UserError
 from horovod_runner.frameworks.imports import import_framework
+from horovod_runner.machine import share
 from horovod_runner.machine.process import become_rank
 from horovod_runner.machine.terminal import print_leniently, warn
 from horovod_runner.machine.world import World, complain, detect, refuse_strangers, threads_for
@@ -67,6 +68,7 @@ def _measure_all(folder: Folder, world: World) -> None:
         raise SharedError(f"{plan.workers} ranks were started, but each finds {group.size}; use .venv/bin/mpirun")
     if world.rank == 0:
         write_json(folder.origin_file, provenance.describe(world, threads))
+    share.take()
     for case in plan.cases:
         sample = measure(case, reducer, plan, folder.beat if world.rank == 0 else _nothing)
         if world.rank == 0:

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import ConfigDict, Field
 
 from horovod_runner.allreduce.algorithms import ALGORITHMS, COPY
-from horovod_runner.collectives.fit import AlphaBetaFit, busbw, fit
+from horovod_runner.collectives.fit import AlphaBetaFit, busbw, fit, ring_seconds
 from horovod_runner.collectives.plan import Case
 from horovod_runner.collectives.samples import Sample
 from horovod_runner.config.settings import Settings
@@ -26,7 +26,8 @@ class CaseTimes(Settings):
 
     `min_seconds`, `avg_seconds` and `max_seconds` are over ranks, of each rank's mean; median and 95th percentile are
     of the slowest rank, the one with the largest mean. `algbw` is bytes over that median, and `busbw` follows from it
-    (see fit.busbw); a copy, which crosses no link, has none.
+    (see fit.busbw); a copy, which crosses no link, has none. `ring_seconds` is the least that a ring takes over links
+    of a known rate (see fit.ring_seconds), None where there are none.
     """
 
     name: str
@@ -42,6 +43,7 @@ class CaseTimes(Settings):
     algbw_gb_per_second: float
     busbw_gb_per_second: float | None
     correct: bool
+    ring_seconds: float | None = None
 
 
 class AlphaBetaModel(Settings):
@@ -122,8 +124,8 @@ class Report(Settings):
         return all(algorithm.status != "failed" and algorithm.correct for algorithm in self.algorithms)
 
 
-def row(case: Case, sample: Sample, ranks: int, *, reduces: bool) -> CaseTimes:
-    """Return the summary of a case."""
+def row(case: Case, sample: Sample, ranks: int, *, reduces: bool, rate_mbit: float | None = None) -> CaseTimes:
+    """Return the summary of a case; `rate_mbit` is that of the links between hosts, None where it is not known."""
     seconds = np.array(sample.seconds)
     means = seconds.mean(axis=1)
     slowest = seconds[means.argmax()]
@@ -143,6 +145,7 @@ def row(case: Case, sample: Sample, ranks: int, *, reduces: bool) -> CaseTimes:
         algbw_gb_per_second=algbw,
         busbw_gb_per_second=busbw(algbw, ranks) if reduces else None,
         correct=sample.correct,
+        ring_seconds=ring_seconds(case.bytes, ranks, rate_mbit) if reduces and rate_mbit else None,
     )
 
 

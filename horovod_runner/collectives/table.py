@@ -19,7 +19,10 @@ NOTHING = "–"
 
 
 def show(result: AlgorithmResult, ranks: int, copied: Mapping[int, float], to: Console) -> None:
-    """Print what was measured by one algorithm; `copied` are the seconds of a memory copy, by its bytes."""
+    """Print what was measured by one algorithm; `copied` are the seconds of a memory copy, by its bytes.
+
+    Over links of a known rate, the ring's bound takes the copy's place.
+    """
     title = f"\n[bold]{escape(result.title)}[/bold], {ranks} ranks"
     if not result.rows:
         to.print(f"{title}: {_status(result)}", highlight=False, soft_wrap=True)
@@ -27,13 +30,17 @@ def show(result: AlgorithmResult, ranks: int, copied: Mapping[int, float], to: C
     units = "times in µs, bandwidths in GB/s"
     shown = Table(title=f"{title}; {units}", title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False)
     shown.padding = (0, 0, 0, 1)
+    bounded = any(row.ring_seconds is not None for row in result.rows)
     for head in HEADS:
-        shown.add_column(head, justify="left" if head in ("", "sums") else "right", no_wrap=True)
+        name = "ring" if bounded and head == "copy" else head
+        shown.add_column(name, justify="left" if head in ("", "sums") else "right", no_wrap=True)
     for row in result.rows:
-        shown.add_row(*_cells(row, copied.get(row.bytes)))
+        shown.add_row(*_cells(row, row.ring_seconds if bounded else copied.get(row.bytes)))
     to.print(shown)
     if result.line is not None:
         to.print(f" {line_words(result.line)}", highlight=False, soft_wrap=True)
+    if (words := ring_words(result)) is not None:
+        to.print(f" {words}", highlight=False, soft_wrap=True)
     if result.status == "failed":
         to.print(f" {_status(result)}", highlight=False, soft_wrap=True)
         for said in result.log_tail:
@@ -46,8 +53,8 @@ def _status(result: AlgorithmResult) -> str:
     return f"[red]failed[/red]: {escape(result.reason or '')}"
 
 
-def _cells(row: CaseTimes, copied: float | None) -> list[str]:
-    times = (row.min_seconds, row.avg_seconds, row.max_seconds, row.median_seconds, row.p95_seconds, copied)
+def _cells(row: CaseTimes, least: float | None) -> list[str]:
+    times = (row.min_seconds, row.avg_seconds, row.max_seconds, row.median_seconds, row.p95_seconds, least)
     rates = (row.algbw_gb_per_second, row.busbw_gb_per_second)
     return [
         size_words(row.bytes) if row.name == "message" else f"{row.name}, {size_words(row.bytes)}",
@@ -67,6 +74,15 @@ def line_words(line: AlphaBetaModel) -> str:
     off = f"{line.worst_residual:+.0%} at {size_words(line.worst_bytes)}"
     verdict = "a poor description, off by" if abs(line.worst_residual) > POOR else "off by at most"
     return f"time = {latency} + bytes / {value} GB/s [{low}, {high}]: {verdict} {off}"
+
+
+def ring_words(result: AlgorithmResult) -> str | None:
+    """Say which bandwidth the largest case found, as a share of the ring's bound; None over links of no known rate."""
+    row = max(result.rows, key=lambda row: row.bytes, default=None)
+    if row is None or row.ring_seconds is None or row.busbw_gb_per_second is None:
+        return None
+    found = f"{row.busbw_gb_per_second * 8e3:,.0f} Mbit/s"
+    return f"{size_words(row.bytes)} found {found}, {row.ring_seconds / row.median_seconds:.0%} of the ring's bound"
 
 
 def microseconds(seconds: float) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import TimeoutExpired
+from typing import Any
 
 from rich.console import Console
 
@@ -23,6 +24,7 @@ from horovod_runner.collectives.samples import Folder
 from horovod_runner.config.machine import Machine, load_machine
 from horovod_runner.errors import SharedError, UserError
 from horovod_runner.launch import failures
+from horovod_runner.launch.emulated.cluster import host, on_hosts, require_possible
 from horovod_runner.launch.launchers import Start, command
 from horovod_runner.launch.processes import Ended, environment, passed_to_hosts, started
 from horovod_runner.machine import hardware
@@ -88,6 +90,7 @@ def _launches(request: AllreduceRequest) -> list[Launch]:
     launches = [
         _checked(Launch(w, p, machine)) for w, p in zip(algorithms, plans(request, algorithms, ranks_here), strict=True)
     ]
+    require_possible(launches[0].plan.as_run(), machine)
     for launch in launches[1:]:
         if launch.missing is not None and request.through is not None:
             raise UserError(f"--through {launch.algorithm.name}: {launch.missing}; leave it out")
@@ -125,14 +128,18 @@ def _results(launches: Sequence[Launch], ranks: Path, console: Console) -> Itera
 def _measured(launch: Launch, folder: Folder) -> AlgorithmResult:
     """Start the ranks of one algorithm and see them end; what they finished counts, even where they failed later."""
     folder.write_plan(launch.plan)
-    ended = _run(launch, folder)
+    with on_hosts(launch.plan.as_run(), launch.machine) as machine:
+        ended = _run(replace(launch, machine=machine), folder)
     # Without the rules around its pages, the launcher's own words are the last where no rank came to speak.
     lines = [(rank, text) for rank, text in failures.said(folder.log_file, 0) if text.strip("- ")]
     if not ended.given_up and failures.refused(ended.code, lines) and (refusal := failures.complaint(lines)):
         raise UserError(refusal)
     cases = {case.key: case for case in launch.plan.cases}
     reduces = launch.algorithm is not COPY
-    rows = tuple(row(cases[s.case], s, launch.plan.workers, reduces=reduces) for s in folder.read_samples())
+    rate, workers = launch.plan.cluster.rate_mbit, launch.plan.workers
+    crossed = rate if launch.plan.cluster.hosts_of(workers) > 1 else None
+    samples = folder.read_samples()
+    rows = tuple(row(cases[s.case], s, workers, reduces=reduces, rate_mbit=crossed) for s in samples)
     failed = ended.code != 0 or ended.given_up is not None
     origin = folder.read_origin()
     return AlgorithmResult(
@@ -190,12 +197,17 @@ def _report(request: AllreduceRequest, now: str, seconds: float, results: Sequen
         command=tuple(provenance.command()),
         started=now,
         seconds=round(seconds, 1),
-        origin={**provenance.commit(), "machine": hardware.describe(), "versions": provenance.versions()},
+        origin={**provenance.commit(), "machine": _described(request), "versions": provenance.versions()},
         workers=request.workers,
         framework=request.framework,
         yield_when_idle=request.yields,
         algorithms=tuple(results),
     )
+
+
+def _described(request: AllreduceRequest) -> dict[str, Any]:
+    wanted = request.cluster
+    return hardware.describe(host(wanted, request.workers) if wanted.emulated else None)
 
 
 def _keep_samples(ranks: Path, folder: Path) -> None:

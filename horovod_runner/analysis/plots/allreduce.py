@@ -52,6 +52,8 @@ def _times(report: Report, axes: Axes) -> Axes:
         ends.append(plots.End(sizes[-1], seconds[-1], algorithm.title, colour, "-"))
         _draw_line(algorithm, sizes, axes)
     ends += _draw_copy(report, axes, [row.bytes for algorithm in report.measured for row in algorithm.messages])
+    bounds = {row.bytes: row.ring_seconds for way in report.measured for row in way.messages if row.ring_seconds}
+    ends += _draw_bound(sorted(bounds.items()), axes)
     _by_bytes(axes)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, _: _time_words(value))
@@ -77,6 +79,14 @@ def _draw_copy(report: Report, axes: Axes, shown: Sequence[int]) -> list[plots.E
     return [plots.End(*copied[-1], COPY_NAME, plots.FAINT, "-")]
 
 
+def _draw_bound(points: Sequence[tuple[float, float]], axes: Axes) -> list[plots.End]:
+    """Draw the least that a ring takes over links of a known rate, dotted."""
+    if not points:
+        return []
+    axes.plot(*zip(*points, strict=True), color=plots.INK, linestyle=":", linewidth=1.2)
+    return [plots.End(*points[-1], "ring's bound", plots.INK, ":")]
+
+
 def _bandwidths(report: Report, axes: Axes) -> Axes:
     """Draw bus bandwidth, and the rate of a memory copy."""
     ends = []
@@ -90,6 +100,8 @@ def _bandwidths(report: Report, axes: Axes) -> Axes:
     if copied:
         axes.plot(*zip(*copied, strict=True), color=plots.FAINT, linewidth=1.2)
         ends.append(plots.End(*copied[-1], COPY_NAME, plots.FAINT, "-"))
+    rate = (report.origin["machine"].get("emulated") or {}).get("rate_mbit")
+    ends += _draw_bound([(size, rate / 8e3) for size in sorted(shown)] if rate else [], axes)
     _by_bytes(axes)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, _: _rate_words(value))

@@ -118,7 +118,7 @@ def brought_up(wanted: ClusterConfig, workers: int) -> Iterator[Cluster]:
         with _possible():
             own = groups.make(hosts, next(_numbers))
         stack.callback(own.close, _LEAVE_SECONDS)
-        yield Cluster(_host(wanted, workers), network, own)
+        yield Cluster(host(wanted, workers), network, own)
 
 
 @contextlib.contextmanager
@@ -134,18 +134,19 @@ def _possible() -> Iterator[None]:
 
 def host_of(config: RunConfig) -> EmulatedHost | None:
     """Return what each of a run's emulated hosts is; None where it has none."""
-    return _host(config.cluster, config.workers) if config.cluster.emulated else None
+    return host(config.cluster, config.workers) if config.cluster.emulated else None
 
 
-def _host(wanted: ClusterConfig, workers: int) -> EmulatedHost:
+def host(wanted: ClusterConfig, workers: int) -> EmulatedHost:
+    """Return what each host of a cluster for so many workers is."""
     share = wanted.cores if wanted.cores is not None else cores().amount / wanted.hosts_of(workers)
     return EmulatedHost(platform.node(), wanted.hosts, share, wanted.rate_mbit)
 
 
 def require_possible(config: RunConfig, machine: Machine) -> None:
     """Raise UserError where a run's emulated hosts need more than there is, or a machine of another kind."""
-    host = host_of(config)
-    if host is None:
+    each = host_of(config)
+    if each is None:
         return
     if machine.hosts or machine.launcher not in ("auto", "mpirun"):
         raise UserError(
@@ -153,10 +154,10 @@ def require_possible(config: RunConfig, machine: Machine) -> None:
             " launcher; leave them out of it, or remove cluster"
         )
     number, here = config.cluster.hosts_of(config.workers), cores().amount
-    taken = number * host.cores
+    taken = number * each.cores
     if taken > here * (1 + 1e-9):
         raise UserError(
-            f"cluster.cores: {number} hosts of {host.cores:g} cores take {taken:g}, and this machine has {here:g};"
+            f"cluster.cores: {number} hosts of {each.cores:g} cores take {taken:g}, and this machine has {here:g};"
             f" give {here / number:.3g} or less, or fewer hosts"
         )
 

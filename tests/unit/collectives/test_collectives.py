@@ -12,11 +12,13 @@ from horovod_runner import cli
 from horovod_runner.allreduce.algorithms import ALGORITHMS, COPY
 from horovod_runner.analysis.plots import allreduce as figure
 from horovod_runner.collectives import table
-from horovod_runner.collectives.fit import busbw, fit
-from horovod_runner.collectives.plan import SIZES, AllreduceRequest, Case, chosen, plans
+from horovod_runner.collectives.fit import busbw, fit, ring_seconds
+from horovod_runner.collectives.plan import SIZES, AllreduceRequest, Case, chosen, cluster_of, plans
 from horovod_runner.collectives.rank import fill
 from horovod_runner.collectives.record import AlgorithmResult, CaseTimes, Report, line, row, write_report
 from horovod_runner.collectives.samples import Sample
+from horovod_runner.collectives.table import ring_words
+from horovod_runner.errors import UserError
 
 ALPHA, BETA = 20e-6, 3e9
 
@@ -68,6 +70,28 @@ def test_bus_bandwidth_is_that_of_nccl_tests() -> None:
     assert busbw(10.0, 2) == 10.0
     assert busbw(10.0, 4) == 15.0
     assert busbw(10.0, 8) == 17.5
+
+
+def test_a_ring_sends_twice_the_bytes_less_a_share() -> None:
+    """Two hosts at 8 Mbit/s, a million bytes: each sends half of them twice, a megabyte a second."""
+    assert ring_seconds(1_000_000, 2, 8.0) == pytest.approx(1.0)
+    assert ring_seconds(1_000_000, 4, 16.0) == pytest.approx(0.75)
+
+
+def test_over_links_of_a_rate_a_row_has_the_rings_bound_and_the_table_says_what_was_found() -> None:
+    case = Case(name="message", elements=(1_000_000,))
+    found = [row(case, sample(case), ranks=2, reduces=True, rate_mbit=rate) for rate in (None, 32.0)]
+    assert [one.ring_seconds for one in found] == [None, pytest.approx(1.0)]
+    told = [ring_words(AlgorithmResult(name="mpi4py", status="measured", rows=(one,))) for one in found]
+    assert told == [None, "4.0 MB found 11 Mbit/s, 33% of the ring's bound"], "32 Mbit/s, in three times the bound"
+
+
+def test_the_collective_takes_the_settings_of_emulated_hosts_alone() -> None:
+    assert cluster_of({"cluster.rate_mbit": 100, "cluster.hosts": 2}, 4).hosts_of(4) == 2
+    with pytest.raises(UserError, match="cluster.hosts: 4 hosts are too many for 2 workers"):
+        cluster_of({"cluster.hosts": 4}, 2)
+    with pytest.raises(UserError, match="--set seed: allreduce takes the settings of cluster alone"):
+        cluster_of({"seed": 3}, 2)
 
 
 def sample(case: Case, correct: bool = True) -> Sample:
