@@ -88,7 +88,7 @@ def test_over_links_of_a_rate_a_row_has_the_rings_bound_and_the_table_says_what_
 
 def test_the_collective_takes_the_settings_of_emulated_hosts_alone() -> None:
     assert cluster_of({"cluster.rate_mbit": 100, "cluster.hosts": 2}, 4).hosts_of(4) == 2
-    with pytest.raises(UserError, match="cluster.hosts: 4 hosts are too many for 2 workers"):
+    with pytest.raises(UserError, match=r"cluster\.hosts: 4 hosts are too many for 2 workers"):
         cluster_of({"cluster.hosts": 4}, 2)
     with pytest.raises(UserError, match="--set seed: allreduce takes the settings of cluster alone"):
         cluster_of({"seed": 3}, 2)
