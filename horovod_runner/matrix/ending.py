@@ -65,7 +65,11 @@ def diagnosis(begun: Begun, ended: Ended) -> tuple[str, list[str]]:
     """Return why a run failed, in one line, and what its log says last; UserError when a worker refused to run."""
     lines = failures.said(begun.folder.log_file, begun.said_before)
     if not ended.given_up and failures.refused(ended.code, lines):
-        raise UserError(failures.complaint(lines) or f"a worker refused to run; see {begun.folder.log_file}")
+        complaint = failures.complaint(lines)
+        if complaint is None:
+            raise UserError(f"a worker refused to run; see {begun.folder.log_file}")
+        begun.folder.discard_unbegun()
+        raise UserError(complaint)
     oom_kills = failures.oom_kills() - begun.oom_kills
     why = ended.given_up or failures.reason(ended.code, lines, oom_kills)
     return f"{why}{'' if _joined(begun) else failures.suspects(os.environ)}", failures.tail(lines)

@@ -13,6 +13,7 @@ import fcntl
 import functools
 import json
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -152,6 +153,14 @@ class RunFolder:
         with full_disk_named(self.log_file):
             self.path.mkdir(parents=True, exist_ok=True)
             return self.log_file.open("ab")
+
+    def discard_unbegun(self) -> None:
+        """Remove the folder of a run that was refused before its workers met; one that holds more stays."""
+        if any(file.exists() for file in (self.provenance_file, self.steps_file, self.result_file, self.checkpoints)):
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):  # other runs are there, or the experiment's manifest
+            self.path.parent.rmdir()
 
     def write_result(self, result: RunResult) -> None:
         """Write the summary: from now on the run is done."""

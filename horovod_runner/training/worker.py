@@ -37,6 +37,8 @@ def run_worker(config: RunConfig, folder: RunFolder) -> int:
         return train(config, folder, world, _talker(folder, world), load_backend)
     except (Exception, KeyboardInterrupt) as error:
         code = explained(error, world)
+        if code == EXIT_USER_ERROR and world.rank == 0 and os.environ.get(LOGGED) is None:
+            folder.discard_unbegun()  # where a runner looks after the run, it reads the log first
     _leave(code)
     return code
 

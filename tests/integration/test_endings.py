@@ -148,6 +148,16 @@ def test_mistakes_are_one_sentence_and_exit_code_2(
     assert code == 2, told
     assert words in told and "Traceback" not in told
     assert len(told.strip().splitlines()) == 1, told
+    assert not results.exists() or not list(results.iterdir()), "a refused run leaves no folder"
+
+
+@pytest.mark.usefixtures("real_ranks")
+def test_what_two_workers_refuse_leaves_no_folder(tmp_path: Path, results: Path) -> None:
+    (tmp_path / "images").mkdir()
+    data = str(tmp_path / "images")
+    done = run(bench_argv("torch", "resnet50", results, "--workers", "2", "--data", data), results)
+    assert done.code == 2 and done.err.count("has no folder train/") == 1, done.err
+    assert not list(results.glob("*/*"))
 
 
 @pytest.mark.usefixtures("real_ranks")

@@ -66,6 +66,20 @@ def test_result_and_steps_come_back_as_they_went(folder: RunFolder) -> None:
     assert result.images_per_second.mean == pytest.approx(160) and result.timed_steps == 39
 
 
+def test_a_refused_run_is_removed_if_nothing_of_it_was_done(folder: RunFolder) -> None:
+    folder.append_steps([step(1)])
+    folder.discard_unbegun()
+    assert folder.read_steps() == [step(1)], "steps are kept"
+    folder.steps_file.unlink()
+    folder.log("refused")
+    folder.discard_unbegun()
+    assert not folder.path.exists() and not folder.path.parent.exists()
+    other = Store(folder.path.parent.parent).open_run(CONFIG)
+    (other.path.parent / "experiment.json").write_text("{}")
+    other.discard_unbegun()
+    assert not other.path.exists() and (other.path.parent / "experiment.json").exists()
+
+
 def test_slow_first_steps_are_kept_out_of_the_throughput(tmp_path: Path) -> None:
     """Found from their times, or as many as the settings say; all of them stay recorded."""
     steps = [step(n, seconds=1.0 if n <= 8 else 0.1 + 0.001 * (n % 3)) for n in range(1, 41)]
