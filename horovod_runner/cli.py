@@ -307,9 +307,31 @@ def _add_predict(verbs: Any) -> None:
         "Predicts images a second on any number of workers from a few that were measured, with intervals, and says what"
         " bounds them. With --ladder, it is scored on published measurements that it has not seen.",
     )
+    verb.add_argument("study", type=_path, nargs="?", help="a study's folder, with compute-only runs of two batches")
     verb.add_argument(
-        "--ladder", nargs="+", required=True, metavar="FILE", type=_path, help="CSV files of measured ladders"
+        "--ladder", nargs="+", metavar="FILE", type=_path, help="CSV files of measured ladders to be scored on"
     )
+    verb.add_argument(
+        "--profile", metavar="FILE", type=_path, help="a job in numbers, in place of a study; needs --network"
+    )
+    verb.add_argument(
+        "--workers",
+        metavar="N..M",
+        help="numbers of workers (default: from what was measured to 8192, in powers of two)",
+    )
+    verb.add_argument("--workers-per-host", metavar="N", dest="per_host", type=int, help="workers on one host")
+    verb.add_argument("--network", metavar="FILE", type=_path, help="what links workers, as latencies and bandwidths")
+    verb.add_argument("--allreduce", metavar="DIR", type=_path, help="the same, as `allreduce` has measured it")
+    verb.add_argument(
+        "--timeline",
+        metavar="DIR",
+        type=_path,
+        help="a short run with allreduce.timeline=true: when gradients are ready",
+    )
+    verb.add_argument(
+        "--strategy", metavar="S", dest="strategies", nargs="+", help="strategies (default: those of the study)"
+    )
+    verb.add_argument("--scaling", metavar="WAY", help="weak or strong (default: the study's)")
     verb.add_argument(
         "--out",
         metavar="DIR",
@@ -466,9 +488,10 @@ def _allreduce(arguments: argparse.Namespace) -> int:
 
 def _predict(arguments: argparse.Namespace) -> int:
     from horovod_runner.analysis.report.terminal import console
-    from horovod_runner.verbs.predict import score_ladders
+    from horovod_runner.verbs.predict import PredictRequest, predict
 
-    return score_ladders(arguments.ladder, arguments.out, console())
+    given = {name: value for name, value in vars(arguments).items() if name != "verb"}
+    return predict(PredictRequest(**given), console())
 
 
 def _report(arguments: argparse.Namespace) -> int:

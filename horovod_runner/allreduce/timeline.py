@@ -20,6 +20,7 @@ it measures.
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ COLLECTIVES = ("REDUCE", "GATHER", "BROADCAST", "BCAST", "ALLTOALL", "ADASUM", "
 COPIES = ("MEMCPY", "INIT_FUSION_BUFFER", "ALLOCATE_OUTPUT", "COPY_")
 SAME_ROUND = 2e-4  # seconds: ticks that are closer belong to one round, in which ranks are read one after the other
 NOBODY = -1
+GRADIENT = re.compile(r"(?:allreduce\.)?(?P<name>.+?\.(?:weight|bias))(?:\.[01])?")
+"""How a gradient that travels alone is called: by its parameter, and with lag1 by its turn."""
 Array = NDArray[np.float64]
 
 
@@ -46,7 +49,8 @@ class Trace:
 
     `spans`: by phase, rows (begin, end, index of the tensor); of `queueing` the whole of each collective, within which
     the other phases lie. `last`: rows (moment, rank), of each negotiation that shows its ranks the one that came last,
-    or NOBODY where that one came in a round with others.
+    or NOBODY where that one came in a round with others. `handed`: rows (moment, index of the tensor), when rank 0
+    handed it over.
     """
 
     start: float
@@ -54,6 +58,7 @@ class Trace:
     ranks: int
     spans: dict[str, Array]
     last: Array
+    handed: Array
 
 
 def timeline_environment(config: RunConfig, file: Path) -> dict[str, str]:
@@ -103,7 +108,19 @@ def divide(trace: Trace, windows: ArrayLike) -> StepBreakdown | None:
         seconds=seconds,
         summed_seconds=summed,
         last_ready=tuple(int((last == rank).sum()) for rank in range(trace.ranks)) if len(last) else (),
+        ready_seconds=_ready(trace, steps),
     )
+
+
+def _ready(trace: Trace, windows: Array) -> dict[str, float]:
+    """Return the mean seconds from a step's begin until each gradient was handed over, by its parameter's name."""
+    chosen = trace.handed[within(trace.handed[:, 0], windows)]
+    place = np.searchsorted(windows[:, 0], chosen[:, 0], side="right") - 1
+    since: dict[str, list[float]] = defaultdict(list)
+    for moment, tensor in zip(chosen[:, 0] - windows[place, 0], chosen[:, 1].astype(int), strict=True):
+        if (found := GRADIENT.fullmatch(trace.tensors[tensor])) is not None:
+            since[found["name"]].append(float(moment))
+    return {name: float(np.mean(moments)) for name, moments in since.items() if 2 * len(moments) > len(windows)}
 
 
 def union(spans: ArrayLike) -> Array:
@@ -156,6 +173,7 @@ class _Reader:
         self.ticks: dict[int, list[tuple[float, int]]] = defaultdict(list)
         self.rows: dict[str, list[tuple[float, float, int]]] = {phase: [] for phase in PHASES}
         self.last: list[tuple[float, int]] = []
+        self.handed: list[tuple[float, int]] = []
 
     def take(self, event: dict[str, Any]) -> None:
         """Take in one event of the file: a tensor's name, the begin or end of one of its spans, or a rank's coming."""
@@ -181,6 +199,7 @@ class _Reader:
             self.rows[phase(name)].append((begin, end, pid))
 
     def _negotiated(self, pid: int, begin: float, end: float) -> None:
+        self.handed.append((begin, pid))
         ticks = sorted(self.ticks.pop(pid, []))
         if not ticks:
             self.rows["waiting"].append((begin, end, pid))
@@ -201,7 +220,9 @@ class _Reader:
             known = [(begin, end, place[pid]) for begin, end, pid in rows if pid in place]
             spans[name] = np.array(known, dtype=float).reshape(-1, 3) / (1e6, 1e6, 1)
         last = np.array(self.last, dtype=float).reshape(-1, 2) / (1e6, 1)
-        return Trace(self.start, [self.names[pid] for pid in pids], self.ranks, spans, last)
+        moments = [(begin, place[pid]) for begin, pid in self.handed if pid in place]
+        handed = np.array(moments, dtype=float).reshape(-1, 2) / (1e6, 1)
+        return Trace(self.start, [self.names[pid] for pid in pids], self.ranks, spans, last, handed)
 
 
 def phase(activity: str) -> str:

@@ -60,7 +60,9 @@ class StepBreakdown(Record):
 
     `seconds`: wall time by phase, each moment given to one phase (allreduce/timeline.py says which); the rest of
     `step_seconds` has no tensor under way. `summed_seconds`: added up over tensors, which overlap. `last_ready`: by
-    rank, the negotiations that all others waited in for it; empty where negotiations show no ranks.
+    rank, the negotiations that all others waited in for it; empty where negotiations show no ranks. `ready_seconds`: by
+    parameter, from a step's begin until rank 0 handed its gradient over; empty where they travel as one, and in results
+    of before.
     """
 
     steps: int
@@ -68,6 +70,7 @@ class StepBreakdown(Record):
     seconds: dict[str, float]
     summed_seconds: dict[str, float]
     last_ready: tuple[int, ...] = ()
+    ready_seconds: dict[str, float] = {}
 
     @property
     def busy_seconds(self) -> float:
