@@ -371,6 +371,7 @@ def _add_compare(verbs: Any) -> None:
     verb.add_argument(
         "--different-work", action="store_true", help="compare runs of a job whose settings differ, and name these"
     )
+    verb.add_argument("--strict", action="store_true", help="exit code 3 if of some figure nothing can be told")
     verb.set_defaults(verb=_compare)
 
 
@@ -517,6 +518,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         arguments.margin,
         across_machines=arguments.across_machines,
         different_work=arguments.different_work,
+        strict=arguments.strict,
     )
 
 

@@ -17,7 +17,7 @@ from rich.markup import escape
 from horovod_runner.analysis.load import tables
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions.comparison.pairs import Pair, Paired, differences, framework, paired
-from horovod_runner.analysis.questions.comparison.verdicts import INCONCLUSIVE, SAME, Verdict, judge, mean
+from horovod_runner.analysis.questions.comparison.verdicts import IDENTICAL, INCONCLUSIVE, SAME, Verdict, judge, mean
 from horovod_runner.analysis.report import terminal, words
 from horovod_runner.analysis.report.sentences import told
 from horovod_runner.errors import UserError
@@ -25,6 +25,7 @@ from horovod_runner.statistics import ratios
 from horovod_runner.statistics.interval import LEVEL
 
 EXIT_REGRESSION = 1
+EXIT_CANNOT_BE_TOLD = 3
 BETTER = "better"
 
 
@@ -35,9 +36,12 @@ def compare(
     *,
     across_machines: bool = False,
     different_work: bool = False,
+    strict: bool = False,
     console: Console | None = None,
 ) -> int:
     """Print how the runs below `newer` compare with those below `older`; return 1 if there is a regression, else 0.
+
+    `strict`: return 3 if there is none, but of some figure it cannot be told whether it is one.
 
     Each is a results folder, an experiment's or a run's, loose or packed. `margin` is a fraction: a ratio between
     1 - margin and 1 + margin is no difference. UserError when there is nothing to compare, and when the machines or
@@ -58,7 +62,10 @@ def compare(
             f"no run of {older} completed whose counterpart in {newer} did; see horovod-runner report {older}"
         )
     show(found, verdicts, (str(older), str(newer)), margin, console or terminal.console())
-    return EXIT_REGRESSION if any(verdict.regression for verdict in verdicts) else 0
+    if any(verdict.regression for verdict in verdicts):
+        return EXIT_REGRESSION
+    untold = strict and any(verdict.word == INCONCLUSIVE for verdict in verdicts)
+    return EXIT_CANNOT_BE_TOLD if untold else 0
 
 
 def show(found: Paired, verdicts: Sequence[Verdict], names: tuple[str, str], margin: float, to: Console) -> None:
@@ -86,7 +93,7 @@ def _row(verdict: Verdict) -> dict[str, str]:
         "B": digits(mean(figure, verdict.newer)),
         "B/A": words.with_bounds(ratio, "{:.3f}".format),
         "p": _p(verdict),
-        "samples": f"{len(verdict.older)}+{len(verdict.newer)}",
+        "samples": f"{len(verdict.older)} pairs" if verdict.by_seed else f"{len(verdict.older)}+{len(verdict.newer)}",
         "verdict": f"{word}\n(about {verdict.runs_needed} would)" if verdict.runs_needed else word,
     }
 
@@ -173,7 +180,7 @@ class Compared:
     @property
     def too_few(self) -> Iterator[TooFew]:
         """Every size of samples that is too small for any p-value to fall below 0.05."""
-        compared = [verdict for verdict in self.verdicts if verdict.ratio is not None]
+        compared = [v for v in self.verdicts if v.ratio is not None and not v.by_seed and v.word != IDENTICAL]
         by_size = groupby(sorted(_least_p(compared).items()), key=lambda entry: entry[0][:2])
         for (older, newer), entries in by_size:
             small = [(size[2], least) for size, least in entries if least >= LEVEL]
@@ -187,9 +194,9 @@ class Compared:
 
     @property
     def counted(self) -> Mapping[str, int]:
-        """How many verdicts are the same, inconclusive, or better."""
+        """How many verdicts are identical, the same, inconclusive, or better."""
         counts = Counter(verdict.word for verdict in self.verdicts)
-        told = {word: counts[word] for word in (SAME, INCONCLUSIVE)}
+        told = {word: counts[word] for word in (IDENTICAL, SAME, INCONCLUSIVE)}
         return told | {BETTER: len(self.verdicts) - sum(told.values())}
 
     @property

@@ -82,7 +82,7 @@ def test_a_slowdown_within_the_margin_is_none(sides: tuple[Path, Path], capsys: 
     add_runs(sides[1], 6, speed=98, seed=1)
     code, said = compared(capsys, *sides)
     assert (code, verdicts(*sides)["images/s"].word) == (0, "same")
-    assert "No regression beyond 5 % was shown in 3 comparisons: 3 the same" in said
+    assert "No regression beyond 5 % was shown in 3 comparisons: 1 identical, 2 the same" in said
     assert verdicts(*sides, margin=0.001)["images/s"].word == "slower"
 
 
@@ -108,6 +108,31 @@ def test_worse_losses_are_a_regression(sides: tuple[Path, Path], capsys: pytest.
     assert verdicts(*reversed(sides))["val loss"].word == "better"  # type: ignore[arg-type]
 
 
+def test_losses_are_compared_seed_by_seed(tmp_path: Path) -> None:
+    """Seeds scatter by a third, and each gets a tenth worse: unpaired, six a side could not tell."""
+    sides = tmp_path / "older", tmp_path / "newer"
+    for seed, loss in enumerate((0.3, 0.9, 0.5, 0.4, 0.7, 0.6)):
+        for root, factor in zip(sides, (1.0, 1.10 + 0.01 * (seed % 2)), strict=True):
+            add_run(root, JOB | {"seed": seed}, val_loss=(2.0, factor * loss))
+    found = verdicts(*sides)["val loss"]
+    assert found.by_seed and found.word == "worse" and 1.0 < (found.ratio or Interval(0, 0, 0)).mean < 1.12
+    assert verdicts(sides[0], sides[0])["val loss"].word == "identical"
+
+
+def test_identical_runs_are_said_to_be(sides: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    add_runs(sides[1], 6)
+    code, said = compared(capsys, *sides, "--strict")
+    assert code == 0 and "3 comparisons: 3 identical, 0 the same" in said
+
+
+def test_strict_tells_by_its_code_that_nothing_can_be_told(
+    sides: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_runs(sides[1], 2, speed=94, seed=1)
+    assert compared(capsys, *sides)[0] == 0
+    assert compared(capsys, *sides, "--strict")[0] == 3
+
+
 def test_a_worse_metric_is_a_regression(sides: tuple[Path, Path]) -> None:
     for seed in range(6):
         metric = record.Metric(name="mean_iou", values=(0.2, 0.7 + 0.01 * seed))
@@ -129,7 +154,7 @@ def test_too_few_runs_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     add_runs(tmp_path / "newer", 3, speed=50, seed=1)
     code, said = compared(capsys, tmp_path / "older", tmp_path / "newer")
     assert code == 0
-    assert "With 3 and 3 runs or seeds no p below 0.05 is possible here" in said
+    assert "With 3 and 3 runs no p below 0.05 is possible here" in said
     assert "4 and 4 would do for 3 comparisons" in said
     assert "1 inconclusive" in said
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from horovod_runner.statistics import ratios
 from horovod_runner.statistics.interval import Interval
@@ -63,3 +64,20 @@ def test_the_interval_without_scatter_and_with_too_few() -> None:
     for numerator, denominator in (([1.0], [0.0]), ([np.nan], [1.0])):
         with pytest.raises(ValueError, match="finite"):
             ratios.bootstrap_ratio(numerator, denominator, generator)
+
+
+def test_paired_values_are_tested_by_the_t_test_of_their_log_ratios() -> None:
+    rng = np.random.default_rng(5)
+    older = np.exp(rng.normal(size=7))
+    newer = older * np.exp(rng.normal(-0.1, 0.05, size=7))
+    logs = np.log(newer / older)
+    expected = stats.ttest_1samp(logs, 0.0, alternative="less")
+    assert ratios.paired_test(newer, older) == pytest.approx(expected.pvalue, rel=1e-12)
+    interval = stats.ttest_1samp(logs, 0.0).confidence_interval(0.95)
+    found = ratios.paired_ratio(newer, older)
+    assert (found.mean, found.ci95_low, found.ci95_high) == pytest.approx(
+        (np.exp(logs.mean()), np.exp(interval.low), np.exp(interval.high)), rel=1e-12
+    )
+    assert ratios.paired_test([1.0, 2.0], [5.0, 6.0]) == 1.0, "two pairs tell nothing"
+    assert ratios.paired_test(older, older) == 1.0
+    assert (ratios.paired_test(0.9 * older, older), ratios.paired_test(1.1 * older, older)) == (0.0, 1.0)

@@ -9,6 +9,10 @@ the whole 95 % interval of the ratio lies within the margin. Anything else is *i
 A run is one sample of throughput. Of losses and metrics it is a seed, whose repeats are averaged: they begin with the
 same weights and see the same batches, and so tell little that is new. Where no run completed of a cell that completed
 before, that is a regression as well; where a side has one run, nothing is.
+
+Seeds that both sides have begin alike on both, so losses and metrics of at least three such seeds are compared seed by
+seed, by Student's t of the log ratios, in place of the rank test. *Identical* are figures that are equal to the last
+digit, seed by seed.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from horovod_runner.statistics import ratios
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, LEVEL, Interval, ratio
 
 RANDOM_SEED = 0
-SAME, INCONCLUSIVE, LOST = "same", "inconclusive", "none completed"
+SAME, IDENTICAL, INCONCLUSIVE, LOST = "same", "identical", "inconclusive", "none completed"
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ class Verdict:
     """What is said of one figure of a pair. `older` and `newer` are its samples, `ratio` is newer over older.
 
     `p_worse` and `p_better` are corrected for all comparisons, None for those that could not be tested: so few samples
-    have no p-value below 0.05. `runs_needed` is about how many samples a side would tell, where that can be said.
+    have no p-value below 0.05. `runs_needed` is about how many samples a side would tell, where that can be said. With
+    `by_seed` the samples are of the same seeds, in one order, and compared pair by pair.
     """
 
     pair: Pair
@@ -84,6 +89,7 @@ class Verdict:
     p_better: float | None = None
     word: str = INCONCLUSIVE
     runs_needed: int | None = None
+    by_seed: bool = False
 
     @property
     def regression(self) -> bool:
@@ -93,6 +99,8 @@ class Verdict:
     @property
     def testable(self) -> bool:
         """Whether so many samples could have a p-value below 0.05, if this were the only comparison."""
+        if self.by_seed or self.word == IDENTICAL:
+            return self.by_seed
         return self.ratio is not None and ratios.smallest_p(len(self.older), len(self.newer)) < LEVEL
 
 
@@ -120,21 +128,40 @@ def _compared(pair: Pair) -> Iterator[Verdict]:
     if any(run.completed for run in pair.older) and not any(run.completed for run in pair.newer):
         yield Verdict(pair, THROUGHPUT, _samples(THROUGHPUT, pair.older), (), None, word=LOST)
     for figure in FIGURES:
+        one, other = _of_seeds(figure, pair.older), _of_seeds(figure, pair.newer)
         older, newer = _samples(figure, pair.older), _samples(figure, pair.newer)
-        if older and newer and min(older) > 0:
+        if not (older and newer and min(older) > 0):
+            continue
+        if one == other:
+            yield Verdict(pair, figure, older, newer, Interval(1.0, 1.0, 1.0), word=IDENTICAL)
+        elif figure.sample == "seed" and len(shared := sorted(one.keys() & other.keys())) >= FEWEST_SAMPLES:
+            yield _seed_by_seed(pair, figure, [one[seed][0] for seed in shared], [other[seed][0] for seed in shared])
+        else:
             yield Verdict(pair, figure, older, newer, _ratio(pair, figure, older, newer))
+
+
+def _seed_by_seed(pair: Pair, figure: Figure, older: Sequence[float], newer: Sequence[float]) -> Verdict:
+    """Return a figure of the seeds that both sides have, not yet judged; one of 0 has no ratio, and is unpaired."""
+    if min(*older, *newer) <= 0:
+        return Verdict(pair, figure, tuple(older), tuple(newer), _ratio(pair, figure, older, newer))
+    return Verdict(pair, figure, tuple(older), tuple(newer), ratios.paired_ratio(newer, older), by_seed=True)
 
 
 def _samples(figure: Figure, runs: Sequence[Run]) -> tuple[float, ...]:
     """Return the figure's independent samples: one a run, or one a seed."""
-    known = [(run.result.seed, figure.value(run)) for run in runs if run.completed]
-    finite = [(seed, value) for seed, value in known if value is not None and math.isfinite(value)]
-    if figure.sample == "run":
-        return tuple(value for _, value in finite)
+    return tuple(value for values in _of_seeds(figure, runs).values() for value in values)
+
+
+def _of_seeds(figure: Figure, runs: Sequence[Run]) -> dict[int, tuple[float, ...]]:
+    """Return the figure's independent samples by seed: all its runs', or their mean alone."""
     by_seed: dict[int, list[float]] = defaultdict(list)
-    for seed, value in finite:
-        by_seed[seed].append(value)
-    return tuple(math.fsum(values) / len(values) for values in by_seed.values())
+    for run in runs:
+        value = figure.value(run) if run.completed else None
+        if value is not None and math.isfinite(value):
+            by_seed[run.result.seed].append(value)
+    if figure.sample == "run":
+        return {seed: tuple(values) for seed, values in by_seed.items()}
+    return {seed: (math.fsum(values) / len(values),) for seed, values in by_seed.items()}
 
 
 def _ratio(pair: Pair, figure: Figure, older: Sequence[float], newer: Sequence[float]) -> Interval:
@@ -154,15 +181,16 @@ def _only_speed(runs: Sequence[Run]) -> Interval:
 def _p(verdict: Verdict, margin: float, better: bool) -> float:
     """Return the p-value that the newer samples lie beyond the margin, on the better side or the worse."""
     older, newer = np.asarray(verdict.older), np.asarray(verdict.newer)
+    test = ratios.paired_test if verdict.by_seed else ratios.rank_test
     if better == verdict.figure.larger_is_better:
-        return ratios.rank_test((1 + margin) * older, newer)
-    return ratios.rank_test(newer, (1 - margin) * older)
+        return test((1 + margin) * older, newer)
+    return test(newer, (1 - margin) * older)
 
 
 def _with_word(verdict: Verdict, margin: float, reach: int) -> Verdict:
     """Return the verdict with its word; `reach`: the samples a side without which no rank test can show anything."""
     ratio = verdict.ratio
-    if ratio is None:
+    if ratio is None or verdict.word == IDENTICAL:
         return verdict
     gain = ratio.mean - 1 if verdict.figure.larger_is_better else 1 - ratio.mean
     if _shown(verdict.p_worse) and gain < -margin:
