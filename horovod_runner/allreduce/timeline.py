@@ -199,8 +199,8 @@ class _Reader:
             self.rows[phase(name)].append((begin, end, pid))
 
     def _negotiated(self, pid: int, begin: float, end: float) -> None:
-        self.handed.append((begin, pid))
         ticks = sorted(self.ticks.pop(pid, []))
+        self.handed.append((next((moment for moment, rank in ticks if rank == 0), begin), pid))
         if not ticks:
             self.rows["waiting"].append((begin, end, pid))
             return

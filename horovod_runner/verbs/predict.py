@@ -58,7 +58,9 @@ def predict(request: PredictRequest, console: Console) -> int:
         return score_ladders(request.ladder, request.out, console)
     workers = None if request.workers is None else workers_of(request.workers)
     if request.profile:
-        raise UserError("--profile: is to come")
+        from horovod_runner.verbs.predict_profile import predict_profile
+
+        return predict_profile(request.profile, request.network, workers, request.out, console)
     assert request.study is not None
     return predict_study(request.study, request, workers, console)
 

@@ -178,3 +178,15 @@ def test_only_a_run_that_asks_and_reduces_by_horovod_writes_one(tmp_path: Path) 
     assert variables(workers=2) == {}
     assert variables(workers=1, allreduce=asked) == {}
     assert variables(workers=2, allreduce=asked, strategy="none") == {}
+
+
+def test_when_each_gradient_was_handed_over(tmp_path: Path) -> None:
+    """By rank 0's tick, or where the cache knows a tensor by the begin; what is no gradient is left out."""
+    made = Made()
+    for begin in (0.0, 100.0):
+        made.negotiated("allreduce.fc.weight", {1: begin + 10, 0: begin + 14}, begin + 15)
+        made.negotiated("conv.bias.1", {}, begin + 31, cached=begin + 20)
+    made.negotiated("allgather.gather", {}, 31, cached=20)
+    told = timeline.divide(made.write(tmp_path), [window(0, 50), window(100, 150)])
+    assert told is not None
+    assert told.ready_seconds == pytest.approx({"fc.weight": 0.014, "conv.bias": 0.020})
