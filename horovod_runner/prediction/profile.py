@@ -1,8 +1,8 @@
 """A job in numbers, for a machine that nobody here can measure: a YAML file, with ranges for what is not known.
 
 `parameters`, `bytes_per_gradient` and `share_sent` (of the bytes) are what travels; `seconds_per_image` and
-`start_seconds` make a worker's computing; each of `global_batch` and of `strategies` is predicted by itself, the batch
-shared by all workers. `published` is a speedup on so many, which the `readings` of its base compare with a prediction.
+`start_seconds` make a worker's computing. Each of `global_batch` and of `strategies` is predicted by itself, the batch
+shared by all workers. `published` is a speedup on so many, and `readings` are what its base may be.
 """
 
 from __future__ import annotations
