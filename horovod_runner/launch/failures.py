@@ -25,6 +25,7 @@ _LEFT = re.compile(r"^Process (\d+) exit with status code (\d+)\.")  # horovodru
 _MEMORY = re.compile(
     r"out of memory|bad_alloc|MemoryError|OOM when allocating|can(?:'t|not) allocate memory", re.IGNORECASE
 )
+_GONE = re.compile(r"^ *Remote daemon: \S+ on node (\S+)")  # mpirun's page about a host whose daemon it lost
 _WITHOUT_SSH = ("OMPI_MCA_plm_rsh_agent", "/bin/false")  # as the environment sets it where there is no ssh
 _REACHING = ("OMPI_MCA_", "PMIX_MCA_", "PRTE_MCA_", "OPAL_MCA_", "UCX_", "LD_PRELOAD")
 
@@ -58,6 +59,9 @@ def reason(code: int, lines: Sequence[LogLine], oom_kills: int = 0) -> str:
     if oom_kills:
         ended = f"the kernel ended {oom_kills} process{'es'[: 2 * (oom_kills > 1)]} for lack of memory while it ran"
         return f"out of memory: {ended}; lower local_batch, or raise accumulate"
+    gone = next((page[1] for who, text in lines if who is None and (page := _GONE.search(text))), None)
+    if gone is not None:
+        return f"host {gone} cannot be reached any more: mpirun lost its daemon there"
     rank, killed = failing_rank(lines), _killed(lines)
     own = [line for line in lines if line[0] == rank]
     telling = [text.strip() for _, text in own if _TELLING.search(text)]

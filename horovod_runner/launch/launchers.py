@@ -68,6 +68,11 @@ def controllers(machine: Machine) -> list[str]:
     return sorted(possible, key=lambda who: who != usual_controller(machine))
 
 
+# A host that is gone says nothing. So a daemon that is silent is asked, and after half a minute mpirun gives it up; Open
+# MPI's own patience is eight minutes.
+_NOTICED = (("oob_tcp_keepalive_time", "10"), ("oob_tcp_keepalive_intvl", "5"), ("oob_tcp_keepalive_probes", "4"))
+
+
 def _mpirun(start: Start) -> Argv:
     # As horovodrun calls it, less the seconds that horovodrun takes to get there. Ranks are not bound: threads are
     # placed by the worker, and Horovod's own thread needs to move.
@@ -77,6 +82,7 @@ def _mpirun(start: Start) -> Argv:
     # Who failed stands in a page of mpirun's, which is for a log and not for a terminal.
     words.append("--tag-output" if start.tagged else "-q")
     if start.machine.hosts:
+        words += [word for name, value in _NOTICED for word in ("--mca", name, value)]
         words += ["-H", start.machine.host_list(), *(word for name in start.passed_on for word in ("-x", name))]
     else:
         words.append("--oversubscribe")

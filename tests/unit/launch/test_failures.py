@@ -111,3 +111,17 @@ def test_a_complaint_is_found_among_other_lines(tmp_path: Path) -> None:
 def test_a_long_log_is_cut_to_its_end(tmp_path: Path) -> None:
     spoken = lines("".join(f"[1,0]<stdout>:step {i}\n" for i in range(100)), tmp_path)
     assert len(tail(spoken)) == TAIL_LINES and tail(spoken)[-1] == "step 99"
+
+
+def test_a_host_that_is_gone_is_named(tmp_path: Path) -> None:
+    """As Open MPI 4.1.8 says it, of an emulated host that vanished amid a run."""
+    page = """[1,0]<stdout>:unet in torch: 200 steps of 8 images
+----------
+ORTE has lost communication with a remote daemon.
+
+  HNP daemon   : [[29886,0],0] on node host0
+  Remote daemon: [[29886,0],1] on node 10.77.0.2
+"""
+    assert (
+        reason(205, lines(page, tmp_path)) == "host 10.77.0.2 cannot be reached any more: mpirun lost its daemon there"
+    )

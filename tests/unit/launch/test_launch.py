@@ -44,6 +44,7 @@ def test_this_machine_may_have_more_ranks_than_cores() -> None:
 def test_mpirun_gets_the_hosts_and_passes_variables_on_to_them() -> None:
     argv = words(config(), Machine(hosts=TWO_HOSTS), passed_on=["PATH", "NCCL_DEBUG"])
     assert after(argv, "-H") == "a1:4,a2:4" and "--oversubscribe" not in argv
+    assert after(argv, "oob_tcp_keepalive_time") == "10", "a host that is gone is noticed within a minute"
     assert argv[argv.index("-x") : argv.index("-x") + 4] == ["-x", "PATH", "-x", "NCCL_DEBUG"]
 
 
