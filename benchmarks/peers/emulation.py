@@ -76,6 +76,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
+    load = [os.getloadavg()[0]]
     began = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with tempfile.TemporaryDirectory() as place:
         bench = Bench(given, Store(Path(place)))
@@ -87,6 +88,7 @@ def main() -> int:
     if given.out is not None:
         origin = {**provenance.commit(), "machine": hardware.describe(), "versions": provenance.versions()}
         told = {"command": provenance.command(), "started": began, **origin, "settings": vars(given) | {"out": None}}
+        told["load"] = [*load, os.getloadavg()[0]]  # at the beginning and at the end: others may have used the cores
         rows = [asdict(target) | {"met": target.met} for target in found]
         write_text(given.out, json.dumps({**told, "targets": rows, "runs": bench.runs}, indent=1) + "\n")
     return int(not all(target.met for target in found))
@@ -118,7 +120,7 @@ class Bench:
         """Compare hosts that compute and never reduce with one alone of the same share, for each number of hosts."""
         found = []
         for hosts in self._given.hosts:
-            cluster, one, many = {"cores": CORES / hosts}, [], []
+            cluster, one, many = {"cores": CORES / hosts}, list[float](), list[float]()
             for _ in range(self._given.repeats):
                 for workers in self._draw.sample([1, hosts], 2):
                     speed = self._speed(workers, "none", cluster) / workers

@@ -2,9 +2,10 @@
 
 `python -m benchmarks.reliability.hosts --rounds 1` brings up emulated hosts, one a worker, and amid real runs pulls a
 host's cable for two seconds, or for good, lets the host vanish, or lets its bandwidth fall to a tenth: in each
-framework and under each strategy. A run that can go on has to end with the losses of an undisturbed one; one that cannot has to
-end within a minute, name the host, and go on from its checkpoint to the same losses. Prints a line a run and counts
-outcomes; `--out` keeps them as JSON. Exit code 1 if one was not as it has to be. Takes the rights to emulate hosts.
+framework and under each strategy. A run that can go on has to end with the losses of an undisturbed one; one that
+cannot has to end within a minute, name the host, and go on from its checkpoint to the same losses. Prints a line a run
+and counts outcomes; `--out` keeps them as JSON. Exit code 1 if one was not as it has to be. Takes the rights to emulate
+hosts.
 """
 
 from __future__ import annotations

@@ -68,8 +68,8 @@ def controllers(machine: Machine) -> list[str]:
     return sorted(possible, key=lambda who: who != usual_controller(machine))
 
 
-# A host that is gone says nothing. So a daemon that is silent is asked, and after half a minute mpirun gives it up; Open
-# MPI's own patience is eight minutes.
+# A host that is gone says nothing. So a daemon that is silent is asked, and given up after half a minute: mpirun's own
+# patience is eight minutes.
 _NOTICED = (("oob_tcp_keepalive_time", "10"), ("oob_tcp_keepalive_intvl", "5"), ("oob_tcp_keepalive_probes", "4"))
 
 
