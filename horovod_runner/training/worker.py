@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import functools
 import os
+import platform
 import sys
 import traceback
 from pathlib import Path
 
 from horovod_runner.config.schema import RunConfig
-from horovod_runner.errors import EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_USER_ERROR, USER_ERRORS, SharedError
+from horovod_runner.errors import EXIT_DIVERGED, EXIT_INTERRUPTED, EXIT_USER_ERROR, USER_ERRORS, SharedError, UserError
 from horovod_runner.frameworks.build import load_backend
 from horovod_runner.frameworks.installed import require_installed
 from horovod_runner.machine.process import LOGGED, TOLD, become_rank
@@ -119,7 +120,23 @@ def main() -> int:
     """Be one worker of the run in the folder named on the command line."""
     print_leniently()
     folder = RunFolder(Path(sys.argv[1]))
-    return run_worker(folder.read_config(), folder)
+    try:
+        config = _described(folder)
+    except USER_ERRORS as error:
+        code = explained(error, detect())
+        _leave(code)
+        return code
+    return run_worker(config, folder)
+
+
+def _described(folder: RunFolder) -> RunConfig:
+    """Return the description of the run in a folder; UserError where this host has another disk than rank 0's."""
+    if not folder.config_file.exists():
+        raise UserError(
+            f"{folder.path} is not there on host {platform.node()}, and all hosts of a run have to see it; choose a"
+            " folder that they share with --results"
+        )
+    return folder.read_config()
 
 
 if __name__ == "__main__":

@@ -16,12 +16,15 @@ import psutil
 import pytest
 
 from horovod_runner.config.machine import Machine
+from horovod_runner.config.schema import decode
 from horovod_runner.config.settings import ClusterConfig
+from horovod_runner.errors import UserError
 from horovod_runner.launch.emulated.ability import ability
 from horovod_runner.launch.emulated.cluster import Cluster, brought_up
 from horovod_runner.launch.emulated.enter import HOSTS
 from horovod_runner.launch.emulated.network import address
-from horovod_runner.results.store import read_json
+from horovod_runner.matrix.runner import run_one
+from horovod_runner.results.store import Store, read_json
 from tests.conftest import ROOT, Done, bench, bench_argv, losses, plain_environment
 
 CAN = ability().missing is None
@@ -51,6 +54,18 @@ def test_two_hosts_train_as_two_workers_do_in_both_frameworks(results: Path) -> 
         assert "2 emulated hosts of 0.5 cores and 200 Mbit/s, on one machine" in done.out
         exact = name == "torch"
         assert losses(done.folder) == pytest.approx(losses(plain.folder), rel=1e-6 if exact else 0.05)
+
+
+@pytest.mark.usefixtures("real_ranks")
+def test_a_host_that_does_not_see_the_results_says_so(results: Path) -> None:
+    if not CAN:
+        return
+    plain = {"workload": "unet", "framework": "torch", "width": 4, "local_batch": 4, "workers": 2, "steps": 2}
+    results.mkdir()
+    with brought_up(ClusterConfig(hosts=2), 2) as cluster, pytest.raises(UserError) as refusal:
+        cluster.hides = {1: [results]}
+        run_one(decode(plain, "test"), Store(results), cluster.machine([1, 1], Machine()))
+    assert "is not there on host host1" in str(refusal.value) and "--results" in str(refusal.value)
 
 
 def test_without_the_rights_one_sentence_says_so(results: Path) -> None:
