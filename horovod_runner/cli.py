@@ -119,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_tune(verbs)
     _add_submit(verbs)
     _add_pack(verbs)
+    _add_rename(verbs)
     _add_settings(verbs)
     return parser
 
@@ -387,6 +388,20 @@ def _add_pack(verbs: Any) -> None:
     verb.set_defaults(verb=_pack)
 
 
+def _add_rename(verbs: Any) -> None:
+    verb = _add_verb(
+        verbs,
+        "rename",
+        "give an experiment another name: its file, its results and their records",
+        "Renames an experiment: its file and the folder of its results, or the folder of a study alone. The records"
+        " inside follow, so that the same matrix goes on under the new name.",
+    )
+    verb.add_argument("old", type=_path, metavar="OLD", help="the experiment file, or the folder of a study")
+    verb.add_argument("new", metavar="NEW", help="the new name, without a folder")
+    _add_results(verb)
+    verb.set_defaults(verb=_rename)
+
+
 def _add_settings(verbs: Any) -> None:
     verb = _add_verb(
         verbs,
@@ -528,6 +543,12 @@ def _pack(arguments: argparse.Namespace) -> int:
     for file in pack(arguments.folder):
         tell(file)
     return 0
+
+
+def _rename(arguments: argparse.Namespace) -> int:
+    from horovod_runner.verbs.rename import rename
+
+    return rename(arguments.old, arguments.new, arguments.results)
 
 
 def _show_settings(arguments: argparse.Namespace) -> int:

@@ -19,6 +19,9 @@ from horovod_runner.config.strategies import STRATEGIES, USUAL, Strategy
 FrameworkName = Annotated[str, OneOf(FRAMEWORKS)]
 StrategyName = Annotated[str, OneOf(STRATEGIES)]
 
+EXPERIMENT_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+"""An experiment's name is its folder's, and a part of its jobs' names."""
+
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
@@ -188,7 +191,7 @@ class RunSettings(Settings):
 
     framework: FrameworkName = Field(description="the framework that trains")
     workload: str = Field("resnet50", description="the job: a row of benchmarks/workloads.py")
-    experiment: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = Field(
+    experiment: Annotated[str, Field(pattern=EXPERIMENT_NAME)] = Field(
         "bench", description="the experiment's name, and its folder's; an experiment file's is the file's own"
     )
     arm: Annotated[str, Field(min_length=1, max_length=60)] | None = Field(

@@ -33,6 +33,7 @@ QUESTION: dict[str, Any] = {
     "description": "a question",
     "base": {"framework": "torch", "steps": 6, "width": 8, "local_batch": 4, "threads": 1},
     "axes": {"workers": [1, 2], "schedule.warmup_epochs": [0, 5]},
+    "smoke": {"base": {"steps": 2}},
 }
 FILE = "questions/strong.yaml"
 # What a scheduler answers to the submission of job 18, and the variables of a job of its own.
