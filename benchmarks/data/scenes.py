@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from benchmarks.data.settings import DataSettings
 
 CLASSES = 11
-TRAIN_EXAMPLES = 224
 VALIDATION_EXAMPLES = 64
 SMALLEST_SIDE = 24
 SCENE_SEED = 20150518
@@ -37,7 +36,8 @@ CACHE_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class Look:
-    """What makes scenes hard: how much noise and shading, how often a quarter is empty, how small and faint a digit is.
+    """What makes scenes hard: how much noise and shading, how often a quarter is empty, how small and faint a digit is,
+    and how few of them train unless a run says otherwise.
 
     `noise` is a standard deviation and `shading` the largest offset, full ink being 1; `smallest` is a share of the
     quarter's side, and `faintest` a percentage of full contrast.
@@ -48,10 +48,11 @@ class Look:
     occupied: float = 0.65
     smallest: Fraction = Fraction(3, 5)
     faintest: int = 50
+    examples: int = 224
 
 
 DIGIT_SCENES = Look()
-PLAIN_SCENES = Look(noise=0.06, shading=0.1, occupied=1.0, smallest=Fraction(4, 5), faintest=80)
+PLAIN_SCENES = Look(noise=0.06, shading=0.1, occupied=1.0, smallest=Fraction(4, 5), faintest=80, examples=512)
 
 
 def open_plain_scenes(data: DataSettings, *, task: str, seed: int) -> Dataset:
@@ -70,7 +71,7 @@ def open_digit_scenes(data: DataSettings, *, task: str, seed: int, look: Look = 
     train, validation = digit_splits(split_seed(data.split, seed))
     drawn_from = [1, seed] if data.split == "per_seed" else []  # the 1 as in split_seed
     return Dataset(
-        train=SceneSplit(*train, data.examples or TRAIN_EXAMPLES, 0, size, channels, drawn_from, look),
+        train=SceneSplit(*train, data.examples or look.examples, 0, size, channels, drawn_from, look),
         validation=SceneSplit(*validation, VALIDATION_EXAMPLES, 1, size, channels, drawn_from, look),
         classes=CLASSES,
         channels=channels,

@@ -317,8 +317,8 @@ def test_epochs_with_several_validations_show_their_last() -> None:
             "target.metric: with validate_every: 0 nothing is validated",
         ),
         ({"target": {"metric": 0.9}, "measure": "loading"}, "target.metric: with measure: loading nothing is trained"),
-        ({"target": {"metric": 90}}, "target.metric: should be less than or equal to 1, but it is 90"),
-        ({"target": {"metrics": 0.9}}, "target.metrics: is not a setting of a run; write metric"),
+        ({"target": {"metric": 90}}, "target.metric: should be at most 1, but it is 90"),
+        ({"target": {"metrics": 0.9}}, "target.metrics: is not a setting of a run; write target.metric"),
         ({"validate_steps": 0}, "validate_steps: should be at least 1"),
     ],
 )
