@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 from horovod_runner.config.defaults import put, put_all
 from horovod_runner.config.diagnostics import Origins, Place
@@ -58,7 +58,8 @@ class Experiment(_Part):
 
     `arms` are named bundles of settings, by their paths, that go together: they cross with the axes as an axis of their
     own, and the first is what the others are compared with. `margins` are the largest differences between frameworks
-    that count as none, by figure, and are stated before the runs begin.
+    that count as none, by figure, and are stated before the runs begin. That of `steps_to_target_ratio` is a factor
+    above 1, such as 1.1: either framework may then take a tenth more steps than the other.
     """
 
     description: Annotated[str, Field(min_length=1)]
@@ -70,11 +71,19 @@ class Experiment(_Part):
     at_once: Annotated[int, Field(ge=1, le=4096)] = 1  # runs of one worker that share the machine, untimed
     exclude: Annotated[tuple[Exclusion, ...], Field(strict=False)] = ()
     margins: dict[
-        Literal["val_metric", "val_loss", "steps_to_target"], Annotated[float, Field(gt=0, allow_inf_nan=False)]
+        Literal["val_metric", "val_loss", "steps_to_target", "steps_to_target_ratio"],
+        Annotated[float, Field(gt=0, allow_inf_nan=False)],
     ] = {}
     smoke: Smoke = Smoke()
 
     _origins: Origins = PrivateAttr(default_factory=dict)
+
+    @field_validator("margins")
+    @classmethod
+    def _factors_exceed_one(cls, margins: dict[str, float]) -> dict[str, float]:
+        if margins.get("steps_to_target_ratio", 2.0) <= 1:
+            raise ValueError("steps_to_target_ratio is a factor, and should be greater than 1, such as 1.1")
+        return margins
 
     @property
     def origins(self) -> Origins:

@@ -4,6 +4,7 @@ afterwards is no margin.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,20 +15,27 @@ from horovod_runner.matrix.design import Experiment
 from horovod_runner.results.store import MANIFEST, Store, full_disk_named, read_manifest, write_json
 
 SCHEMA = 1
+AMENDED = ("base", "axes", "arms", "scaling", "repeats", "exclude")
+"""What a conclusion depends on, and words of description do not."""
 
 
 def write_down(experiment: Experiment, file: Path, store: Store) -> Path:
     """Write `experiment.json` into the folder of the experiment's runs, and return it.
 
-    `stated` is when its margins were first written there. UserError when runs that are done had other margins.
+    `stated` is when it was first written there, or last before its first run. Margins are not changed after that
+    (UserError); what else is, is kept as an amendment, with its date and what it was, and reports say so.
     """
     require_same_margins(experiment, file, store)
     folder = store.root / file.stem
-    known, margins = read_manifest(folder), dict(experiment.margins)
-    before = known.get("margins", {})
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    manifest = {"schema": SCHEMA, "stated": known.get("stated", now) if before == margins else now}
-    manifest |= experiment.model_dump(mode="json", exclude={"smoke"})
+    known, now = read_manifest(folder), datetime.now(UTC).isoformat(timespec="seconds")
+    asked = json.loads(experiment.model_dump_json(exclude={"smoke"}))
+    changed = {key: known[key] for key in AMENDED if key in known and known[key] != asked[key]}
+    amendments, stated = list(known.get("amendments", ())), known.get("stated", now)
+    if not _begun(folder):
+        stated = stated if not changed and known.get("margins") == asked["margins"] else now
+    elif changed:
+        amendments.append({"date": now, "was": changed})
+    manifest = {"schema": SCHEMA, "stated": stated} | ({"amendments": amendments} if amendments else {}) | asked
     with full_disk_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / MANIFEST, manifest)

@@ -58,3 +58,19 @@ def times(interval: Interval, factor: float) -> Interval:
     return Interval(
         interval.mean * factor, None if low is None else low * factor, None if high is None else high * factor
     )
+
+
+def logarithm(interval: Interval) -> Interval:
+    """Return the interval of the natural logarithm, that of 0 being -infinity."""
+    of = [None if value is None else math.log(value) if value > 0 else -math.inf for value in _parts(interval)]
+    return Interval(of[0] or 0.0, of[1], of[2])
+
+
+def exponential(interval: Interval) -> Interval:
+    """Return the interval of e to the power of it."""
+    of = [None if value is None else math.exp(value) for value in _parts(interval)]
+    return Interval(of[0] or 0.0, of[1], of[2])
+
+
+def _parts(interval: Interval) -> tuple[float, float | None, float | None]:
+    return interval.mean, interval.ci95_low, interval.ci95_high

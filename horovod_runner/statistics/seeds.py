@@ -47,6 +47,20 @@ def apart(interval: Interval, step: float = 0.0) -> bool:
     return interval.leaves_out(0) and abs(interval.mean) >= step * (1 - 1e-6)
 
 
+def p_value(differences: Values) -> float | None:
+    """Return the two-sided p-value that the mean of paired differences is 0, by Student's t; None below three."""
+    samples = np.array([*differences.values()] if isinstance(differences, Mapping) else differences, dtype=np.float64)
+    if len(samples) < FEWEST_SAMPLES:
+        return None
+    from scipy.special import stdtr
+
+    mean = over_seeds(samples).mean
+    error = float(np.std(samples, ddof=1) / math.sqrt(len(samples)))
+    if error <= ROUNDING * float(np.abs(samples).max()):
+        return 0.0 if mean else 1.0
+    return float(2 * stdtr(len(samples) - 1, -abs(mean) / error))
+
+
 class Verdict(StrEnum):
     """What may be claimed of a difference in a figure of which more is better."""
 
@@ -97,6 +111,28 @@ def minimum_sufficient(means: ArrayLike, settings: ArrayLike, slack: float) -> N
     values, choices = np.asarray(means, dtype=np.float64), np.asarray(settings, dtype=np.float64)
     sufficient = values >= values.max(axis=-1, keepdims=True) - slack - 1e-12
     return np.asarray(choices[sufficient.argmax(axis=-1)])
+
+
+def bracket(chosen: Interval, settings: Sequence[float]) -> tuple[float | None, float]:
+    """Return between which of the ascending settings a threshold lies: above the first, at most the second.
+
+    A threshold is known no better than the grid, and not better than the scatter of the choice. The first is None where
+    the smallest setting may be enough.
+    """
+    low = chosen.mean if chosen.ci95_low is None else chosen.ci95_low
+    high = chosen.mean if chosen.ci95_high is None else chosen.ci95_high
+    below = [setting for setting in settings if setting < min(setting for setting in settings if setting >= low)]
+    return (below[-1] if below else None), min(setting for setting in settings if setting >= high)
+
+
+def slope_between(x: ArrayLike, brackets: Sequence[tuple[float | None, float]]) -> tuple[float, float]:
+    """Return the least and the largest least-squares slope of thresholds that lie within their brackets."""
+    points = np.asarray(x, dtype=np.float64)
+    weights = (points - points.mean()) / ((points - points.mean()) ** 2).sum()
+    low = np.array([high if below is None else below for below, high in brackets])
+    high = np.array([high for _, high in brackets])
+    least = float(np.where(weights > 0, weights * low, weights * high).sum())
+    return least, float(np.where(weights > 0, weights * high, weights * low).sum())
 
 
 def resampled(

@@ -11,8 +11,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from horovod_runner.analysis.plots import look as plots
 from horovod_runner.analysis.questions import BOTH, short_settings
+from horovod_runner.analysis.questions.frameworks import RATIO
 from horovod_runner.statistics import seeds
-from horovod_runner.statistics.interval import Interval, times
+from horovod_runner.statistics.interval import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -161,7 +162,7 @@ def of_frameworks(found: FrameworkComparison) -> Figure:
     panels = []
     for one in found.pooled:
         values = [setting.differences.get(one.figure) for setting in found.settings]
-        if all(values):
+        if all(values) and one.figure in titles:
             names = [short_settings(setting.label) or "all runs" for setting in found.settings]
             lines = [ForestLine(name, seeds.over_seeds(of)) for name, of in zip(names, values, strict=True) if of]
             lines += [ForestLine("all together", one.mean, whole=True)] if len(lines) > 1 else []
@@ -174,12 +175,12 @@ def of_studies(found: Across) -> Figure:
     """Draw a line a study and figure, in units of the margin that the study stated."""
     lines = [
         ForestLine(
-            f"{line.study}: {line.named} (±{line.margin:g})",
-            times(line.pooled.mean, 1 / line.margin),
-            parts=[setting / line.margin for setting in line.pooled.settings],
+            f"{line.study}: {line.named} ({'×' if line.figure == RATIO else '±'}{line.margin:g})",
+            value,
+            parts=line.settings_in_margins,
         )
         for line in found.lines
-        if line.margin is not None
+        if (value := line.in_margins) is not None
     ]
     below = "in margins; 95 % interval over seeds; ticks: settings"
     return forest([Panel(_both(found.lines[0].frameworks), below, lines, 1.0)])

@@ -6,7 +6,7 @@ Asked of runs with two arms or more (`arms` in an experiment file): bundles of s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from horovod_runner.analysis.load.groups import bounds
@@ -15,7 +15,8 @@ from horovod_runner.analysis.questions import BOTH, Finding, by_job, labelled
 from horovod_runner.analysis.questions import samples as of
 from horovod_runner.results.store import read_manifest
 from horovod_runner.statistics import seeds
-from horovod_runner.statistics.interval import Interval
+from horovod_runner.statistics.interval import LEVEL, Interval
+from horovod_runner.statistics.ratios import holm
 
 BASE = "base"
 
@@ -30,10 +31,15 @@ class Effect:
     change: Interval | None  # None of the base arm, and where no seed is shared with it
     seeds: int
     diverged: int
+    p: float | None = None  # that it changes nothing; Holm's, corrected for the number of arms
 
     def verdict(self, step: float) -> str:
-        """Say how the arm stands to the base, where a difference below `step` is none."""
-        return BASE if self.change is None else seeds.verdict(self.change, step)
+        """Say how the arm stands to the base, among all arms; a difference below `step` is none."""
+        if self.change is None:
+            return BASE
+        if self.p is None or self.p >= LEVEL:
+            return seeds.Verdict.INDISTINGUISHABLE
+        return seeds.verdict(self.change, step)
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ class Ablation(Finding):
             {"arm": e.arm, "framework": e.framework, "seeds": e.seeds, "diverged": e.diverged}
             | bounds("final_metric", e.final)
             | bounds("change", e.change)
+            | {"p_holm": e.p}
             | {"verdict": e.verdict(self.step)}
             for e in self.effects
         ]
@@ -104,10 +111,21 @@ def effects(runs: Sequence[Run], arms: Sequence[str], final: of.Final) -> Iterat
             changes = (values - known[base]).dropna()
             change = None if arm == base or not len(changes) else seeds.over_seeds(changes)
             own = (run for run in runs if run.config.arm == arm and framework in (run.result.framework, BOTH))
-            yield Effect(framework, arm, seeds.over_seeds(values), change, len(values), of.diverged(own))
+            p = None if change is None else seeds.p_value(changes)
+            yield Effect(framework, arm, seeds.over_seeds(values), change, len(values), of.diverged(own), p)
+
+
+def corrected(found: Sequence[Effect]) -> list[Effect]:
+    """Return the effects with their p-values corrected for the number of arms, in each framework by itself."""
+    made: dict[tuple[str, str], float] = {}
+    for framework, those in of.grouped(found, lambda effect: effect.framework).items():
+        tested = [(effect.arm, effect.p) for effect in those if effect.p is not None]
+        adjusted = holm([p for _, p in tested])
+        made |= {(framework, arm): p for (arm, _), p in zip(tested, adjusted, strict=True)}
+    return [replace(effect, p=made.get((effect.framework, effect.arm))) for effect in found]
 
 
 def _ablation(names: tuple[str, ...], runs: Sequence[Run], arms: Sequence[str]) -> Ablation:
     final = of.Final(runs)
-    found = list(effects(runs, arms, final))
+    found = corrected(list(effects(runs, arms, final)))
     return Ablation(names, arms, found, final, of.resolution(runs) or 0.0, of.diverged(runs), len(runs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +11,9 @@ from typing import Any, ClassVar
 from horovod_runner.analysis.load.groups import bounds
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Finding, frameworks
-from horovod_runner.analysis.questions.frameworks import FrameworkComparison, Pooled
+from horovod_runner.analysis.questions.frameworks import RATIO, FrameworkComparison, Pooled
+from horovod_runner.analysis.questions.target_study import finite
+from horovod_runner.statistics.interval import Interval, logarithm, times
 
 
 class Verdict(StrEnum):
@@ -35,6 +38,26 @@ class StudyDifference:
     pooled: Pooled
     margin: float | None
     stated_first: bool
+    step: float | None = None
+
+    @property
+    def in_margins(self) -> Interval | None:
+        """The difference in units of the margin, a ratio's on the logarithmic scale; None without a margin."""
+        if self.margin is None:
+            return None
+        if self.figure != RATIO:
+            return times(self.pooled.mean, 1 / self.margin)
+        return times(logarithm(self.pooled.mean), 1 / math.log(self.margin))
+
+    @property
+    def settings_in_margins(self) -> list[float]:
+        """The settings' own differences likewise; those without bound are left to the counts."""
+        if self.margin is None:
+            return []
+        if self.figure != RATIO:
+            return [setting / self.margin for setting in self.pooled.settings]
+        logs = [logarithm(Interval(setting, None, None)).mean for setting in self.pooled.settings]
+        return [log / math.log(self.margin) for log in logs if math.isfinite(log)]
 
     @property
     def named(self) -> str:
@@ -47,7 +70,7 @@ class StudyDifference:
     def verdict(self) -> Verdict:
         """Whether the frameworks are equivalent, differ, both (of a small difference), or neither is shown."""
         within = self.pooled.within is not None and self.pooled.within.shown
-        differ = self.pooled.mean.leaves_out(0)
+        differ = self.pooled.mean.leaves_out(self.pooled.null)
         if within:
             return Verdict.SMALL if differ else Verdict.EQUIVALENT
         return Verdict.DIFFER if differ else Verdict.INCONCLUSIVE
@@ -95,7 +118,7 @@ class Across(Finding):
                 "settings": len(line.pooled.settings),
                 "seeds": line.pooled.seeds,
             }
-            | bounds("difference", line.pooled.mean)
+            | finite(bounds("difference", line.pooled.mean))
             | {"margin": line.margin, "equivalence_p": line.pooled.within.p if line.pooled.within else None}
             | {"settings_left_out": line.pooled.left_out, "settings_apart": line.pooled.apart, "verdict": line.verdict}
             for line in self.lines
@@ -120,4 +143,5 @@ def _lines(asked_of: Sequence[FrameworkComparison]) -> Iterator[StudyDifference]
         for one in asked.pooled:
             if one.figure in asked.margins or one.figure == "val_metric":
                 margin = asked.margins.get(one.figure)
-                yield StudyDifference(study(asked), asked.frameworks, one.figure, one, margin, asked.stated_first)
+                step = asked.step(one.figure)
+                yield StudyDifference(study(asked), asked.frameworks, one.figure, one, margin, asked.stated_first, step)

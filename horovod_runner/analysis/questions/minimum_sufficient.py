@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
-from horovod_runner.analysis.load.groups import bounds
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Finding
 from horovod_runner.analysis.questions import samples as of
@@ -36,11 +35,18 @@ class MinimumSufficient(Finding):
     def rows(self) -> list[dict[str, Any]]:
         return [
             {"framework": growth.framework, "rule": growth.rule}
-            | {f"batch {batch}": least for batch, least in zip(growth.batches, growth.chosen, strict=True)}
-            | bounds("epochs_per_thousand_images", growth.per_thousand)
+            | {f"batch {b}": between(*ends) for b, ends in zip(growth.batches, growth.brackets, strict=True)}
+            | dict(zip(("least_per_thousand", "most_per_thousand"), growth.slopes, strict=True))
             | {"seeds": growth.seeds}
             for growth in self.growths
         ]
+
+
+def between(above: float | None, at_most: float) -> str:
+    """Return where a threshold lies, as people say it."""
+    if above is None:
+        return "none" if at_most == 0 else f"at most {at_most:g}"
+    return f"more than {above:g} and at most {at_most:g}"
 
 
 def findings(runs: Sequence[Run]) -> list[MinimumSufficient]:

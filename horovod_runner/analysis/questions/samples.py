@@ -7,8 +7,8 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
-from statistics import median
-from typing import TYPE_CHECKING, Any, TypeVar
+from statistics import median, median_high
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.config.strategies import USUAL
@@ -23,6 +23,17 @@ TOLD_FIRST = ("arm", "global_batch")  # of settings that go together, those that
 NO_MATTER = ("experiment", "threads", "discard_steps", "record_every")  # what cannot change how a run converges
 MOST_LAST = 5  # validations whose median is a run's final figure (Goyal et al. 2017)
 LEAST_STEP = 1e-4  # steps between a metric's values below this are no validation example's
+
+
+class Misses(NamedTuple):
+    """How many pairs of runs missed their target: the first alone, the second alone, both."""
+
+    first: int = 0
+    second: int = 0
+    both: int = 0
+
+
+NO_MISSES = Misses()
 
 
 def split(runs: Sequence[Run], subject: Collection[str]) -> Iterator[tuple[dict[str, Any], list[Run]]]:
@@ -138,6 +149,37 @@ def steps_to_target(run: Run) -> float | None:
     """Return the first step at which the run reached its target; None where it never did, or had none."""
     steps = run.result.steps_to_target
     return None if steps is None else float(steps)
+
+
+def steps_or_miss(run: Run) -> float | None:
+    """Return the first step at which the run reached its target, infinite where it missed it; None without one."""
+    if run.result.target is None or run.result.status not in ("completed", "diverged"):
+        return None
+    steps = run.result.steps_to_target
+    return math.inf if steps is None else float(steps)
+
+
+def log_ratios(first: Iterable[Run], second: Iterable[Run]) -> tuple[dict[int, float], Misses]:
+    """Return log(first / second) of the steps to target for every seed that both have, and who missed it.
+
+    A miss is infinitely long. A seed that both missed says nothing of their ratio: it is counted, and has none.
+    Of repeats the median counts.
+    """
+    sides = [_median_steps(side) for side in (first, second)]
+    pairs = {seed: (sides[0][seed], sides[1][seed]) for seed in sorted(sides[0].keys() & sides[1].keys())}
+    missed = [(math.isinf(one), math.isinf(other)) for one, other in pairs.values()]
+    ratios = {
+        seed: 0.0 if one == other else math.log(one) - math.log(other)
+        for seed, (one, other) in pairs.items()
+        if not (math.isinf(one) and math.isinf(other))
+    }
+    return ratios, Misses(missed.count((True, False)), missed.count((False, True)), missed.count((True, True)))
+
+
+def _median_steps(runs: Iterable[Run]) -> dict[int, float]:
+    known = grouped(((run.result.seed, steps_or_miss(run)) for run in runs), lambda pair: pair[0])
+    steps = {seed: [value for _, value in pairs if value is not None] for seed, pairs in known.items()}
+    return {seed: median_high(values) for seed, values in steps.items() if values}
 
 
 def by_seed(runs: Iterable[Run], figure: Callable[[Run], float | None]) -> dict[int, float]:

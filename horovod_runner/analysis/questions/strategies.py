@@ -8,6 +8,7 @@ comes from runs without one, where there are any, and its breakdown from those w
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,8 +22,11 @@ from horovod_runner.analysis.load.groups import Cell, Group, bounds
 from horovod_runner.analysis.questions.scaling.parts import NAMES, Split, split
 from horovod_runner.config.strategies import COMPUTE_ONLY, STRATEGIES
 from horovod_runner.results.record import StepBreakdown
+from horovod_runner.statistics import seeds
 from horovod_runner.statistics.bootstrap import percentiles, resampled
-from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval, ratio
+from horovod_runner.statistics.interval import FEWEST_SAMPLES, LEVEL, Interval, ratio
+from horovod_runner.statistics.ratios import holm
+from horovod_runner.statistics.student import geometric
 
 TIMELINE = "allreduce.timeline"
 EXPOSED = 1 + NAMES.index("communication")
@@ -140,6 +144,7 @@ class Ranking:
     variants: Sequence[Variant]
     gains: Mapping[str, Interval]
     verdict: Verdict
+    behind: frozenset[str] = frozenset()  # the names of those that are slower, at 5 % for all of them together (Holm)
 
     @property
     def framework(self) -> str:
@@ -167,7 +172,7 @@ class Ranking:
         return min(self.gains.values(), key=lambda interval: interval.mean)
 
     def _behind(self, variant: Variant) -> bool:
-        return variant is not self.first and self.gains[variant.name].lies_above(1)
+        return variant.name in self.behind
 
 
 def rankings(comparison: Comparison) -> list[Ranking]:
@@ -180,11 +185,39 @@ def rankings(comparison: Comparison) -> list[Ranking]:
 def _ranking(variants: Sequence[Variant]) -> Ranking:
     first = max(variants, key=lambda variant: variant.images_per_second.mean)
     others = [variant for variant in variants if variant is not first]
-    gains = {other.name: ratio(first.images_per_second, other.images_per_second) for other in others}
+    gains = {other.name: _paired(first.cell, other.cell) for other in others}
     if any(variant.images_per_second.ci95_low is None for variant in variants):
         return Ranking(first, variants, gains, Verdict.TOO_FEW)
-    alone = all(gain.lies_above(1) for gain in gains.values())
-    return Ranking(first, variants, gains, Verdict.FASTEST if alone else Verdict.INDISTINGUISHABLE)
+    p_values = [seeds.p_value(_log_ratios(first.cell, other.cell)) for other in others]
+    if all(p is not None for p in p_values):
+        adjusted = holm([p for p in p_values if p is not None])
+        behind = {other.name for other, p in zip(others, adjusted, strict=True) if p < LEVEL}
+    else:  # repeats that do not pair are two samples of their own
+        behind = {other.name for other in others if gains[other.name].lies_above(1)}
+    alone = Verdict.FASTEST if len(behind) == len(others) else Verdict.INDISTINGUISHABLE
+    return Ranking(first, variants, gains, alone, frozenset(name for name in behind if gains[name].mean > 1))
+
+
+def _paired(top: Cell, bottom: Cell) -> Interval:
+    """Return the ratio of speeds, paired by repeat, which a machine's drift hits alike; else that of two samples."""
+    logs = _log_ratios(top, bottom)
+    if len(logs) >= FEWEST_SAMPLES:
+        return geometric(logs)
+    assert top.images_per_second and bottom.images_per_second
+    return ratio(_over_runs(top.images_per_second, top), _over_runs(bottom.images_per_second, bottom))
+
+
+def _log_ratios(top: Cell, bottom: Cell) -> list[float]:
+    """Return the logarithm of the ratio of speeds for each seed and repeat that both cells have."""
+    speeds = [
+        {
+            (run.result.seed, run.result.repeat): run.result.images_per_second.mean
+            for run in cell.completed
+            if run.result.images_per_second
+        }
+        for cell in (top, bottom)
+    ]
+    return [math.log(speeds[0][pair] / speeds[1][pair]) for pair in sorted(speeds[0].keys() & speeds[1].keys())]
 
 
 def _row(variant: Variant) -> dict[str, Any]:
@@ -243,7 +276,7 @@ def _variant(cell: Cell, settings: Mapping[str, Any], traced: bool) -> Variant:
     variant = Variant(cell.framework, cell.workers, settings, cell, float(made.mean[0, 0]), traced=traced)
     if cell.ceiling and cell.ceiling.images_per_second and made.complete:
         exposed, share = _exposed(made)
-        of_compute_only = ratio(variant.images_per_second, _over_runs(cell.ceiling.images_per_second, cell.ceiling))
+        of_compute_only = _paired(cell, cell.ceiling)
         variant = replace(variant, of_compute_only=of_compute_only, exposed=exposed, exposed_share=share)
     return _with_breakdown(variant, cell)
 

@@ -55,6 +55,17 @@ class Growth:
     chosen: tuple[float, ...]
     per_thousand: Interval
     seeds: int
+    spread: tuple[Interval, ...] = ()  # of the chosen one at each batch, over seeds
+
+    @property
+    def brackets(self) -> list[tuple[float | None, float]]:
+        """Between which of the warmups that were tried the chosen one lies at each batch: above, at most."""
+        return [seeds.bracket(chosen, self.warmups) for chosen in self.spread]
+
+    @property
+    def slopes(self) -> tuple[float, float]:
+        """The least and the largest slope that these brackets allow, in epochs for 1,000 images more."""
+        return seeds.slope_between([batch / 1000 for batch in self.batches], self.brackets)
 
 
 class Verdict(StrEnum):
@@ -219,7 +230,8 @@ def _growth(framework: str, rule: str, metric: pandas.Series[float], choose: Cho
 
     chosen = tuple(choose(values.mean(axis=-1), warmups).tolist())
     per_thousand = seeds.resampled(values, slope)
-    return Growth(framework, rule, tuple(batches), tuple(warmups), chosen, per_thousand, values.shape[-1])
+    spread = tuple(seeds.resampled(at_batch, lambda means: choose(means, warmups)) for at_batch in values)
+    return Growth(framework, rule, tuple(batches), tuple(warmups), chosen, per_thousand, values.shape[-1], spread)
 
 
 def _warmups(names: tuple[str, ...], runs: Sequence[Run]) -> Warmup:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis.load.groups import Cell, Group
+from horovod_runner.analysis.questions.minimum_sufficient import between
 from horovod_runner.config import frameworks
 from horovod_runner.machine.emulated import in_words as hosts
 from horovod_runner.statistics.interval import Interval
@@ -73,6 +74,15 @@ def bounds(interval: Interval | None, write: Callable[[float], str] = amount) ->
 def with_bounds(interval: Interval | None, write: Callable[[float], str] = amount, unit: str = "") -> str:
     """Return the mean and its interval."""
     return NOTHING if interval is None else f"{write(interval.mean)}{unit} {bounds(interval, write)}"
+
+
+def to_step(interval: Interval | None, step: float | None = None) -> str:
+    """Return a difference and its interval, signed, with as many decimals as its figure resolves (default: three).
+
+    step: the smallest step between two values of the figure, such as one validation example's share.
+    """
+    digits = 3 if not step else max(0, math.ceil(-math.log10(step) - 1e-9))
+    return with_bounds(interval, f"{{:+.{digits}f}}".format)
 
 
 def speed(cell: Cell) -> str:
@@ -146,7 +156,7 @@ def _shortened(path: str) -> str:
     return f"…/{Path(path).name}"
 
 
-_PLAIN = (amount, bounds, count, entry, job, milliseconds, percent, rule, scaling, with_bounds)
+_PLAIN = (amount, between, bounds, count, entry, job, milliseconds, percent, rule, scaling, to_step, with_bounds)
 FILTERS: dict[str, Callable[..., Any]] = {function.__name__: function for function in _PLAIN} | {
     "framework": framework,
     "g": "{:g}".format,

@@ -121,6 +121,38 @@ def test_a_setting_that_misses_its_target_does_not_take_a_seed_from_the_others(t
     assert "The stated margin of ±5 in steps to target cannot be tested: no setting has it for all seeds." in told
 
 
+def test_seeds_that_miss_the_target_count_as_misses(tmp_path: Path) -> None:
+    """Steps 6400 / batch + 10 a seed, 3 more in TensorFlow; where TensorFlow alone misses, it took longer."""
+    folder = stated(tmp_path)
+    margins = {"schema": 1, "stated": "2026-01-01T00:00:00+00:00", "margins": {"steps_to_target_ratio": 1.1}}
+    write_json(folder / MANIFEST, margins)
+    runs = to_target(moved(framework_runs(0.0, 0.004), folder), {(64, 0)})
+    answer = only(answered(frameworks, runs))
+    ratio = next(sentence for sentence in answer.sentences if sentence.startswith("Steps to target"))
+    assert "over 3 settings: 1.0" in ratio and "by both in 1, of which nothing can be said" in ratio
+    assert "equivalent within the stated factor of 1.1 either way" in " ".join(answer.sentences)
+
+    def lost(run: Run) -> Run:
+        if run.result.framework == "torch" or run.result.seed > 2:
+            return run
+        return replace(run, result=run.result.model_copy(update={"steps_to_target": None}))
+
+    answer = only(answered(frameworks, [lost(run) for run in runs]))
+    told = " ".join(answer.sentences)
+    assert "missed by TensorFlow alone in 8 pairs, by PyTorch alone in 0, and by both in 1" in told
+    assert "equivalence is not shown at the stated factor of 1.1" in told
+
+
+def test_what_was_amended_is_said_with_its_date(tmp_path: Path) -> None:
+    folder = stated(tmp_path)
+    manifest = {"schema": 1, "stated": "2026-01-01T00:00:00+00:00", "margins": {"val_metric": 0.02}}
+    amended = {"date": "2026-03-01T12:34:56+00:00", "was": {"margins": {"val_metric": 0.01}, "axes": {}}}
+    write_json(folder / MANIFEST, manifest | {"amendments": [amended]})
+    told = " ".join(only(answered(frameworks, moved(framework_runs(0.0, 0.004), folder))).sentences)
+    assert "Changed after the first run, on 2026-03-01T12:34 UTC: margins, axes." in told
+    assert "is not on record" in told, "an amended margin did not come first"
+
+
 def test_two_seeds_are_too_few_to_compare_frameworks() -> None:
     assert answered(frameworks, [run for run in framework_runs(0, 0.1) if run.result.seed < 2]) == []
 
@@ -165,6 +197,22 @@ def test_arms_without_effect_are_a_null_result() -> None:
     runs = crossed({}, {"arm": ["base", "b", "c"], **BOTH, **SEEDS}, lambda point: 0.8 + draw())
     told = only(answered(ablation, runs)).sentences
     assert sum("no arm is shown to change anything" in sentence for sentence in told) == 3
+
+
+def test_one_arm_of_many_is_not_told_better_by_chance() -> None:
+    """An effect whose own interval leaves 0 out, p = 0.01 or so, is none among twelve arms, and is one alone."""
+    draw = noisy(7, 0.01)
+    arms = ["base", "lucky", *(f"null {number}" for number in range(11))]
+
+    def told(names: list[str]) -> str:
+        made = crossed({}, {"arm": names, **BOTH, **SEEDS}, lambda point: 0.8 + effects[point["arm"], point["seed"]])
+        return next(row["verdict"] for row in only(answered(ablation, made)).rows if row["arm"] == "lucky")
+
+    effects = {(arm, seed): draw() for arm in arms for seed in range(5)}
+    for seed, gain in enumerate((0.005, 0.012, 0.02, 0.009, 0.016)):
+        effects["lucky", seed] = effects["base", seed] + gain
+    assert told(["base", "lucky"]) == "better"
+    assert told(arms) == "indistinguishable"
 
 
 def test_the_base_is_the_files_first_arm(tmp_path: Path) -> None:

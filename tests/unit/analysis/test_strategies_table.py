@@ -72,6 +72,18 @@ def test_the_fastest_is_named_only_where_no_interval_reaches_it(tmp_path: Path) 
     assert sentence.startswith("torch on 2 workers: multistep is the fastest, 1.25 [1.2")
 
 
+def test_speeds_are_paired_by_repeat(tmp_path: Path) -> None:
+    """A machine that drifts by a half between repeats hides a tenth from unpaired intervals, and not from pairs."""
+    for strategy, seconds in (("fused", 0.1), ("blocking", 0.11)):
+        for repeat, drift in enumerate((1.0, 1.5, 1.2, 1.4, 1.1)):
+            step = seconds * drift * (1 + 0.002 * repeat * (strategy == "fused"))
+            add_timed(tmp_path, UNET | {"strategy": strategy, "repeat": repeat}, [step, step])
+    (ranking,) = rankings(only(tmp_path))
+    assert ranking.verdict == "fastest" and ranking.first.name == "fused"
+    gain = ranking.gains["blocking"]
+    assert gain.mean == pytest.approx(1.1 / 1.004, rel=1e-3) and gain.ci95_low and gain.ci95_low > 1.08
+
+
 def test_two_runs_rank_nothing(tmp_path: Path) -> None:
     add(tmp_path, "fused", 0.1, runs=2)
     add(tmp_path, "blocking", 0.3, runs=2)

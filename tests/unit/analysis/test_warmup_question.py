@@ -127,7 +127,8 @@ def test_the_minimum_sufficient_is_told_by_framework_with_its_slope_and_drawn() 
     assert "no more than one validation example" in answer.sentences[0]
     for who in ("TensorFlow", "PyTorch", "All frameworks together"):
         (told,) = (sentence for sentence in answer.sentences if sentence.startswith(who))
-        assert "the minimum is 5 at 1,000, 10 at 2,000, 20 at 4,000" in told and "it grows with the batch" in told
+        assert "more than 0 and at most 5 at 1,000, more than 5 and at most 10 at 2,000" in told
+        assert "it grows with the batch, by 1.43 to 6.79 epochs for 1,000 images more" in told, "5 of truth"
     assert [row["framework"] for row in answer.rows] == ["tensorflow", "torch", "both"]
     assert answer.draw is not None
     (panel,) = answer.draw().axes

@@ -79,6 +79,7 @@ def test_an_arm_can_be_excluded(tmp_path: Path) -> None:
         ("epochs: 3}", "epochs: 3, arm: x}", ":2: base.arm: is the name of an arm"),
         ("val_metric: 0.02", "val_metric: -1", ":8: margins.val_metric: should be above 0"),
         ("val_metric: 0.02", "accuracy: 0.02", ":8: margins.accuracy"),
+        ("val_metric: 0.02", "steps_to_target_ratio: 0.9", ":8: margins: steps_to_target_ratio is a factor"),
     ],
 )
 def test_mistakes_are_named_with_their_line(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -114,3 +115,21 @@ def test_margins_are_not_changed_once_runs_began(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"margins: are val_metric: 0.5, and the runs in .* begun with"):
         write_down(load_experiment(late), late, Store(tmp_path))
     assert read_manifest(tmp_path / "armed")["margins"] == {"val_metric": 0.05}
+
+
+def test_a_grid_that_is_changed_once_runs_began_is_an_amendment_with_its_date(tmp_path: Path) -> None:
+    file = written(tmp_path, ARMED.replace("epochs: 3", "epochs: 2"))
+    write_down(load_experiment(file), file, Store(tmp_path))
+    file = written(tmp_path, ARMED)
+    write_down(load_experiment(file), file, Store(tmp_path))
+    assert "amendments" not in read_manifest(tmp_path / "armed"), "nothing had begun"
+    stated = read_manifest(tmp_path / "armed")["stated"]
+    add_run(tmp_path, {"framework": "torch", "experiment": "armed"})
+    late = written(tmp_path, ARMED.replace("seed: [0, 1]}", "seed: [0, 1, 2]}"))
+    for _ in range(2):  # the second time there is no change, and no amendment
+        write_down(load_experiment(late), late, Store(tmp_path))
+    manifest = read_manifest(tmp_path / "armed")
+    assert manifest["stated"] == stated and manifest["axes"]["seed"] == [0, 1, 2]
+    (amendment,) = manifest["amendments"]
+    assert amendment["was"] == {"axes": {"framework": ["torch", "tensorflow"], "seed": [0, 1]}}
+    assert stated <= amendment["date"]

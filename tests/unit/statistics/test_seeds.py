@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from horovod_runner.statistics import seeds
+from horovod_runner.statistics.interval import Interval
 
 
 @pytest.mark.parametrize(("successes", "tried"), [(0, 5), (1, 5), (3, 5), (5, 5), (17, 40)])
@@ -47,3 +48,24 @@ def test_the_bootstrap_of_a_mean_is_as_wide_as_students_interval(count: int) -> 
         assert plain.ci95_low is not None and plain.ci95_high is not None
         widths.append((drawn.ci95_high - drawn.ci95_low) / (plain.ci95_high - plain.ci95_low))
     assert np.mean(widths) == pytest.approx(1, abs=0.12)
+
+
+def test_a_p_value_is_that_of_the_paired_t_test() -> None:
+    differences = [0.3, -0.1, 0.4, 0.2, 0.25]
+    assert seeds.p_value(differences) == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+    assert seeds.p_value([0.1, 0.1, 0.1]) == 0.0 and seeds.p_value([0.0] * 3) == 1.0
+    assert seeds.p_value([0.1, 0.2]) is None
+
+
+def test_a_threshold_lies_between_settings_of_the_grid() -> None:
+    grid = [0.0, 5.0, 10.0, 20.0]
+    assert seeds.bracket(Interval(10.0, 10.0, 10.0), grid) == (5.0, 10.0)
+    assert seeds.bracket(Interval(10.0, 5.0, 12.5), grid) == (0.0, 20.0), "percentiles may lie between settings"
+    assert seeds.bracket(Interval(0.0, 0.0, 0.0), grid) == (None, 0.0)
+    assert seeds.bracket(Interval(20.0, None, None), grid) == (10.0, 20.0), "without an interval the grid alone"
+
+
+def test_slopes_between_brackets_are_the_extremes_of_least_squares_lines() -> None:
+    x, brackets = [0.176, 0.352, 0.704], [(None, 0.0), (0.0, 5.0), (10.0, 20.0)]
+    corners = [stats.linregress(x, [0.0, middle, last]).slope for middle in (0.0, 5.0) for last in (10.0, 20.0)]
+    assert seeds.slope_between(x, brackets) == pytest.approx((min(corners), max(corners)))
