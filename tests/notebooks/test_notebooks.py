@@ -128,7 +128,14 @@ def test_the_proof(tmp_path: Path) -> None:
 
 
 SHIPPED = {  # figures, and words of the tables or sentences, of notebooks that read the studies of the repository
-    "warmup": (3, ("the best of 0, 5, 10, 20 epochs", "minimum is", "each rule with the warmup that suits it best")),
+    "warmup": (
+        3,
+        (
+            "the best of 0, 5, 10, 20 epochs",
+            "the minimum, in epochs, is",
+            "each rule with the warmup that suits it best",
+        ),
+    ),
     "small_data": (1, ("share of runs that converge", "weak, warmup 10", "strong")),
     "batch_limits": (3, ("S_min", "the least time to target", "B_simple is", "times as much")),
     "frameworks": (1 + 3, ("TensorFlow less PyTorch", "of the settings alone", "two one-sided t-tests")),
