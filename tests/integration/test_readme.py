@@ -24,7 +24,7 @@ COMMANDS = [
     for line in block.splitlines()
 ]
 SMALL = "--set width=4 --set threads=1"
-WITHOUT_RUNS = {"plan", "submit", "compare", "report", "doctor", "parity", "allreduce"}
+WITHOUT_RUNS = {"plan", "submit", "compare", "report", "doctor", "parity", "allreduce", "predict"}
 THIS_TEST = "make test"  # the command that is running
 # test_tune.py runs `tune`; notebooks are executed by the tests of theirs, and JupyterLab would be installed.
 ELSEWHERE = [THIS_TEST, *(command for command in COMMANDS if " tune " in command or "make notebooks" in command)]

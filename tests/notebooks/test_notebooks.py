@@ -127,6 +127,15 @@ def test_the_proof(tmp_path: Path) -> None:
         assert text in tables
 
 
+def test_a_prediction_is_told_with_its_errors() -> None:
+    """On the ladders and the study that the repository ships: what was never seen, the nulls, and two jobs."""
+    done = execute(NOTEBOOKS / "prediction.ipynb", NOTEBOOKS.parent / "results")
+    assert len(shown(done, "image/png")) == 1 + 2
+    told = " ".join(shown(done, *TOLD))
+    for text in ("lee-resnet50-knl", "last_efficiency_error", "Rule of thumb", "ResNet-50", "U-Net"):
+        assert text in told
+
+
 SHIPPED = {  # figures, and words of the tables or sentences, of notebooks that read the studies of the repository
     "warmup": (
         3,

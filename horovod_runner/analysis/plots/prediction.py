@@ -15,6 +15,7 @@ from horovod_runner.prediction.nulls import TITLES
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from horovod_runner.analysis.questions.prediction import Prediction
     from horovod_runner.analysis.report.prediction import Told
 
 PREDICTED = "#0072b2"
@@ -70,6 +71,11 @@ def of_studies(told: Sequence[Told]) -> Figure:
     return figure
 
 
+def figure_of(found: Prediction) -> Figure:
+    """Return the figure of a finding."""
+    return of_studies(found.told)
+
+
 def study(one: Told, axes: Axes) -> Axes:
     """Draw images a second: dashed and in a band what is predicted, points what was measured, dotted the ideal."""
     colour = plots.colour(one.of.framework)
@@ -86,9 +92,8 @@ def study(one: Told, axes: Axes) -> Axes:
         if rate.ci95_low is not None and rate.ci95_high is not None:
             axes.plot([count] * 2, [rate.ci95_low, rate.ci95_high], color=colour, linewidth=1.2, zorder=3)
     axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
+    plots.logarithmic(axes, axes.yaxis)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     plots.titled(axes, one.short, "workers", "images/s")
     ends = [
         plots.End(workers[-1], ideal[-1], "ideal", plots.FAINT, ":"),

@@ -23,6 +23,7 @@ QUESTIONS: tuple[str, ...] = (
     "converges",
     "ablation",
     "frameworks",
+    "prediction",
 )
 """The questions' modules in this package, in the order in which a report answers them."""
 

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from horovod_runner.analysis.load import tables
 from horovod_runner.analysis.load.arms import arm, but_for_the_arm, oversubscribed
 from horovod_runner.analysis.load.runs import Run
+from horovod_runner.analysis.questions import Finding
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import UserError
 from horovod_runner.prediction.calibration import ERROR, Calibrated, Observed, Setup, weighted
@@ -30,8 +32,12 @@ from horovod_runner.statistics.bootstrap import resampled
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
 from horovod_runner.statistics.throughput import over_runs
 
+if TYPE_CHECKING:
+    from horovod_runner.analysis.report.prediction import Told
+
 Array = NDArray[np.float64]
 
+MOST_REPORTED = 8
 FREE = {"workers", "seed", "repeat", "local_batch", "global_batch", "scaling", "epochs", "steps", "arm", "framework"}
 HOROVODS_FUSION = 128 * MIB
 """What Horovod 0.28.1 fuses unless it is told otherwise (operations.cc)."""
@@ -69,6 +75,36 @@ class StudyForecast:
     ready_measured: bool
     linked_alike: bool
     hosts_unlinked: bool = False
+
+
+@dataclass(frozen=True)
+class Prediction(Finding):
+    """The forecasts of one job, told for the report: as far as it predicts, a row a number of workers."""
+
+    question: ClassVar[str] = "prediction"
+
+    told: tuple[Told, ...]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [row for one in self.told for row in one.rows]
+
+    @property
+    def notes(self) -> list[str]:
+        """What all of them rest on."""
+        return list(dict.fromkeys(note for one in self.told for note in one.notes))
+
+
+def findings(runs: Sequence[Run]) -> list[Prediction]:
+    """Return a prediction for each job of a study that has what it needs; none of a matrix of many settings."""
+    from horovod_runner.analysis.report.prediction import told
+
+    by_job: dict[str, list[StudyForecast]] = defaultdict(list)
+    for one in possible(runs):
+        by_job[one.workload].append(one)
+    if sum(map(len, by_job.values())) > MOST_REPORTED:
+        return []
+    return [Prediction((job,), tuple(told(one) for one in members)) for job, members in by_job.items()]
 
 
 def possible(runs: Sequence[Run], asked: Asked | None = None) -> list[StudyForecast]:

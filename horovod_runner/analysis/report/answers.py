@@ -34,6 +34,7 @@ FIGURES = {
     "frameworks": "forests.of_frameworks",
     "across": "forests.of_studies",
     "critical": "noise.beside_critical",
+    "prediction": "prediction.figure_of",
 }
 """Where in `plots` the figure of a question's finding is drawn; a question that is not here has none."""
 
