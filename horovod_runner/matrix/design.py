@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
@@ -15,6 +15,8 @@ from horovod_runner.config.diagnostics import Origins, Place
 from horovod_runner.errors import UserError
 
 ARM = "arm"
+IN_PLACE_OF = {"epochs": "steps", "steps": "epochs", "local_batch": "global_batch", "global_batch": "local_batch"}
+"""Settings of which a run has one: whoever gives one of them does not want the other that the file has."""
 
 Point = dict[str, Any]
 """One value of every axis, by the axis' path."""
@@ -98,11 +100,12 @@ class Experiment(_Part):
 
     def smoked(self) -> Experiment:
         """Return the minutes-long variant."""
+        dropped = [IN_PLACE_OF[name] for name, value in self.smoke.base.items() if name in IN_PLACE_OF and value]
         changed = self.model_copy(
             update={
-                "base": {**self.base, **self.smoke.base},
+                "base": {**_without_settings(self.base, dropped), **self.smoke.base},
                 "axes": {**self.axes, **self.smoke.axes},
-                "arms": {name: self.arms[name] for name in self.smoke.arms or self.arms},
+                "arms": {name: _without_settings(self.arms[name], dropped) for name in self.smoke.arms or self.arms},
                 "repeats": self.smoke.repeats or self.repeats,
             }
         )
@@ -114,14 +117,18 @@ class Experiment(_Part):
     def changed(self, settings: Mapping[str, Any]) -> Experiment:
         """Return the experiment with settings of every run replaced; an axis keeps this one value.
 
-        A path may begin with `base.`, as the file has it.
+        So do arms: those that give the setting another value go, if one gives it this. A path may begin with `base.`,
+        as the file has it.
         """
         base, axes, arms, origins = dict(self.base), dict(self.axes), self.arms, self._origins
         for path, value in ((given.removeprefix("base."), value) for given, value in settings.items()):
             if path == ARM and arms:
                 arms = _only(arms, value)
                 continue
-            arms = {name: _without_setting(arm, path) for name, arm in arms.items()}
+            arms = {name: arm for name, arm in arms.items() if arm.get(path) == value} or arms
+            dropped = [path] + ([IN_PLACE_OF[path]] if path in IN_PLACE_OF and value is not None else [])
+            arms = {name: _without_settings(arm, dropped) for name, arm in arms.items()}
+            base = _without_settings(base, dropped[1:])
             group: Place = ("axes", path) if path in axes else ("base", *path.split("."))
             origins = {**_given(path, group), **_without(origins, group), group: f"--set {path}"}
             if path in axes:
@@ -208,8 +215,10 @@ def _only(arms: Mapping[str, dict[str, Any]], name: Any) -> dict[str, dict[str, 
     return {name: arms[name]}
 
 
-def _without_setting(arm: Mapping[str, Any], path: str) -> dict[str, Any]:
-    return {known: value for known, value in arm.items() if not f"{known}.".startswith(f"{path}.")}
+def _without_settings(settings: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
+    """Return settings without those at these paths, or below one of them."""
+    inside = tuple(f"{path}." for path in paths)
+    return {known: value for known, value in settings.items() if not f"{known}.".startswith(inside)}
 
 
 def _depth(path: str) -> int:

@@ -58,6 +58,37 @@ def test_a_setting_of_the_command_line_goes_before_the_arms(tmp_path: Path) -> N
         load_experiment(file).changed({"arm": "x"})
 
 
+JOBS = """description: two jobs, each with settings of its own
+base: {width: 8}
+arms:
+  a: {workload: resnet50, epochs: 8, global_batch: 64}
+  b: {workload: unet, epochs: 16, global_batch: 16}
+axes: {framework: [torch], workers: [1, 2]}
+scaling: strong
+smoke: {base: {steps: 3}}
+"""
+
+
+def test_arms_that_give_a_setting_another_value_than_the_command_line_go(tmp_path: Path) -> None:
+    file = written(tmp_path, JOBS)
+    left = runs(load_experiment(file).changed({"workload": "unet"}), file)
+    assert [(run.arm, run.workload, run.epochs, run.local_batch) for run in left] == [
+        ("b", "unet", 16, n) for n in (16, 8)
+    ]
+    both = runs(load_experiment(file).changed({"workload": "vgg16", "data.image_size": 32}), file)
+    assert {(run.arm, run.workload) for run in both} == {("a", "vgg16"), ("b", "vgg16")}, "none gives it"
+
+
+def test_steps_stand_in_place_of_epochs_and_one_batch_in_place_of_the_other(tmp_path: Path) -> None:
+    file = written(tmp_path, JOBS)
+    for short in (load_experiment(file).smoked(), load_experiment(file).changed({"steps": 3})):
+        assert {(run.steps, run.epochs) for run in runs(short, file)} == {(3, None)}
+    local = runs(load_experiment(file).changed({"local_batch": 4}), file)
+    assert {(run.workers, run.local_batch, run.global_batch) for run in local} == {(1, 4, 4), (2, 4, 8)}
+    plain = written(tmp_path, "description: x\nbase: {epochs: 2}\naxes: {framework: [torch]}\n")
+    assert [run.steps for run in runs(load_experiment(plain).changed({"steps": 3}), plain)] == [3]
+
+
 def test_an_arm_can_be_excluded(tmp_path: Path) -> None:
     text = ARMED + "exclude: [{when: {arm: square root, framework: torch}, because: it is known}]\n"
     file = written(tmp_path, text)
