@@ -372,7 +372,7 @@ def _add_compare(verbs: Any) -> None:
     verb.add_argument(
         "--different-work", action="store_true", help="compare runs of a job whose settings differ, and name these"
     )
-    verb.add_argument("--strict", action="store_true", help="exit code 3 if of some figure nothing can be told")
+    verb.add_argument("--strict", action="store_true", help="exit code 3 if a figure is inconclusive")
     verb.set_defaults(verb=_compare)
 
 

@@ -73,17 +73,17 @@ class DigitSplit:
         return grey_to((ink - MEAN) / STD, self.channels), self.labels[indices]
 
 
-@lru_cache(maxsize=1)
-def split_seed(split: str, seed: int) -> list[int]:
+def split_seed(split: str, seed: int) -> tuple[int, ...]:
     """Return what a split is drawn from: the same for all runs, or for all of a seed.
 
     A generator pads its words with zeros, so the 1 keeps seed 0 apart from the fixed split.
     """
-    return [SPLIT_SEED, 1, seed] if split == "per_seed" else [SPLIT_SEED]
+    return (SPLIT_SEED, 1, seed) if split == "per_seed" else (SPLIT_SEED,)
 
 
+@lru_cache(maxsize=4)
 def digit_splits(
-    drawn_from: Sequence[int] = (SPLIT_SEED,),
+    drawn_from: tuple[int, ...] = (SPLIT_SEED,),
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Return (pixels, labels) of training and validation: float64 (n, 8, 8) from 0 to 1, and int32 (n,)."""
     rows = np.loadtxt(_file(), delimiter=",")

@@ -94,6 +94,7 @@ def target_rows(job: LayerJob, strategies: Sequence[str], best: str | None = Non
     def row(
         case: str, sense: Literal["at least", "at most"], target: float, value: Callable[[Sample, Arms], float | None]
     ) -> TargetRow:
+        """Return the row of one target, with its value in every round that has the arms for it."""
         given = [(pick, value(arms[pick], arms)) for pick, arms in zip(chosen, job.rounds, strict=True) if pick]
         counted = [(pick, number) for pick, number in given if number is not None]
         numbers = tuple(number for _, number in counted)

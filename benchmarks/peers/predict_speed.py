@@ -55,11 +55,11 @@ def _predicted(gradients: int, workers: int) -> tuple[float, float]:
     from horovod_runner.prediction.calibration import Calibrated, Setup
     from horovod_runner.prediction.draws import DRAWS, priors
     from horovod_runner.prediction.forecast import THRESHOLDS, Forecast, powers_of_two
-    from horovod_runner.prediction.job import WAYS, evenly
+    from horovod_runner.prediction.job import PATTERNS, evenly
 
     draws = priors(np.random.default_rng(0), DRAWS)
     draws = draws.with_(start=np.full(DRAWS, 0.03), per_image=np.full(DRAWS, 0.003))
-    setup = Setup(evenly(102e6, gradients), WAYS["fused"], 8)
+    setup = Setup(evenly(102e6, gradients), PATTERNS["fused"], 8)
     forecast = Forecast(Calibrated(setup, draws, 2), "weak", 32, "fused")
     counts = powers_of_two(1, workers)
     forecast.table(counts)

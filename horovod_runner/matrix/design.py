@@ -117,15 +117,16 @@ class Experiment(_Part):
     def changed(self, settings: Mapping[str, Any]) -> Experiment:
         """Return the experiment with settings of every run replaced; an axis keeps this one value.
 
-        So do arms: those that give the setting another value go, if one gives it this. A path may begin with `base.`,
-        as the file has it.
+        Arms of another workload than the one that is given go, if there is one of it. A path may begin with `base.`, as
+        the file has it.
         """
         base, axes, arms, origins = dict(self.base), dict(self.axes), self.arms, self._origins
         for path, value in ((given.removeprefix("base."), value) for given, value in settings.items()):
             if path == ARM and arms:
                 arms = _only(arms, value)
                 continue
-            arms = {name: arm for name, arm in arms.items() if arm.get(path) == value} or arms
+            if path == "workload":
+                arms = {name: arm for name, arm in arms.items() if arm.get(path) == value} or arms
             dropped = [path] + ([IN_PLACE_OF[path]] if path in IN_PLACE_OF and value is not None else [])
             arms = {name: _without_settings(arm, dropped) for name, arm in arms.items()}
             base = _without_settings(base, dropped[1:])

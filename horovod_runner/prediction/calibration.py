@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from horovod_runner.prediction.draws import DRAWS, Draws, priors
-from horovod_runner.prediction.job import Gradients, Way, batches_line
+from horovod_runner.prediction.job import Gradients, Pattern, batches_line
 from horovod_runner.prediction.step import Parts, simulate
 
 Array = NDArray[np.float64]
@@ -41,12 +41,12 @@ class Setup:
     """What is the same for all numbers of workers: the job's gradients, how they move, and workers on a host."""
 
     gradients: Gradients
-    way: Way
+    pattern: Pattern
     per_host: int
 
     def parts(self, draws: Draws, workers: ArrayLike, batch: ArrayLike) -> Parts:
         """Return the parts of a step, each of shape (draws, numbers of workers)."""
-        return simulate(self.gradients, self.way, draws, workers, self.per_host, batch)
+        return simulate(self.gradients, self.pattern, draws, workers, self.per_host, batch)
 
     def step(self, draws: Draws, workers: ArrayLike, batch: ArrayLike) -> Array:
         """Return the seconds of a step, shape (draws, numbers of workers)."""

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from horovod_runner.prediction.calibration import Calibrated, Setup
 from horovod_runner.prediction.draws import Draws
-from horovod_runner.prediction.job import FORWARD, WAYS
+from horovod_runner.prediction.job import FORWARD, PATTERNS
 from horovod_runner.prediction.step import Parts
 from horovod_runner.statistics.bootstrap import percentiles
 from horovod_runner.statistics.interval import Interval
@@ -149,7 +149,7 @@ class Forecast:
         """
         draws, setup, batch = self.draws, self.setup, self.batches([workers])
         faster = {name: 2 * getattr(draws, name) for name in ("bandwidth_within", "bandwidth_between")}
-        halved = replace(setup, way=replace(setup.way, bytes_factor=setup.way.bytes_factor / 2))
+        halved = replace(setup, pattern=replace(setup.pattern, bytes_factor=setup.pattern.bytes_factor / 2))
         now = setup.step(draws, [workers], batch)[:, 0]
         changed = {
             "twice the bandwidth": setup.step(draws.with_(**faster), [workers], batch)[:, 0],
@@ -164,13 +164,15 @@ class Forecast:
     @cached_property
     def others(self) -> dict[str, Setup]:
         """The strategies that this job was not measured with, but for those that reduce nothing."""
-        usual = self.setup.way
+        usual = self.setup.pattern
         return {
             name: replace(
                 self.setup,
-                way=replace(way, bytes_factor=usual.bytes_factor if way.coordinated and not way.gathers else 1.0),
+                pattern=replace(
+                    pattern, bytes_factor=usual.bytes_factor if pattern.coordinated and not pattern.gathers else 1.0
+                ),
             )
-            for name, way in WAYS.items()
+            for name, pattern in PATTERNS.items()
             if name not in ("none", self.strategy)
         }
 
@@ -190,8 +192,8 @@ class Forecast:
             percentiles(middle, found),
             float(np.median(self._batch_by_formula(one))),
             percentiles(float(np.median(costs)), costs),
-            self.setup.gradients.total * self.setup.way.bytes_factor,
-            float(np.median(self.setup.gradients.total * self.setup.way.bytes_factor / one)),
+            self.setup.gradients.total * self.setup.pattern.bytes_factor,
+            float(np.median(self.setup.gradients.total * self.setup.pattern.bytes_factor / one)),
             float(np.median(self.draws.start)),
             float(np.median(self.draws.per_image)),
             float(np.median(self.draws.overlap)),
@@ -212,7 +214,7 @@ class Forecast:
         seconds = 2 * (1 - 1 / within) / self.draws.bandwidth_within
         congested = max(hosts / 2, 1) ** self.draws.congestion
         seconds = seconds + 2 * (1 - 1 / hosts) * congested / self.draws.bandwidth_between
-        return np.asarray(seconds * self.setup.gradients.total * self.setup.way.bytes_factor)
+        return np.asarray(seconds * self.setup.gradients.total * self.setup.pattern.bytes_factor)
 
 
 def _over(interval: Interval, count: int) -> Interval:

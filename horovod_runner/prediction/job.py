@@ -57,7 +57,7 @@ def measured(sizes: ArrayLike, seconds: ArrayLike) -> Gradients:
 
 
 @dataclass(frozen=True)
-class Way:
+class Pattern:
     """How a strategy moves gradients, with its settings. `fusion_bytes` 0: each gradient by itself.
 
     `when`: `ready`, as they appear; `after` the backward pass, all at once; `next`, under the following step; `never`.
@@ -73,14 +73,14 @@ class Way:
     bytes_factor: float = 1.0
 
 
-WAYS: dict[str, Way] = {
-    "none": Way("never", coordinated=False),
-    "blocking": Way("after", math.inf, 0.0, coordinated=False),
-    "unfused": Way(fusion_bytes=0.0),
-    "fused": Way(),
-    "grouped": Way("after", math.inf),
-    "multistep": Way(gathers=True),
-    "lag1": Way("next"),
+PATTERNS: dict[str, Pattern] = {
+    "none": Pattern("never", coordinated=False),
+    "blocking": Pattern("after", math.inf, 0.0, coordinated=False),
+    "unfused": Pattern(fusion_bytes=0.0),
+    "fused": Pattern(),
+    "grouped": Pattern("after", math.inf),
+    "multistep": Pattern(gathers=True),
+    "lag1": Pattern("next"),
 }
 """The strategies of config/strategies.py as the model knows them."""
 

@@ -18,7 +18,7 @@ from horovod_runner.prediction.calibration import (
     Setup,
     fitted_to_ladder,
 )
-from horovod_runner.prediction.job import WAYS, evenly
+from horovod_runner.prediction.job import PATTERNS, evenly
 from horovod_runner.prediction.nulls import nulls
 from horovod_runner.statistics.bootstrap import percentiles
 from horovod_runner.statistics.interval import Interval
@@ -206,7 +206,7 @@ def _judged(file: Path, model: str, rungs: Sequence[Rung], fits: Sequence[Rung])
     first, generator = rungs[0], np.random.default_rng(SEED)
     setup = Setup(
         evenly(first.parameters * first.bytes_per_gradient),
-        WAYS["fused"],
+        PATTERNS["fused"],
         first.workers_per_host,
     )
     rows = [Observed(rung.workers, rung.local_batch, rung.step_seconds) for rung in fits]

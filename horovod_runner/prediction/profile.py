@@ -19,7 +19,7 @@ from pydantic import Field, field_validator
 from horovod_runner.prediction.calibration import Calibrated, Setup
 from horovod_runner.prediction.draws import DRAWS, priors
 from horovod_runner.prediction.forecast import Forecast
-from horovod_runner.prediction.job import WAYS, evenly
+from horovod_runner.prediction.job import PATTERNS, evenly
 from horovod_runner.prediction.network import Described, Network, Positive, drawn, read_described
 from horovod_runner.statistics.bootstrap import percentiles
 from horovod_runner.statistics.interval import Interval
@@ -60,8 +60,8 @@ class Profile(Described):
     @classmethod
     def _known(cls, given: tuple[str, ...]) -> tuple[str, ...]:
         for name in given:
-            if name not in WAYS:
-                raise ValueError(f"{name} is none of {', '.join(WAYS)}; write one of them")
+            if name not in PATTERNS:
+                raise ValueError(f"{name} is none of {', '.join(PATTERNS)}; write one of them")
         return given
 
 
@@ -93,7 +93,7 @@ def forecast_of(profile: Profile, network: Network, strategy: str, batch: int) -
         bandwidth_within=draws.bandwidth_within / share,
         bandwidth_between=draws.bandwidth_between / share,
     )
-    setup = Setup(evenly(profile.parameters * profile.bytes_per_gradient), WAYS[strategy], network.ranks_per_host)
+    setup = Setup(evenly(profile.parameters * profile.bytes_per_gradient), PATTERNS[strategy], network.ranks_per_host)
     return Forecast(Calibrated(setup, draws, 1), "strong", batch, strategy)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from horovod_runner.prediction.draws import Draws
-from horovod_runner.prediction.job import FORWARD, Gradients, Way
+from horovod_runner.prediction.job import FORWARD, Gradients, Pattern
 
 Array = NDArray[np.float64]
 LEAST_OVERLAP = 1e-6
@@ -66,7 +66,7 @@ class Channel:
 
 def simulate(
     gradients: Gradients,
-    way: Way,
+    pattern: Pattern,
     draws: Draws,
     workers: ArrayLike,
     per_host: int,
@@ -77,15 +77,15 @@ def simulate(
     images = np.broadcast_to(np.asarray(batch, float), counts.shape)
     computing = draws.start[:, None] + np.outer(draws.per_image, images)
     late = computing * np.where(counts > 1, draws.late(counts), 0.0)
-    coordination = np.outer(draws.coordination * way.coordinated, np.where(counts > 1, counts, 0.0))
+    coordination = np.outer(draws.coordination * pattern.coordinated, np.where(counts > 1, counts, 0.0))
     reduces = counts > 1
     exposed = np.zeros(computing.shape)
-    if way.when != "never" and reduces.any():
+    if pattern.when != "never" and reduces.any():
         rows = _rows((computing + late)[:, reduces])
         channel = _channel(draws, counts[reduces], per_host)
-        step = _step(gradients.scaled(way.bytes_factor), way, channel, rows)
+        step = _step(gradients.scaled(pattern.bytes_factor), pattern, channel, rows)
         exposed[:, reduces] = (step - rows).reshape(len(draws), -1)
-    return Parts(computing, late, coordination * (way.when != "never"), exposed)
+    return Parts(computing, late, coordination * (pattern.when != "never"), exposed)
 
 
 def _rows(table: Array) -> Array:
@@ -108,24 +108,24 @@ def _doublings(members: Array) -> Array:
     return np.asarray(np.ceil(np.log2(members) - 1e-9))
 
 
-def _step(gradients: Gradients, way: Way, channel: Channel, computing: Array) -> Array:
+def _step(gradients: Gradients, pattern: Pattern, channel: Channel, computing: Array) -> Array:
     """Return the seconds of a step, of which the slowest worker computes so many."""
-    if way.when == "next":  # what the last step left travels under the whole of this one, which waits for the rest
-        work = _all_messages(gradients, way, channel)
+    if pattern.when == "next":  # what the last step left travels under the whole of this one, which waits for the rest
+        work = _all_messages(gradients, pattern, channel)
         return np.maximum(computing, channel.moment(work, computing))
     forward = computing * FORWARD
-    if way.gathers:
-        forward = _forward_behind_gather(gradients, way, channel, forward)
+    if pattern.gathers:
+        forward = _forward_behind_gather(gradients, pattern, channel, forward)
     computed = forward + computing * (1 - FORWARD)
-    passes = 1 if way.gathers else 2
-    if way.when == "after":
-        return np.asarray(computed + way.cycle_seconds + channel.message(gradients.total, passes))
-    return _as_they_appear(gradients, way, channel, forward, computed, passes)
+    passes = 1 if pattern.gathers else 2
+    if pattern.when == "after":
+        return np.asarray(computed + pattern.cycle_seconds + channel.message(gradients.total, passes))
+    return _as_they_appear(gradients, pattern, channel, forward, computed, passes)
 
 
 def _as_they_appear(
     gradients: Gradients,
-    way: Way,
+    pattern: Pattern,
     channel: Channel,
     forward: Array,
     computed: Array,
@@ -141,10 +141,10 @@ def _as_they_appear(
     while len(rows):
         idle_until = forward + (computed - forward) * gradients.ready[first]
         available = channel.moment(free, computed)
-        begin = np.where(idle_until > available, idle_until + way.cycle_seconds, available)
+        begin = np.where(idle_until > available, idle_until + pattern.cycle_seconds, available)
         share = (begin - forward) / (computed - forward)
         ready = np.searchsorted(gradients.ready, share + ROUNDING, side="right")
-        fits = np.searchsorted(before, before[first] + way.fusion_bytes, side="right") - 1
+        fits = np.searchsorted(before, before[first] + pattern.fusion_bytes, side="right") - 1
         last = np.maximum(np.minimum(ready, fits), first + 1)
         free = channel.capacity(begin, computed) + channel.message(before[last] - before[first], passes)
         ended, going = last >= count, last < count
@@ -155,13 +155,13 @@ def _as_they_appear(
     return arrived
 
 
-def _forward_behind_gather(gradients: Gradients, way: Way, channel: Channel, forward: Array) -> Array:
+def _forward_behind_gather(gradients: Gradients, pattern: Pattern, channel: Channel, forward: Array) -> Array:
     """Return how long a forward pass takes that waits, layer by layer, for parameters under way since its begin.
 
     Layers need them in the reverse of the order in which their gradients appear; a layer takes as large a part of the
     forward pass as of the backward one.
     """
-    sizes, shares = _messages_forward(gradients, way.fusion_bytes)
+    sizes, shares = _messages_forward(gradients, pattern.fusion_bytes)
     arrived = channel.message(sizes[0], 1)
     computed = arrived + forward * shares[0]
     for size, share in zip(sizes[1:], shares[1:], strict=True):
@@ -187,7 +187,7 @@ def _messages_forward(gradients: Gradients, fusion_bytes: float) -> tuple[list[f
     return [size for size, _ in messages], [share for _, share in messages]
 
 
-def _all_messages(gradients: Gradients, way: Way, channel: Channel) -> Array:
+def _all_messages(gradients: Gradients, pattern: Pattern, channel: Channel) -> Array:
     """Return the work of reducing all gradients that wait already, in seconds of full speed."""
-    messages, _ = _messages_forward(gradients, way.fusion_bytes)
+    messages, _ = _messages_forward(gradients, pattern.fusion_bytes)
     return np.asarray(len(messages) * 2 * channel.latency + gradients.total * 2 * channel.seconds_per_byte)

@@ -14,7 +14,6 @@ from horovod_runner.statistics.bootstrap import expanded, expansion
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, LEVEL, Interval
 
 DRAWS = 10_000
-ROUNDING = 1e-12
 
 Values = ArrayLike | Mapping[int, float]
 """A figure of every seed, by seed or in any order."""
@@ -24,7 +23,7 @@ def over_seeds(values: Values) -> Interval:
     """Return the mean of a figure over seeds with its 95 % interval by Student's t; no bounds below three seeds."""
     samples = np.array([*values.values()] if isinstance(values, Mapping) else values, dtype=np.float64)
     mean = float(samples.mean())
-    if abs(mean) < ROUNDING * float(np.abs(samples).max()):
+    if abs(mean) < student.ROUNDING * float(np.abs(samples).max()):
         mean = 0.0  # differences that cancel but for rounding
     return student.around(mean, samples)
 
@@ -52,13 +51,8 @@ def p_value(differences: Values) -> float | None:
     samples = np.array([*differences.values()] if isinstance(differences, Mapping) else differences, dtype=np.float64)
     if len(samples) < FEWEST_SAMPLES:
         return None
-    from scipy.special import stdtr
-
-    mean = over_seeds(samples).mean
-    error = float(np.std(samples, ddof=1) / math.sqrt(len(samples)))
-    if error <= ROUNDING * float(np.abs(samples).max()):
-        return 0.0 if mean else 1.0
-    return float(2 * stdtr(len(samples) - 1, -abs(mean) / error))
+    p = student.below(samples)
+    return 2 * min(p, 1 - p)
 
 
 class Verdict(StrEnum):

@@ -13,6 +13,9 @@ from numpy.typing import ArrayLike
 
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, LEVEL, Interval
 
+ROUNDING = 1e-12
+"""Of the largest value: what is smaller came from rounding."""
+
 
 def quantile(freedom: float, level: float = LEVEL) -> float:
     """Return how many standard errors a two-sided interval of confidence 1 - `level` reaches to either side.
@@ -30,6 +33,20 @@ def half_width(samples: ArrayLike, level: float = LEVEL) -> float | None:
     if len(values) < FEWEST_SAMPLES:
         return None
     return float(quantile(len(values) - 1, level) * np.std(values, ddof=1) / math.sqrt(len(values)))
+
+
+def below(samples: ArrayLike) -> float:
+    """Return the one-sided p-value that the mean of independent samples, shape (samples,), is below 0.
+
+    Samples that are all alike but for rounding leave no doubt: 0, 1, or, where all are 0, a half.
+    """
+    from scipy.special import stdtr
+
+    values = np.asarray(samples, dtype=np.float64)
+    mean, error = float(values.mean()), float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    if error <= ROUNDING * float(np.abs(values).max()):
+        return 0.5 if abs(mean) <= error else float(mean > 0)
+    return float(stdtr(len(values) - 1, mean / error))
 
 
 def around(mean: float, samples: ArrayLike, level: float = LEVEL) -> Interval:

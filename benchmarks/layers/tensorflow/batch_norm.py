@@ -105,9 +105,11 @@ def taking_in(model: keras.Model, share: tf.Tensor) -> Iterator[None]:
     norms = [layer for layer in model.layers if isinstance(layer, BatchNorm)]
     for norm in norms:
         norm.given_share = share
-    yield
-    for norm in norms:
-        norm.given_share = None
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.given_share = None
 
 
 def values_per_channel(x: tf.Tensor) -> tf.Tensor:

@@ -66,6 +66,7 @@ class GroupedBatchNorm(BatchNorm):
 
         @tf.custom_gradient
         def normalised(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> Any:
+            """Return (y, mean, variance) and what takes the gradient of y back to x, weight and bias."""
             grouped = tf.cast(tf.reshape(x, (groups, -1, channels)), wide)
             mean = tf.reduce_mean(grouped, axis=1, keepdims=True)
             variance = tf.reduce_mean(tf.math.squared_difference(grouped, mean), axis=1, keepdims=True)
@@ -73,6 +74,7 @@ class GroupedBatchNorm(BatchNorm):
             y = tf.reshape(tf.cast((grouped - mean) * (inverse * weight) + bias, x.dtype), tf.shape(x))
 
             def gradient(dy: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+                """Return the gradients of x, weight and bias; nothing depends on the statistics that are returned."""
                 slopes = tf.cast(tf.reshape(dy, (groups, -1, channels)), wide)
                 hat = (tf.cast(tf.reshape(x, (groups, -1, channels)), wide) - mean) * inverse
                 mean_dy = tf.reduce_mean(slopes, axis=1, keepdims=True)

@@ -57,10 +57,12 @@ def taking_in(model: nn.Module, current: CurrentMicroBatch, taken: float) -> Ite
     current.by_itself = True
     for norm in norms:
         norm.momentum = taken
-    yield
-    current.by_itself = False
-    for norm, momentum in zip(norms, usual, strict=True):
-        norm.momentum = momentum
+    try:
+        yield
+    finally:
+        current.by_itself = False
+        for norm, momentum in zip(norms, usual, strict=True):
+            norm.momentum = momentum
 
 
 class GroupedBatchNorm(nn.BatchNorm2d):

@@ -68,6 +68,7 @@ class Ablation(Finding):
 
     @property
     def rows(self) -> list[dict[str, Any]]:
+        """Arms as they stand in CSV: final metric, change against the base, verdict."""
         return [
             {"arm": e.arm, "framework": e.framework, "seeds": e.seeds, "diverged": e.diverged}
             | bounds("final_metric", e.final)

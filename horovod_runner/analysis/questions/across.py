@@ -111,6 +111,7 @@ class Across(Finding):
 
     @property
     def rows(self) -> list[dict[str, Any]]:
+        """Settings of all studies as they stand in CSV."""
         return [
             {
                 "study": line.study,

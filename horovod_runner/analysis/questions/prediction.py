@@ -26,7 +26,7 @@ from horovod_runner.errors import UserError
 from horovod_runner.prediction.calibration import ERROR, Calibrated, Observed, Setup, weighted
 from horovod_runner.prediction.draws import PRIOR_DRAWS, Draws, priors
 from horovod_runner.prediction.forecast import Forecast
-from horovod_runner.prediction.job import MIB, WAYS, Gradients, Way, batches_line, evenly, measured
+from horovod_runner.prediction.job import MIB, PATTERNS, Gradients, Pattern, batches_line, evenly, measured
 from horovod_runner.prediction.network import Network
 from horovod_runner.statistics.bootstrap import resampled
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, Interval
@@ -204,9 +204,9 @@ def _of_job(where: str, runs: Sequence[Run], asked: Asked) -> Iterator[StudyFore
         scaling, batch = _scale(own or reducing or runs, asked)
         per_host = asked.per_host or (asked.network.ranks_per_host if asked.network else _per_host(shown)) or 1
         measured_by = like.config.strategy if shown else strategy
-        setup = Setup(gradients, way_of(like.config, measured_by), per_host)
+        setup = Setup(gradients, pattern_of(like.config, measured_by), per_host)
         calibrated = _calibrated(setup, alone, shown, asked)
-        calibrated = replace(calibrated, setup=replace(setup, way=way_of(like.config, strategy)))
+        calibrated = replace(calibrated, setup=replace(setup, pattern=pattern_of(like.config, strategy)))
         hosts = max((_hosts(run) for run in shown), default=1)
         yield StudyForecast(
             first.experiment,
@@ -222,24 +222,24 @@ def _of_job(where: str, runs: Sequence[Run], asked: Asked) -> Iterator[StudyFore
 
 def _strategies(named: str, reducing: Sequence[Run], asked: Asked) -> list[str]:
     there = list(dict.fromkeys(run.config.strategy for run in reducing))
-    unknown = [name for name in asked.strategies if name not in WAYS or name == "none"]
+    unknown = [name for name in asked.strategies if name not in PATTERNS or name == "none"]
     if unknown:
         raise UserError(
-            f"{named}: --strategy {unknown[0]}: is none of {', '.join(name for name in WAYS if name != 'none')}"
+            f"{named}: --strategy {unknown[0]}: is none of {', '.join(name for name in PATTERNS if name != 'none')}"
         )
     return list(asked.strategies) or there or ["fused"]
 
 
-def way_of(config: RunConfig, strategy: str) -> Way:
+def pattern_of(config: RunConfig, strategy: str) -> Pattern:
     """Return how a strategy moves gradients under a run's settings of the allreduce."""
-    way, how = WAYS[strategy], config.allreduce
-    if way.coordinated:
-        cycle = way.cycle_seconds if how.cycle_ms is None else how.cycle_ms / 1e3
+    pattern, how = PATTERNS[strategy], config.allreduce
+    if pattern.coordinated:
+        cycle = pattern.cycle_seconds if how.cycle_ms is None else how.cycle_ms / 1e3
         fusion = HOROVODS_FUSION if how.fusion_mb is None else how.fusion_mb * MIB
-        fuses = 0 < way.fusion_bytes < math.inf
-        way = replace(way, cycle_seconds=cycle, fusion_bytes=fusion if fuses else way.fusion_bytes)
-        way = replace(way, bytes_factor=1.0 if way.gathers else COMPRESSED[how.compression])
-    return way
+        fuses = 0 < pattern.fusion_bytes < math.inf
+        pattern = replace(pattern, cycle_seconds=cycle, fusion_bytes=fusion if fuses else pattern.fusion_bytes)
+        pattern = replace(pattern, bytes_factor=1.0 if pattern.gathers else COMPRESSED[how.compression])
+    return pattern
 
 
 def _gradients(runs: Sequence[Run], asked: Asked) -> tuple[Gradients, bool]:

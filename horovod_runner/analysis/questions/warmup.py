@@ -141,6 +141,7 @@ class Warmup(Finding):
 
     @property
     def rows(self) -> list[dict[str, Any]]:
+        """Warmups of each batch as they stand in CSV."""
         return [
             {**one.place._asdict(), "warmup_epochs": warmup, "seeds": len(values)}
             | {"diverged": of.diverged(self.members[one.place, warmup])}

@@ -7,19 +7,18 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from horovod_runner.launch.emulated import kernel
+
 HOSTS = "SUITE_HOSTS"
 """The variable that has, by address, each host's `name`, `namespace`, `group` and the folders that it `hides`."""
 
 _OF_A_LOGIN = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "TMPDIR")
-_CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWNET = 0x00020000, 0x04000000, 0x40000000
-_MS_REC, _MS_PRIVATE = 0x4000, 0x40000
 
 
 def main(words: list[str]) -> None:
@@ -39,26 +38,20 @@ def main(words: list[str]) -> None:
 def _enter(host: Mapping[str, object]) -> None:
     (Path(str(host["group"])) / "cgroup.procs").write_text("0")
     namespace = os.open(str(host["namespace"]), os.O_RDONLY)
-    libc = ctypes.CDLL(None, use_errno=True)
-    _succeeds(libc.setns(namespace, _CLONE_NEWNET))
+    kernel.call("setns", namespace, kernel.CLONE_NEWNET)
     os.close(namespace)
-    _succeeds(libc.unshare(_CLONE_NEWUTS))
+    kernel.call("unshare", kernel.CLONE_NEWUTS)
     name = str(host["name"]).encode()
-    _succeeds(libc.sethostname(name, len(name)))
+    kernel.call("sethostname", name, len(name))
     for folder in host.get("hides") or ():  # type: ignore[attr-defined]
-        _hide(libc, str(folder))
+        _hide(str(folder))
 
 
-def _hide(libc: ctypes.CDLL, folder: str) -> None:
+def _hide(folder: str) -> None:
     """Have this process see an empty folder of its own where others see theirs."""
-    _succeeds(libc.unshare(_CLONE_NEWNS))
-    _succeeds(libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None))
-    _succeeds(libc.mount(b"none", folder.encode(), b"tmpfs", 0, None))
-
-
-def _succeeds(code: int) -> None:
-    if code != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    kernel.call("unshare", kernel.CLONE_NEWNS)
+    kernel.call("mount", None, b"/", None, kernel.MS_REC | kernel.MS_PRIVATE, None)
+    kernel.call("mount", b"none", folder.encode(), b"tmpfs", 0, None)
 
 
 if __name__ == "__main__":

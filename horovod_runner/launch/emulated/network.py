@@ -7,12 +7,13 @@ in both directions.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from horovod_runner.launch.emulated import kernel
 
 NETWORK = "10.77.0."
 INTERFACE = "eth0"
@@ -26,8 +27,6 @@ _HANDLE = 0x10000  # 1:0, the root's
 
 _CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 _DISABLE_IPV6 = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
-
-_CLONE_NEWNET = 0x40000000
 
 
 class Network:
@@ -85,9 +84,9 @@ class Network:
 
     def _build(self, hosts: int, rate_mbit: float | None) -> None:
         for _ in range(hosts):
-            _libc("unshare", _CLONE_NEWNET)
+            kernel.call("unshare", kernel.CLONE_NEWNET)
             self._descriptors.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY))
-        _libc("unshare", _CLONE_NEWNET)  # the switch, in which this thread stays
+        kernel.call("unshare", kernel.CLONE_NEWNET)  # the switch, in which this thread stays
         from pyroute2 import IPRoute  # imported here: it takes a third of a second
 
         self._ip = IPRoute()
@@ -176,14 +175,8 @@ def _entered(namespace: int) -> Iterator[None]:
     """Have this thread be in another network namespace for a while."""
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
-        _libc("setns", namespace, _CLONE_NEWNET)
+        kernel.call("setns", namespace, kernel.CLONE_NEWNET)
         yield
-        _libc("setns", before, _CLONE_NEWNET)
+        kernel.call("setns", before, kernel.CLONE_NEWNET)
     finally:
         os.close(before)
-
-
-def _libc(name: str, *arguments: int) -> None:
-    """Call a function of the C library that Python 3.11 lacks; OSError where it fails."""
-    if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments) != 0:
-        raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")

@@ -69,14 +69,16 @@ smoke: {base: {steps: 3}}
 """
 
 
-def test_arms_that_give_a_setting_another_value_than_the_command_line_go(tmp_path: Path) -> None:
+def test_arms_of_another_job_than_the_command_lines_go(tmp_path: Path) -> None:
     file = written(tmp_path, JOBS)
     left = runs(load_experiment(file).changed({"workload": "unet"}), file)
     assert [(run.arm, run.workload, run.epochs, run.local_batch) for run in left] == [
         ("b", "unet", 16, n) for n in (16, 8)
     ]
     both = runs(load_experiment(file).changed({"workload": "vgg16", "data.image_size": 32}), file)
-    assert {(run.arm, run.workload) for run in both} == {("a", "vgg16"), ("b", "vgg16")}, "none gives it"
+    assert {(run.arm, run.workload) for run in both} == {("a", "vgg16"), ("b", "vgg16")}, "none is of it"
+    shorter = runs(load_experiment(file).changed({"epochs": 8}), file)
+    assert {(run.arm, run.epochs) for run in shorter} == {("a", 8), ("b", 8)}, "all jobs, in so many epochs"
 
 
 def test_steps_stand_in_place_of_epochs_and_one_batch_in_place_of_the_other(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from horovod_runner.errors import UserError
 from horovod_runner.prediction import sheet
 from horovod_runner.prediction.calibration import Observed, Setup, fitted_to_ladder
 from horovod_runner.prediction.draws import priors
-from horovod_runner.prediction.job import WAYS, evenly
+from horovod_runner.prediction.job import PATTERNS, evenly
 from horovod_runner.prediction.ladder import COLUMNS, score
 from horovod_runner.prediction.nulls import nulls
 from horovod_runner.statistics.laws import speedup
@@ -57,7 +57,7 @@ def test_the_committed_sheet_is_what_the_command_makes_today(tmp_path: Path) -> 
 def test_a_known_machine_is_extended_within_its_interval() -> None:
     """Ladders of eight machines from the priors, made by the model itself: fitted on three sizes, judged on two."""
     machines = priors(np.random.default_rng(7), 8)
-    setup = Setup(evenly(1e8), WAYS["fused"], 8)
+    setup = Setup(evenly(1e8), PATTERNS["fused"], 8)
     held = 0
     for number in range(8):
         machine = machines.take(np.array([number])).with_(per_image=np.array([0.01]))

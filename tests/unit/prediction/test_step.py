@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from horovod_runner.config.strategies import STRATEGIES
 from horovod_runner.prediction.draws import Draws, priors
 from horovod_runner.prediction.job import (
-    WAYS,
+    PATTERNS,
     Gradients,
     batches_line,
     evenly,
@@ -47,11 +48,12 @@ def seconds(
     batch: float = 9,
     per_host: int = 1,
 ) -> float:
-    return float(simulate(gradients, WAYS[strategy], draws, [workers], per_host, batch).step[0, 0])
+    return float(simulate(gradients, PATTERNS[strategy], draws, [workers], per_host, batch).step[0, 0])
 
 
 def test_one_worker_only_computes() -> None:
-    for strategy in WAYS:
+    assert PATTERNS.keys() == STRATEGIES.keys(), "the model knows all strategies"
+    for strategy in PATTERNS:
         assert seconds(evenly(1e9), strategy, known(scatter=0.1, coordination=1.0), 1) == pytest.approx(0.3)
 
 
@@ -108,35 +110,35 @@ def test_lag1_waits_for_nothing_until_the_channel_is_full() -> None:
 def test_multistep_hides_the_gather_behind_the_next_forward_pass() -> None:
     """Three layers of 60 MB, each 33 ms forward; a gather of one takes 30 ms: only the first is waited for."""
     gradients = Gradients(np.full(3, 60 * MEGABYTE), np.array([1, 2, 3]) / 3)
-    way = replace(WAYS["multistep"], fusion_bytes=0.0)
-    got = float(simulate(gradients, way, known(), [2], 1, 9).step[0, 0])
+    pattern = replace(PATTERNS["multistep"], fusion_bytes=0.0)
+    got = float(simulate(gradients, pattern, known(), [2], 1, 9).step[0, 0])
     assert got == pytest.approx(0.030 + 0.1 + 0.2 + 1e-3 + 0.030)
-    slower = float(simulate(gradients, way, known(bandwidth_between=2e8), [2], 1, 9).step[0, 0])
+    slower = float(simulate(gradients, pattern, known(bandwidth_between=2e8), [2], 1, 9).step[0, 0])
     assert slower == pytest.approx(0.45 + 0.1 / 3 + 0.2 / 3 + 1e-3 + 3 * 0.150)
 
 
 def test_half_the_bytes_and_no_reduction() -> None:
-    halved = replace(WAYS["blocking"], bytes_factor=0.5)
+    halved = replace(PATTERNS["blocking"], bytes_factor=0.5)
     assert float(simulate(evenly(60e6), halved, known(), [2], 1, 9).step[0, 0]) == pytest.approx(0.33)
     assert seconds(evenly(60e6), "none", known(coordination=1.0), 64) == pytest.approx(0.3)
 
 
 def test_parts_add_up_and_coordination_grows_with_the_workers() -> None:
     machine = known(scatter=0.02, coordination=1e-3)
-    parts = simulate(evenly(60e6), WAYS["fused"], machine, [1, 4, 64], 1, 9)
+    parts = simulate(evenly(60e6), PATTERNS["fused"], machine, [1, 4, 64], 1, 9)
     assert parts.coordination[0] == pytest.approx([0, 0.004, 0.064])
     assert parts.stragglers[0] == pytest.approx(0.3 * 0.02 * expected_maximum([1, 4, 64]))
-    assert simulate(evenly(60e6), WAYS["blocking"], machine, [64], 1, 9).coordination[0, 0] == 0
+    assert simulate(evenly(60e6), PATTERNS["blocking"], machine, [64], 1, 9).coordination[0, 0] == 0
 
 
 def test_never_faster_than_computing_nor_slower_than_doing_one_after_the_other() -> None:
     """Whatever the machine: 500 from the priors, every strategy, and times that grow with the hosts."""
     machines = priors(np.random.default_rng(1), 500)
     counts = [1, 2, 8, 16, 128, 8192]
-    for way in WAYS.values():
-        parts = simulate(evenly(1e8), way, machines, counts, 8, 0.3)
+    for pattern in PATTERNS.values():
+        parts = simulate(evenly(1e8), pattern, machines, counts, 8, 0.3)
         assert (parts.communication >= -1e-12).all()
-        apart = simulate(evenly(1e8), way, machines.with_(overlap=np.zeros(500)), counts, 8, 0.3)
+        apart = simulate(evenly(1e8), pattern, machines.with_(overlap=np.zeros(500)), counts, 8, 0.3)
         assert (parts.step <= apart.step + 1e-3 * 40).all()
         assert (np.diff(parts.step, axis=1) >= -2e-3).all()
 

@@ -79,6 +79,11 @@ def test_the_split_of_the_digits_never_changes():
     assert hashlib.sha256(validation.tobytes()).hexdigest()[:16] == "cd6798cb408283b9"
 
 
+def test_the_digits_are_read_once() -> None:
+    """Every validation and every matrix's run opens them."""
+    assert digit_splits() is digit_splits()
+
+
 def test_a_split_for_each_seed_is_a_function_of_the_seed_alone():
     def found(seed, **settings):
         made = opened("digits", "classification", seed=seed, image_size=8, **settings)
