@@ -154,11 +154,17 @@ def require_one_voice(said: str) -> None:
 
 
 def test_the_readme_shows_what_exists() -> None:
-    text = (ROOT / "README.md").read_text()
     assert THIS_TEST in COMMANDS
-    headings = ["#" + line.strip("# ?").lower().replace(" ", "-") for line in text.splitlines() if line.startswith("#")]
-    for path in re.findall(r"\]\(([^)h][^)]*)\)", text):
-        assert path in headings or (ROOT / path).exists(), path
+    for link in re.findall(r"\]\(([^)h][^)]*)\)", (ROOT / "README.md").read_text()):
+        path, _, heading = link.partition("#")
+        assert (ROOT / path).exists(), link
+        assert not heading or heading in headings(ROOT / (path or "README.md")), link
+
+
+def headings(file: Path) -> list[str]:
+    """Return the names by which a document's headings can be linked to."""
+    lines = [line for line in file.read_text().splitlines() if line.startswith("#")]
+    return [line.strip("# ?").lower().replace(" ", "-") for line in lines]
 
 
 def test_the_readme_names_every_field_of_a_result() -> None:

