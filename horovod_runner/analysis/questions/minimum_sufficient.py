@@ -6,7 +6,7 @@ counts as no difference is the margin that the experiment file stated for the me
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -17,6 +17,9 @@ from horovod_runner.analysis.questions import samples as of
 from horovod_runner.analysis.questions.warmup import Growth, Samples, asking, growths, sampled
 from horovod_runner.results.store import read_manifest
 from horovod_runner.statistics import seeds
+
+ENDS = ("above", "at_most")
+"""The columns of a threshold's bracket; nothing stands above where the shortest warmup may be enough."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +36,18 @@ class MinimumSufficient(Finding):
 
     @property
     def rows(self) -> list[dict[str, Any]]:
+        """Thresholds of each framework and rule as they stand in CSV."""
         return [
             {"framework": growth.framework, "rule": growth.rule}
-            | {f"batch {b}": between(*ends) for b, ends in zip(growth.batches, growth.brackets, strict=True)}
+            | {f"batch {b} {name}": end for b, ends in _brackets(growth) for name, end in zip(ENDS, ends, strict=True)}
             | dict(zip(("least_per_thousand", "most_per_thousand"), growth.slopes, strict=True))
             | {"seeds": growth.seeds}
             for growth in self.growths
         ]
 
 
-def between(above: float | None, at_most: float) -> str:
-    """Return where a threshold lies, as people say it."""
-    if above is None:
-        return "none" if at_most == 0 else f"at most {at_most:g}"
-    return f"more than {above:g} and at most {at_most:g}"
+def _brackets(growth: Growth) -> Iterator[tuple[int, tuple[float | None, float]]]:
+    return zip(growth.batches, growth.brackets, strict=True)
 
 
 def findings(runs: Sequence[Run]) -> list[MinimumSufficient]:

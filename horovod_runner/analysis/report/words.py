@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis.load.groups import Cell, Group
-from horovod_runner.analysis.questions.minimum_sufficient import between
 from horovod_runner.config import frameworks
 from horovod_runner.machine.emulated import in_words as hosts
 from horovod_runner.statistics.interval import Interval
@@ -74,6 +73,13 @@ def bounds(interval: Interval | None, write: Callable[[float], str] = amount) ->
 def with_bounds(interval: Interval | None, write: Callable[[float], str] = amount, unit: str = "") -> str:
     """Return the mean and its interval."""
     return NOTHING if interval is None else f"{write(interval.mean)}{unit} {bounds(interval, write)}"
+
+
+def between(above: float | None, at_most: float) -> str:
+    """Return where a threshold lies, as people say it."""
+    if above is None:
+        return "none" if at_most == 0 else f"at most {at_most:g}"
+    return f"more than {above:g} and at most {at_most:g}"
 
 
 def to_step(interval: Interval | None, step: float | None = None) -> str:
