@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,10 +90,14 @@ def losses(folder: RunFolder) -> list[float]:
     return [step.train_loss for step in folder.read_steps()]
 
 
-def workers_of(process: subprocess.Popen[Any]) -> list[psutil.Process]:
-    """Return the ranks below a process."""
-    children = psutil.Process(process.pid).children(recursive=True)
-    return [p for p in children if p.cmdline()[1:3] == ["-m", "horovod_runner.training.worker"]]
+def workers_of(process: subprocess.Popen[Any], module: str = "worker") -> list[psutil.Process]:
+    """Return the ranks below a process, or the workers of its pool."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # a launcher's short helpers may end while they are looked at
+            if child.cmdline()[1:3] == ["-m", f"horovod_runner.training.{module}"]:
+                found.append(child)
+    return found
 
 
 def shared_folder(factory: pytest.TempPathFactory) -> Path:

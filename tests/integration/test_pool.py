@@ -18,7 +18,7 @@ from horovod_runner.config.schema import decode
 from horovod_runner.matrix.pool import Pool, State
 from horovod_runner.matrix.sharing import needs
 from horovod_runner.results.store import Store
-from tests.conftest import ROOT, bench, losses, plain_environment, run
+from tests.conftest import ROOT, bench, losses, plain_environment, run, workers_of
 
 pytestmark = pytest.mark.usefixtures("real_ranks")
 
@@ -56,15 +56,10 @@ def start(file: Path, results: Path) -> subprocess.Popen[str]:
     return process
 
 
-def pool_workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    children = psutil.Process(process.pid).children(recursive=True)
-    return [p for p in children if p.cmdline()[1:3] == ["-m", "horovod_runner.training.pool_worker"]]
-
-
 def test_a_killed_worker_costs_one_run_and_all_runs_are_what_they_are_alone(results: Path, tmp_path: Path) -> None:
     file = written(tmp_path, framework=["torch", "tensorflow"], seed=[0, 1, 2])
     process = start(file, results)
-    workers = pool_workers_of(process)
+    workers = workers_of(process, "pool_worker")
     assert len(workers) == 2
     begun = [str(folder.parent) for folder in results.glob("*/*/checkpoints")]
     next(w for w in workers if any(f.path.startswith(tuple(begun)) for f in w.open_files())).kill()
@@ -97,7 +92,7 @@ def _set(key: str) -> list[str]:
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
 def test_a_runner_that_is_ended_leaves_no_worker(end: signal.Signals, results: Path, tmp_path: Path) -> None:
     process = start(written(tmp_path, framework=["torch"], seed=[0, 1, 2]), results)
-    workers = pool_workers_of(process)
+    workers = workers_of(process, "pool_worker")
     process.send_signal(end)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == (130 if end == signal.SIGTERM else -signal.SIGKILL), out

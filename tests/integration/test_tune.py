@@ -61,7 +61,7 @@ def test_it_goes_on_where_it_was_stopped_and_its_settings_reach_a_run(results: P
     assert done.out.strip().endswith(str(machine)) and "not yielding" in done.out
 
     (entry,) = load_machine(machine).settings
-    assert entry.when.model_dump() == {"workload": "unet", "framework": "torch", "workers": 2}
+    assert entry.when.by_key() == {"workload": "unet", "framework": "torch", "workers": 2}
     won = read_json(ledger)["decision"]["winner"]
     assert entry.chosen.by_path() == won and won in ({}, {"allreduce.yield_when_idle": False})
     again = run(argv(results, machine), results)
