@@ -1,4 +1,4 @@
-"""Every command of the README is run, made small: by more options, fewer ranks, and hosts that exist here.
+"""Every command of the front page and of the rooms' pages is run, made small: by more options, and fewer ranks.
 
 They are how the suite is used, so what holds for every run that a user starts is looked at here.
 """
@@ -18,11 +18,17 @@ from PIL import Image
 from horovod_runner.results.record import RunResult, StepRecord
 from tests.conftest import ROOT, plain_environment, run
 
-COMMANDS = [
-    line
-    for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    for line in block.splitlines()
-]
+ROOMS = [f"horovod_runner/{room}" for room in ("allreduce", "analysis", "collectives", "launch", "parity", "results")]
+ROOMS += ["horovod_runner/training", "horovod_runner/tuning", "benchmarks", "benchmarks/data", "benchmarks/experiments"]
+PAGES = [ROOT / "README.md", *(ROOT / room / "README.md" for room in ROOMS)]
+COMMANDS = list(
+    dict.fromkeys(
+        line
+        for page in PAGES
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)
+        for line in block.splitlines()
+    )
+)
 SMALL = "--set width=4 --set threads=1"
 WITHOUT_RUNS = {"plan", "submit", "compare", "report", "doctor", "parity", "allreduce", "predict"}
 THIS_TEST = "make test"  # the command that is running
@@ -153,12 +159,19 @@ def require_one_voice(said: str) -> None:
     assert said.count("completed: ") == 1 and "make:" not in said and "make[" not in said, said
 
 
-def test_the_readme_shows_what_exists() -> None:
-    assert THIS_TEST in COMMANDS
-    for link in re.findall(r"\]\(([^)h][^)]*)\)", (ROOT / "README.md").read_text()):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_a_page_links_to_what_exists(page: Path) -> None:
+    for link in re.findall(r"\]\(((?!https?:)[^)]+)\)", page.read_text()):
         path, _, heading = link.partition("#")
-        assert (ROOT / path).exists(), link
-        assert not heading or heading in headings(ROOT / (path or "README.md")), link
+        assert (page.parent / path).exists(), link
+        linked = page.parent / path if path else page
+        assert not heading or heading in headings(linked if linked.is_file() else linked / "README.md"), link
+
+
+def test_the_front_page_is_short_and_leads_to_every_room_that_has_a_page() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert THIS_TEST in COMMANDS and len(text.splitlines()) <= 200
+    assert all(f"]({page.relative_to(ROOT)})" in text for page in PAGES[1:])
 
 
 def headings(file: Path) -> list[str]:
@@ -167,7 +180,7 @@ def headings(file: Path) -> list[str]:
     return [line.strip("# ?").lower().replace(" ", "-") for line in lines]
 
 
-def test_the_readme_names_every_field_of_a_result() -> None:
-    text = (ROOT / "README.md").read_text()
+def test_every_field_of_a_result_has_its_line() -> None:
+    text = (ROOT / "horovod_runner" / "results" / "README.md").read_text()
     for name in [*RunResult.model_fields, *StepRecord.model_fields]:
         assert f"`{'schema' if name == 'schema_version' else name}`" in text, name

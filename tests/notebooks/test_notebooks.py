@@ -176,7 +176,7 @@ def test_every_interval_of_a_conclusion_is_one_that_the_runs_gave(name: str, fro
 def test_the_readme_quotes_what_the_notebooks_show(from_shipped: Executed) -> None:
     """What the front page says of the studies stands, to the digit, in what the runs give one of their notebooks."""
     readme = (NOTEBOOKS.parent / "README.md").read_text()
-    front = readme[readme.index("## What it says so far") : readme.index("## Try it")]
+    front = readme[readme.index("## What it says so far") : readme.index("## The command line")]
     told = " ".join(text for name in SHIPPED for text in shown(from_shipped(name), *TOLD))
     quoted = intervals(front)
     assert len(quoted) >= 5 and [interval for interval in quoted if interval not in told] == []

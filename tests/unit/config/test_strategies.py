@@ -114,8 +114,8 @@ def test_a_strategys_slots_are_in_the_state_of_several_workers(row: Strategy) ->
     assert together == {**alone, **added} and bool(added) == (row.name == "lag1")
 
 
-def test_the_readme_says_of_each_strategy_what_its_row_says() -> None:
-    table = re.findall(r"^\| `(\w+)` \| (.*) \|$", (ROOT.parent / "README.md").read_text(), re.MULTILINE)
+def test_the_page_says_of_each_strategy_what_its_row_says() -> None:
+    table = re.findall(r"^\| `(\w+)` \| (.*) \|$", (ROOT / "allreduce" / "README.md").read_text(), re.MULTILINE)
     told = [(name, summary) for name, summary in table if name in STRATEGIES]
     assert told == [(name, row.summary) for name, row in STRATEGIES.items()]
 
