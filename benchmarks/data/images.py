@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from unicodedata import category
 
 import numpy as np
 from PIL import Image
@@ -33,6 +34,8 @@ RATIO = (3 / 4, 4 / 3)
 EVALUATION_SHARE = 224 / 256
 """Evaluation resizes the short side to size x 256 / 224 and crops the central size x size: this share of it."""
 TRIES = 10
+STEERING = ("Cc", "Zl", "Zp")
+"""Unicode's categories of control characters and of ends of lines."""
 
 
 @dataclass(frozen=True)
@@ -155,5 +158,8 @@ def _broken(path: Path, error: BaseException) -> str:
 
 
 def readable(path: Path | str) -> str:
-    """Return a path that can be printed anywhere: bytes of its name that are no UTF-8 are written out, as \\xe9."""
-    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Return a path that can be printed anywhere, on one line: bytes of its name that are no UTF-8 are written out, as
+    \\xe9, and so are signs that steer a terminal.
+    """
+    text = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(sign.encode("unicode_escape").decode() if category(sign) in STEERING else sign for sign in text)

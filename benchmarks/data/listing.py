@@ -51,6 +51,9 @@ def list_classes(root: Path, say: Say = unheard) -> dict[str, Listing]:
     layout = "put images at train/<class>/ and val/<class>/"
     names = {split: _class_names(_folder(root, split, layout)) for split in SPLITS}
     _same_classes(root, names)
+    train, val = (names[split] for split in SPLITS)
+    places = {_composed(name): place for place, name in enumerate(train)}
+    val.sort(key=lambda name: places[_composed(name)])
     _require_several(root / "train", names["train"])
     return {split: _listed(root / split, names[split], say) for split in SPLITS}
 
@@ -58,7 +61,7 @@ def list_classes(root: Path, say: Say = unheard) -> dict[str, Listing]:
 def _listed(split: Path, classes: list[str], say: Say) -> Listing:
     """Return all images of a split, as they were remembered or as they are found."""
     known = recall(split, RULES)
-    if known is not None:
+    if known is not None and known.classes == classes:
         return known
     counts, names, folders, progress = [], [], {str(split): stamp(str(split))}, Progress(say)
     left_out = Counter({"beside the class folders": sum(_is_image(e.name) and e.is_file() for e in _entries(split))})
@@ -113,6 +116,12 @@ def _class_names(split: Path) -> list[str]:
         raise DataError(f"data.path: {split} has no class folders; put images at {split.name}/<class>/")
     if names == ["images", "masks"]:
         raise DataError(f"data.path: {split} holds images/ and masks/, which are not classes; choose workload unet")
+    twice = next((name for name, times in Counter(map(_composed, names)).items() if times > 1), None)
+    if twice is not None:
+        raise DataError(
+            f"data.path: {split} holds the class {twice!r} twice, with its accents written in two ways of Unicode; move"
+            " the images into one of the folders, and remove the other"
+        )
     return names
 
 
@@ -133,13 +142,24 @@ def _one_class_remedy(split: Path, name: str) -> str:
 
 def _same_classes(root: Path, found: Mapping[str, Sequence[str]]) -> None:
     for here, there in (SPLITS, SPLITS[::-1]):
-        extra = sorted(set(found[here]) - set(found[there]))
+        others = set(map(_composed, found[there]))
+        extra = sorted(name for name in found[here] if _composed(name) not in others)
         if extra:
             more = f" (and {len(extra) - 1} more)" if len(extra) > 1 else ""
+            like = next((f", which has {name!r}" for name in found[there] if _loosely(name) == _loosely(extra[0])), "")
             raise DataError(
-                f"data.path: the class {extra[0]!r}{more} is in {root / here} but not in {root / there};"
+                f"data.path: the class {extra[0]!r}{more} is in {root / here} but not in {root / there}{like};"
                 " both must hold the same classes"
             )
+
+
+def _composed(name: str) -> str:
+    """Return a name as most write it: a Mac writes an umlaut as two characters, others as one."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _loosely(name: str) -> str:
+    return _composed(name).casefold().strip()
 
 
 @dataclass
@@ -173,7 +193,7 @@ def _collect(folder: str, relative: str, above: frozenset[tuple[int, int]], foun
         # What is called an image is not looked at: a million links would be a million looks at a slow file system.
         if entry.is_dir(follow_symlinks=False) or (not _is_image(entry.name) and entry.is_dir()):
             _collect(entry.path, inner, above | {here}, found)
-        elif _is_image(entry.name):
+        elif _is_image(entry.name) and _is_file(entry):
             found.images.append(inner)
         elif (suffix := _unreadable_suffix(entry.name)) is not None:
             found.left_out[suffix] += 1
@@ -181,7 +201,7 @@ def _collect(folder: str, relative: str, above: frozenset[tuple[int, int]], foun
 
 def _split_pairs(split: Path, layout: str, say: Say) -> list[tuple[Path, Path]]:
     images, masks = _folder(split, "images", layout), _folder(split, "masks", layout)
-    names = sorted(entry.name for entry in _entries(images) if _is_image(entry.name))
+    names = sorted(entry.name for entry in _entries(images) if _is_image(entry.name) and _is_file(entry))
     folders = sorted(e.name for e in _entries(images) if e.is_dir() and not _left_alone(e.name))
     below = next((folder for folder in folders if _images_below(images, folder).images), None)
     if below is not None:
@@ -200,8 +220,8 @@ def _split_pairs(split: Path, layout: str, say: Say) -> list[tuple[Path, Path]]:
 
 
 def _stem(name: str) -> str:
-    """Return a name without its suffix; a Mac writes an umlaut as two characters, others as one."""
-    return unicodedata.normalize("NFC", Path(name).stem)
+    """Return a name without its suffix."""
+    return _composed(Path(name).stem)
 
 
 def _missing_mask(masks: Path, image: str, others: Sequence[str]) -> str:
@@ -229,6 +249,11 @@ def _unreadable(error: OSError) -> None:
 
 def _is_image(name: str) -> bool:
     return not _left_alone(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file, or links to what nobody looks at here: a named pipe would be waited for."""
+    return entry.is_file(follow_symlinks=False) or entry.is_symlink()
 
 
 def _unreadable_suffix(name: str) -> str | None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from benchmarks.data.dataset import BrokenExample
 from benchmarks.data.images import decoding, readable
@@ -20,6 +20,8 @@ from benchmarks.targets import VOID
 INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
 """Pillow's names for one integer a pixel; in a palette image (P) it is the index that counts, not the colour."""
 USUAL_VOID = 255
+STRETCHED = {"L;2": 255 // 3, "L;4": 255 // 15}
+"""Pillow's names for grey of 2 and 4 bits a pixel, and what it multiplies them by so that the largest is white."""
 
 
 def read_mask(path: Path, expected: tuple[int, int], turn: Turn) -> np.ndarray:
@@ -30,8 +32,8 @@ def read_mask(path: Path, expected: tuple[int, int], turn: Turn) -> np.ndarray:
     as JPEG, or has neither size.
     """
     with decoding(path), Image.open(path) as mask:
-        mode, size, kind = mask.mode, mask.size, mask.format
-        values = np.asarray(mask)
+        mode, size, kind, stretched = mask.mode, mask.size, mask.format, _stretched(mask)
+        values = np.asarray(mask) // stretched
     named = readable(path)
     if kind in ("JPEG", "MPO"):
         raise BrokenExample(f"{named} is a JPEG file, which changes class numbers; make the mask again, as PNG")
@@ -49,6 +51,12 @@ def read_mask(path: Path, expected: tuple[int, int], turn: Turn) -> np.ndarray:
         f"{named} is {size[0]} x {size[1]} pixels, but its image is {expected[0]} x {expected[1]}{turned};"
         " save the mask in the size of its image"
     )
+
+
+def _stretched(mask: Image.Image) -> int:
+    """Return by what the numbers in a PNG were multiplied to be grey, 1 where they are as they were written."""
+    written_as = next((tile[3] for tile in mask.tile), None) if isinstance(mask, PngImagePlugin.PngImageFile) else None
+    return STRETCHED.get(str(written_as), 1)
 
 
 def resize_mask(values: np.ndarray, box: Box, size: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 WIDE_FORMATS = ("PNG", "PPM")
@@ -31,7 +31,17 @@ def plain(image: Image.Image, mode: Literal["RGB", "L"]) -> Image.Image:
 
 
 def _upper_bits(image: Image.Image) -> Image.Image:
-    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    bits, white_is_zero = _as_a_tiff_says(image)
+    upper = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
+    return Image.fromarray(255 - upper if white_is_zero else upper)
+
+
+def _as_a_tiff_says(image: Image.Image) -> tuple[int, bool]:
+    """Return how many bits hold a value, and whether 0 is white: Pillow's mode I;16 says neither (TIFF 6.0, p. 37)."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 16, False
+    bits = image.tag_v2.get(ExifTags.Base.BitsPerSample, (16,))
+    return int(bits[0]), image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == 0
 
 
 def _whole_numbers(image: Image.Image) -> Image.Image:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import unicodedata
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -60,6 +61,26 @@ def test_sixteen_bits_keep_their_upper_eight(tmp_path):
     for suffix in ("png", "tif"):
         read = read_image(save(tmp_path / f"x.{suffix}", Image.fromarray(ramp)), 3, 64, whole)
         assert (read == (ramp >> 8)[:, :, None]).all()
+
+
+def grey_tiff(values, bits, white_is_zero=False):
+    """A grey TIFF of 12 or 16 bits a pixel, as microscopes and scanners write it, and Pillow does not."""
+    height, width = values.shape
+    digits = ((values[:, :, None] >> np.arange(bits - 1, -1, -1)) & 1).astype(np.uint8)
+    packed = np.packbits(digits).tobytes() if bits == 12 else values.astype("<u2").tobytes()
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: 0 if white_is_zero else 1}
+    tags |= {273: 8, 277: 1, 278: height, 279: len(packed)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize(("bits", "white_is_zero"), [(12, False), (16, False), (16, True)])
+def test_black_and_white_of_a_tiff_are_where_it_says(tmp_path, bits, white_is_zero):
+    ramp = np.arange(64 * 64).reshape(64, 64) << (bits - 12)
+    (tmp_path / "x.tif").write_bytes(grey_tiff(ramp, bits, white_is_zero))
+    expected = ramp >> (bits - 8)
+    read = read_image(tmp_path / "x.tif", 1, 64, whole)[:, :, 0]
+    assert (read == (255 - expected if white_is_zero else expected)).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
@@ -136,6 +157,47 @@ def test_names_that_are_no_utf8_are_written_out(tmp_path):
     str(caught.value).encode("utf-8")
 
 
+def test_signs_that_steer_a_terminal_are_written_out(tmp_path):
+    path = tmp_path / "two\nlines\x1b[31m – Müller.jpg"
+    path.write_bytes(b"not an image")
+    with pytest.raises(BrokenExample, match=r"two\\nlines\\x1b\[31m – Müller\.jpg cannot be read"):
+        read_image(path, 3, 16, whole)
+
+
+def test_what_is_no_file_is_no_image(tmp_path):
+    """A named pipe would be waited for without end."""
+    root = class_folder(tmp_path / "classes")
+    os.mkfifo(root / "train/cat/1.png")
+    (root / "train/cat/2.png").symlink_to(root / "train/cat/0.png")
+    assert list(opened(root).train.files) == ["cat/0.png", "cat/2.png", "dog/0.png"]
+    root = pair_folder(tmp_path / "pairs")
+    os.mkfifo(root / "train/images/1.png")
+    assert len(opened(root, masks=True).train) == 1
+
+
+def test_classes_are_found_whichever_way_umlauts_are_written(tmp_path):
+    """Written in two ways, Müller comes once before and once after another class that begins with M."""
+    composed, apart = (unicodedata.normalize(form, "Müller") for form in ("NFC", "NFD"))
+    root = class_folder(tmp_path, (composed, "Mzzz"))
+    save(root / "val" / composed / "1.png", quarters())
+    (root / "val" / composed).rename(root / "val" / apart)
+    dataset = opened(root)
+    assert [str(name).split("/")[0] for name in dataset.train.files] == ["Mzzz", composed]
+    assert [str(name).split("/")[0] for name in dataset.validation.files] == ["Mzzz", apart, apart]
+    assert dataset.validation.labels.tolist() == [0, 1, 1]
+    save(root / "train" / apart / "0.png", quarters())
+    with pytest.raises(DataError, match=r"train holds the class 'Müller' twice, .*; move the images into one"):
+        opened(root)
+
+
+@pytest.mark.parametrize("name", ["Cat", "cat "])
+def test_a_class_that_is_almost_there_is_named(tmp_path, name):
+    root = class_folder(tmp_path)
+    (root / "val/cat").rename(root / "val" / name)
+    with pytest.raises(DataError, match=rf"'cat' is in .*train but not in .*val, which has {name!r}; .* the same"):
+        opened(root)
+
+
 def test_images_of_every_suffix_behind_links_and_nothing_that_tools_leave_behind(tmp_path):
     root = class_folder(tmp_path / "data")
     for suffix in ("webp", "bmp", "tif", "jfif", "gif", "JPG"):
@@ -208,6 +270,33 @@ def test_masks_of_turned_images_agree_with_them(tmp_path, drawn):
     image, target = opened(root, masks=True).validation.read(0, None)
     red = image[:, :, 0] * 0.229 + 0.485 > 0.5
     assert (red == target).mean() > 0.95
+
+
+def grey_png(values, bits):
+    """A grey PNG of fewer than eight bits a pixel, which Pillow reads and does not write."""
+    places = np.arange(8 // bits) * bits
+    packed = (values.reshape(len(values), -1, len(places)) << places[::-1]).sum(axis=2).astype(np.uint8)
+    rows = b"".join(b"\0" + row.tobytes() for row in packed)
+    header = struct.pack(">IIBBBBB", *values.shape[::-1], bits, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    framed = (
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_masks_of_few_bits_hold_the_numbers_that_were_written(tmp_path, bits):
+    """Pillow stretches grey of fewer bits to 255, as is right for images; both are read here."""
+    root, numbers = pair_folder(tmp_path), np.arange(48 * 64).reshape(48, 64) % 2**bits
+    for split in ("train", "val"):
+        (root / split / "masks/0.png").write_bytes(grey_png(numbers, bits))
+    dataset = opened(root, masks=True)
+    assert dataset.classes == 2**bits
+    assert set(np.unique(dataset.validation.read(0, None)[1])) <= set(range(2**bits))
+    (tmp_path / "white.png").write_bytes(grey_png(np.full((8, 8), 2**bits - 1), bits))
+    white = read_image(tmp_path / "white.png", 1, 8, whole)
+    assert (white == 255).all()
 
 
 def test_masks_saved_as_jpeg_are_refused(tmp_path):
