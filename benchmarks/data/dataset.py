@@ -50,13 +50,18 @@ class FileSplit(Split, Protocol):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a validation split of examples of one shape."""
+    """A training and a validation split of examples of one shape.
+
+    `trivial` is the metric of a prediction that looks at no image (objectives/trivial.py); None where it takes the
+    validation's masks to tell.
+    """
 
     train: Split
     validation: Split
     classes: int
     channels: int
     image_size: int
+    trivial: float | None = None
 
 
 def side(image_size: int | None, default: int) -> int:

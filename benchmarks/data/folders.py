@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.data.dataset import Dataset, side
+from benchmarks.data.guess import most_frequent_label
 from benchmarks.data.images import centre, normalise, random_region, read_image, read_region, whole
 from benchmarks.data.listing import list_classes, list_pairs
 from benchmarks.data.masks import check_classes, count_classes, read_mask, resize_mask
@@ -114,7 +115,8 @@ def open_image_folder(data: DataSettings, *, task: str, seed: int, say: Say = un
         listing = found[split]
         labels = np.repeat(np.arange(len(listing.classes), dtype=np.int32), listing.counts)
         splits[split] = ClassifiedImages(root / split, listing.names, labels, view)
-    return _dataset(splits["train"], splits["val"], len(found["train"].classes), views["val"])
+    trivial = most_frequent_label(splits["train"].labels, splits["val"].labels)
+    return _dataset(splits["train"], splits["val"], len(found["train"].classes), views["val"], trivial)
 
 
 def open_mask_folder(data: DataSettings, *, task: str, seed: int, say: Say = unheard) -> Dataset:
@@ -144,6 +146,10 @@ def _views(data: DataSettings, default_side: int) -> dict[str, View]:
 
 
 def _dataset(
-    train: ClassifiedImages | MaskedImages, validation: ClassifiedImages | MaskedImages, classes: int, view: View
+    train: ClassifiedImages | MaskedImages,
+    validation: ClassifiedImages | MaskedImages,
+    classes: int,
+    view: View,
+    trivial: float | None = None,
 ) -> Dataset:
-    return Dataset(train, validation, classes, view.channels, view.image_size)
+    return Dataset(train, validation, classes, view.channels, view.image_size, trivial)

@@ -115,9 +115,9 @@ def empty_sums(task: str, classes: int) -> np.ndarray:
     return np.zeros(_COUNTS + (1 if task == "classification" else classes**2))
 
 
-def counts_anything(total: np.ndarray) -> bool:
-    """Say whether added-up `sums` are of any example at all."""
-    return bool(total[_EXAMPLES] > 0)
+def examples(total: np.ndarray) -> float:
+    """Return of how many examples added-up `sums` are, by what each weighs."""
+    return float(total[_EXAMPLES])
 
 
 def figures(task: str, total: np.ndarray) -> tuple[float, str, float]:
@@ -140,12 +140,20 @@ def _top1(total: np.ndarray) -> float:
     return float(total[_COUNTS] / total[_EXAMPLES])
 
 
-def _mean_iou(total: np.ndarray) -> float:
+def confusion(total: np.ndarray) -> np.ndarray:
+    """Return the confusion matrix of pixels, (classes, classes), the true class first, from `sums` of segmentation."""
+    return total[_COUNTS:].reshape(2 * (round(len(total[_COUNTS:]) ** 0.5),))
+
+
+def mean_iou(matrix: np.ndarray) -> float:
     """Return the mean of intersection over union, over the classes that occur among targets or predictions."""
-    matrix = total[_COUNTS:].reshape(2 * (round(len(total[_COUNTS:]) ** 0.5),))
     union = matrix.sum(axis=0) + matrix.sum(axis=1) - matrix.diagonal()
     occurs = union > 0
     return float((matrix.diagonal()[occurs] / union[occurs]).mean())
+
+
+def _mean_iou(total: np.ndarray) -> float:
+    return mean_iou(confusion(total))
 
 
 _COUNT = {"classification": _hits, "segmentation": _confusion}

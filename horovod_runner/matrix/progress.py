@@ -162,7 +162,8 @@ def outcome(result: RunResult) -> str:
         return f"{result.status}: {result.error}"
     rate = "not timed" if result.images_per_second is None else f"{result.images_per_second.mean:.1f} images/s"
     loss = f", validation loss {result.val_loss[-1]:.4f}" if result.val_loss else ""
-    return f"{rate}{loss}, {result.wall_seconds:.0f} s"
+    learned = ", has not learned" if result.learned is False else ""
+    return f"{rate}{loss}{learned}, {result.wall_seconds:.0f} s"
 
 
 @contextlib.contextmanager

@@ -35,9 +35,10 @@ class StepRecord(Record):
     `train_loss` is the mean over workers; `step_seconds` and `data_seconds` are the slowest worker's, the first
     including the second; `worker_seconds` are every worker's step times, by rank, and `ready_seconds` those from the
     step's begin until each worker handed its first gradient to the reduction (empty where nothing is reduced).
-    Validation figures stand on the step that was validated after: the last one of an epoch, or every so many. With
-    `noise_scale`: the mean over all shards of the squared norm of a shard's gradient, and the squared norm of their
-    average, before weight decay and clipping.
+    Validation figures stand on the step that was validated after: the last one of an epoch, or every so many; and with
+    them the metric of a prediction that looks at no image, and the one that a model has to exceed to be said to have
+    learned (benchmarks/objectives/trivial.py). With `noise_scale`: the mean over all shards of the squared norm of a
+    shard's gradient, and the squared norm of their average, before weight decay and clipping.
     """
 
     step: int  # 1 for the first
@@ -53,6 +54,8 @@ class StepRecord(Record):
     ready_seconds: tuple[float, ...] = ()
     shard_squared_norm: float | None = None
     mean_squared_norm: float | None = None
+    trivial_metric: float | None = None
+    learned_above: float | None = None
 
 
 class StepBreakdown(Record):
@@ -116,6 +119,10 @@ class RunResult(Record):
     step and the epoch (empty in results of before). `target` is the validation metric that the run was to reach, and
     `steps_to_target` the step of the first validation that was no less: None where none was, or there is no target. A
     run that stopped there is completed, and `epochs` and `steps` are those that it trained.
+
+    `trivial_metric` is what a prediction scores that looks at no image, and `learned_above` what the last validation
+    has to exceed for the run to be said to have learned: benchmarks/objectives/trivial.py has the rule. Both are None
+    in results of before, and where nothing was validated.
     """
 
     schema_version: int = SCHEMA
@@ -155,8 +162,17 @@ class RunResult(Record):
     validated_epochs: tuple[int, ...] = ()
     target: float | None = None
     steps_to_target: int | None = None
+    trivial_metric: float | None = None
+    learned_above: float | None = None
     error: str | None = None
     log_tail: tuple[str, ...] = ()  # what the rank that failed said last
+
+    @property
+    def learned(self) -> bool | None:
+        """Whether a completed run ends better than a prediction that looks at no image; None where nothing tells."""
+        if self.status != "completed" or self.learned_above is None or not (self.val_metric and self.val_metric.values):
+            return None
+        return self.val_metric.values[-1] > self.learned_above
 
     def to_json(self) -> str:
         """Return the text of result.json; the version is written under the key `schema`."""

@@ -70,6 +70,8 @@ def summarise(
         validated_epochs=tuple(s.epoch for s in validated),
         target=target,
         steps_to_target=None if target is None else first_reaching(target, steps),
+        trivial_metric=validated[-1].trivial_metric if validated else None,
+        learned_above=validated[-1].learned_above if validated else None,
         error=error,
         log_tail=tuple(log_tail),
     )

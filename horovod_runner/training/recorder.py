@@ -92,7 +92,7 @@ def _merge(step: WorkerStep, everyone: np.ndarray, validation: Validation | None
     The mean loss, the slowest worker's seconds, the fingerprints' sum, the ready times, the mean of shards' squared
     norms and the sum of the shares of the average's.
     """
-    ready = everyone[:, 4]
+    ready, against = everyone[:, 4], validation and validation.trivial
     return StepRecord(
         step=step.step,
         epoch=step.epoch,
@@ -103,6 +103,8 @@ def _merge(step: WorkerStep, everyone: np.ndarray, validation: Validation | None
         worker_seconds=tuple(everyone[:, 1].tolist()),
         val_loss=None if validation is None else validation.loss,
         val_metric=None if validation is None else validation.metric,
+        trivial_metric=against and against.metric,
+        learned_above=against and against.learned_above,
         ready_seconds=tuple(ready.tolist()) if np.isfinite(ready).all() else (),
         shard_squared_norm=_finite(everyone[:, 5].mean()),
         mean_squared_norm=_finite(everyone[:, 6].sum()),

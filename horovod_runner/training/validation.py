@@ -10,8 +10,10 @@ import numpy as np
 
 from benchmarks.architecture import Architecture
 from benchmarks.data.batch import Batch
+from benchmarks.data.dataset import Dataset
 from benchmarks.data.progress import Say, unheard
 from benchmarks.objectives import reference
+from benchmarks.objectives.trivial import Trivial, trivial
 from horovod_runner.config.schema import RunConfig
 from horovod_runner.errors import SharedError
 from horovod_runner.frameworks.base import Backend
@@ -30,11 +32,15 @@ class Predictions(NamedTuple):
 
 
 class Validation(NamedTuple):
-    """What a validation found, on all workers alike; and, in classification, this worker's predictions."""
+    """What a validation found, on all workers alike; and, in classification, this worker's predictions.
+
+    `trivial`: what the metric is to be held against.
+    """
 
     loss: float
     metric: float
     predictions: Predictions | None = None
+    trivial: Trivial | None = None
 
 
 def validate(
@@ -46,7 +52,7 @@ def validate(
     """
     synchronise_state(backend, prepared.architecture, world)
     with statistics_to_validate_with(backend, prepared, world, epoch, on_broken):
-        return _figures(backend, prepared.validation_batches(world, on_broken), prepared.config, prepared.data.classes)
+        return _figures(backend, prepared.validation_batches(world, on_broken), prepared.config, prepared.data)
 
 
 @contextlib.contextmanager
@@ -96,10 +102,10 @@ def share_statistics(backend: Backend, architecture: Architecture, workers: int,
     backend.load_state({name: part.reshape(state[name].shape) for name, part in zip(names, parts, strict=True)})
 
 
-def _figures(backend: Backend, batches: Iterator[Batch], config: RunConfig, classes: int) -> Validation:
+def _figures(backend: Backend, batches: Iterator[Batch], config: RunConfig, data: Dataset) -> Validation:
     """Return the means over the examples of all workers."""
     task = config.job.task
-    total, predicted = reference.empty_sums(task, classes), []
+    total, predicted = reference.empty_sums(task, data.classes), []
     for batch in batches:
         logits = backend.evaluate(batch)
         total = total + reference.sums(task, logits, batch.targets, batch.weights, config.loss)
@@ -107,10 +113,11 @@ def _figures(backend: Backend, batches: Iterator[Batch], config: RunConfig, clas
             found = np.stack([batch.targets, logits.argmax(axis=-1)])
             predicted.append(np.where(batch.weights > 0, found, -1))
     whole = backend.mean_over_ranks(total) * config.workers
-    if not reference.counts_anything(whole):
+    if not reference.examples(whole):
         raise SharedError(
             "validation: nothing counts, for not one image of val/ could be read, or every pixel of its masks is void;"
             " fix val/"
         )
     loss, _, metric = reference.figures(task, whole)
-    return Validation(loss, metric, Predictions(*np.concatenate(predicted, axis=1)) if predicted else None)
+    kept = Predictions(*np.concatenate(predicted, axis=1)) if predicted else None
+    return Validation(loss, metric, kept, trivial(task, data.trivial, whole))

@@ -84,7 +84,7 @@ def closing_line(result: RunResult, folder: RunFolder) -> str:
     if rate is not None and rate.ci95_low is not None and rate.ci95_high is not None:
         speed += f" [{rate.ci95_low:.1f}, {rate.ci95_high:.1f}]"
     why = f" ({result.error})" if result.error else ""
-    return f"{result.status}{why}: {speed}{_target(result)}, {folder.result_file}"
+    return f"{result.status}{why}: {speed}{_target(result)}{_learning(result)}, {folder.result_file}"
 
 
 def _target(result: RunResult) -> str:
@@ -92,6 +92,13 @@ def _target(result: RunResult) -> str:
         return ""
     steps = result.steps_to_target
     return f", {result.target:g} " + ("not reached" if steps is None else f"reached after {steps} steps")
+
+
+def _learning(result: RunResult) -> str:
+    if result.learned is not False or result.val_metric is None:
+        return ""
+    metric, ended = result.val_metric.name, result.val_metric.values[-1]
+    return f", has not learned ({metric} {ended:.4f}, and {result.trivial_metric:.4f} without a look at the images)"
 
 
 def _talker(folder: RunFolder, world: World) -> Say:

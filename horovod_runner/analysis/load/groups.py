@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from horovod_runner.analysis.load.arms import Arms, but_for_the_arm, oversubscribed, shared_settings, sorted_out
+from horovod_runner.analysis.load.learning import not_learned
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.statistics.interval import Interval, ratio, times
 from horovod_runner.statistics.throughput import over_runs
@@ -264,6 +265,7 @@ def _cell_row(group: Group, cell: Cell) -> dict[str, Any]:
     row |= bounds("loading_images_per_second", cell.loading.images_per_second if cell.loading else None)
     row |= {"step_seconds_median": cell.mean("step_seconds.median"), "data_wait_fraction": wait}
     row |= {name: cell.mean(name) for name in ("final_train_loss", "final_val_loss", "final_val_metric")}
+    row |= {"trivial_metric": cell.mean("trivial_metric"), "not_learned": not_learned(cell.runs)}
     return row | {"metric": group.metric, "settings": dict(group.distinct)}
 
 

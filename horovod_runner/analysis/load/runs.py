@@ -70,6 +70,7 @@ class Run:
             "commit": self.provenance.get("commit"),
             "started": self.provenance.get("started"),
             "versions": self.provenance.get("versions") or {},
+            "learned": self.result.learned,
             "controller": (self.provenance.get("launcher") or {}).get("controller"),
         }
         return {**self.settings} | flat(result) | flat(place) | _last_figures(self.result)

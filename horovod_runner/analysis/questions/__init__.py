@@ -9,9 +9,10 @@ a question; what is drawn of them is in `plots`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from horovod_runner.analysis.load.learning import Unlearned
 from horovod_runner.analysis.load.runs import Run
 
 QUESTIONS: tuple[str, ...] = (
@@ -40,11 +41,13 @@ class Finding:
 
     `question` names its template and, with `names`, its files: `figures/<name>.svg` and `.png`, `tables/<name>.csv`.
     `names` tell it from the experiment's other findings: job, machine, settings. None where it is the only one.
+    `unlearned` are those of its runs that have not learned, where its verdicts rest on what runs end with.
     """
 
     question: ClassVar[str]
 
     names: tuple[str, ...]
+    unlearned: Unlearned = field(default_factory=Unlearned, kw_only=True)
 
     @property
     def rows(self) -> Sequence[Mapping[str, Any]]:

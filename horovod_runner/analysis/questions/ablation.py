@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from horovod_runner.analysis.load.groups import bounds
+from horovod_runner.analysis.load.learning import not_learned, unlearned
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import BOTH, Finding, by_job, labelled
 from horovod_runner.analysis.questions import samples as of
@@ -32,6 +33,7 @@ class Effect:
     seeds: int
     diverged: int
     p: float | None = None  # that it changes nothing; Holm's, corrected for the number of arms
+    not_learned: int | None = None
 
     def verdict(self, step: float) -> str:
         """Say how the arm stands to the base, among all arms; a difference below `step` is none."""
@@ -71,6 +73,7 @@ class Ablation(Finding):
         """Arms as they stand in CSV: final metric, change against the base, verdict."""
         return [
             {"arm": e.arm, "framework": e.framework, "seeds": e.seeds, "diverged": e.diverged}
+            | {"not_learned": e.not_learned}
             | bounds("final_metric", e.final)
             | bounds("change", e.change)
             | {"p_holm": e.p}
@@ -111,9 +114,10 @@ def effects(runs: Sequence[Run], arms: Sequence[str], final: of.Final) -> Iterat
         for arm, values in known.items():
             changes = (values - known[base]).dropna()
             change = None if arm == base or not len(changes) else seeds.over_seeds(changes)
-            own = (run for run in runs if run.config.arm == arm and framework in (run.result.framework, BOTH))
+            own = [run for run in runs if run.config.arm == arm and framework in (run.result.framework, BOTH)]
             p = None if change is None else seeds.p_value(changes)
-            yield Effect(framework, arm, seeds.over_seeds(values), change, len(values), of.diverged(own), p)
+            lost = of.diverged(own), p, not_learned(own)
+            yield Effect(framework, arm, seeds.over_seeds(values), change, len(values), *lost)
 
 
 def corrected(found: Sequence[Effect]) -> list[Effect]:
@@ -129,4 +133,5 @@ def corrected(found: Sequence[Effect]) -> list[Effect]:
 def _ablation(names: tuple[str, ...], runs: Sequence[Run], arms: Sequence[str]) -> Ablation:
     final = of.Final(runs)
     found = corrected(list(effects(runs, arms, final)))
-    return Ablation(names, arms, found, final, of.resolution(runs) or 0.0, of.diverged(runs), len(runs))
+    step, lost = of.resolution(runs) or 0.0, of.diverged(runs)
+    return Ablation(names, arms, found, final, step, lost, len(runs), unlearned=unlearned(runs))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
 
 from horovod_runner.analysis.load.groups import bounds
+from horovod_runner.analysis.load.learning import Unlearned, unlearned
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Finding, frameworks
 from horovod_runner.analysis.questions.frameworks import RATIO, FrameworkComparison, Pooled
@@ -39,6 +40,7 @@ class StudyDifference:
     margin: float | None
     stated_first: bool
     step: float | None = None
+    unlearned: Unlearned = field(default_factory=Unlearned)
 
     @property
     def in_margins(self) -> Interval | None:
@@ -121,6 +123,7 @@ class Across(Finding):
             }
             | finite(bounds("difference", line.pooled.mean))
             | {"margin": line.margin, "equivalence_p": line.pooled.within.p if line.pooled.within else None}
+            | {"not_learned": line.unlearned.runs if line.unlearned.of else None}
             | {"settings_left_out": line.pooled.left_out, "settings_apart": line.pooled.apart, "verdict": line.verdict}
             for line in self.lines
         ]
@@ -130,7 +133,9 @@ def findings(studies: Sequence[Sequence[Run]]) -> list[Across]:
     """Find it where two studies or more have both frameworks, with three seeds in common."""
     asked = [one for runs in studies for one in frameworks.findings(runs)]
     lines = list(_lines(asked))
-    return [Across((), lines, asked)] if len({line.study for line in lines}) > 1 else []
+    if len({line.study for line in lines}) < 2:
+        return []
+    return [Across((), lines, asked, unlearned=unlearned(run for one in asked for run in one.runs))]
 
 
 def study(asked: FrameworkComparison) -> str:
@@ -145,4 +150,6 @@ def _lines(asked_of: Sequence[FrameworkComparison]) -> Iterator[StudyDifference]
             if one.figure in asked.margins or one.figure == "val_metric":
                 margin = asked.margins.get(one.figure)
                 step = asked.step(one.figure)
-                yield StudyDifference(study(asked), asked.frameworks, one.figure, one, margin, asked.stated_first, step)
+                yield StudyDifference(
+                    study(asked), asked.frameworks, one.figure, one, margin, asked.stated_first, step, asked.unlearned
+                )

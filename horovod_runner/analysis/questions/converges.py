@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from horovod_runner.analysis.load.arms import arm
 from horovod_runner.analysis.load.groups import bounds
+from horovod_runner.analysis.load.learning import not_learned, unlearned
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Finding, by_job, labelled
 from horovod_runner.analysis.questions import samples as of
@@ -47,6 +48,7 @@ class RecipeOutcome:
     diverged: int
     final: Mapping[int, float]
     steps: Mapping[int, float]
+    not_learned: int | None = None
 
     @property
     def to_target(self) -> Interval | None:
@@ -58,7 +60,7 @@ class RecipeOutcome:
         """The point as a row of a table."""
         row: dict[str, Any] = {"framework": self.framework, "scaling": self.recipe.scaling, "workers": self.workers}
         row |= {"batch": self.batch, "warmup_epochs": self.recipe.warmup, "rule": self.recipe.rule, "runs": self.runs}
-        row |= {"diverged": self.diverged} | bounds("converged", self.converged)
+        row |= {"diverged": self.diverged, "not_learned": self.not_learned} | bounds("converged", self.converged)
         row |= bounds("final_metric", seeds.over_seeds(self.final) if self.final else None)
         return row | bounds("steps_to_target", self.to_target) | {"seeds_to_target": len(self.steps)}
 
@@ -133,7 +135,8 @@ def findings(runs: Sequence[Run]) -> list[Converges]:
             if {WEAK, STRONG} <= scalings and len({all_workers(run) for run in equal}) > 1:
                 final = of.Final(equal)
                 target = any(getattr(run.result, "target", None) is not None for run in equal)
-                made.append(Converges(labelled(names, label), equal, points(equal, final), final, target))
+                found = points(equal, final)
+                made.append(Converges(labelled(names, label), equal, found, final, target, unlearned=unlearned(equal)))
     return made
 
 
@@ -162,6 +165,7 @@ def points(runs: Sequence[Run], final: of.Final) -> list[RecipeOutcome]:
             of.diverged(setting),
             of.by_seed(setting, final),
             of.by_seed(setting, of.steps_to_target),
+            not_learned(setting),
         )
         for (framework, recipe, workers), setting in by_setting.items()
     ]

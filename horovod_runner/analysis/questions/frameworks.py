@@ -16,6 +16,7 @@ import numpy as np
 
 from horovod_runner.analysis.load.arms import arm
 from horovod_runner.analysis.load.groups import bounds
+from horovod_runner.analysis.load.learning import not_learned, unlearned
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Finding, by_job, short_settings
 from horovod_runner.analysis.questions import samples as of
@@ -33,12 +34,13 @@ Figures = dict[str, Callable[[Run], float | None]]
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: the differences by figure and seed, first framework less second, and how many runs diverged."""
+    """One setting: the differences by figure and seed, first framework less second, and how many runs were lost."""
 
     label: Mapping[str, Any]
     differences: Mapping[str, Mapping[int, float]]
     diverged: tuple[int, int]
     missed: of.Misses = of.NO_MISSES
+    not_learned: int | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ class FrameworkComparison(Finding):
     def _row(self, setting: Setting) -> dict[str, Any]:
         row: dict[str, Any] = {"settings": short_settings(setting.label)}
         row |= {"seeds": len(setting.differences["val_metric"]), "diverged": "/".join(map(str, setting.diverged))}
+        row |= {"not_learned": setting.not_learned}
         for figure in FIGURES:
             values = list(setting.differences.get(figure, {}).values())
             name = figure if figure == RATIO else f"{figure}_difference"
@@ -162,7 +165,7 @@ def findings(runs: Sequence[Run]) -> Iterator[FrameworkComparison]:
         if "steps_to_target" in (manifest.get("margins") or {}):  # in steps, as earlier files have it
             figures["steps_to_target"] = of.steps_to_target
         if settings := list(compare(trained, both, figures)):
-            yield FrameworkComparison(names, trained, both, settings, final, manifest)
+            yield FrameworkComparison(names, trained, both, settings, final, manifest, unlearned=unlearned(trained))
 
 
 def compare(runs: Sequence[Run], of_both: tuple[str, str], figures: Figures) -> Iterator[Setting]:
@@ -178,7 +181,7 @@ def compare(runs: Sequence[Run], of_both: tuple[str, str], figures: Figures) -> 
         if len(ratios) >= FEWEST_SAMPLES:
             found[RATIO] = ratios
         if "val_metric" in found:
-            yield Setting(label, found, (of.diverged(both[0]), of.diverged(both[1])), missed)
+            yield Setting(label, found, (of.diverged(both[0]), of.diverged(both[1])), missed, not_learned(equal))
 
 
 def pool(settings: Sequence[Setting], figure: str, margin: float | None) -> Pooled | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
+from horovod_runner.analysis.load.learning import unlearned
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Finding
 from horovod_runner.analysis.questions import samples as of
@@ -61,4 +62,12 @@ def _found_in(names: tuple[str, ...], runs: Sequence[Run]) -> MinimumSufficient:
     stated = (read_manifest(runs[0].folder.parent).get("margins") or {}).get("val_metric")
     slack = (of.resolution(runs) or 0.0) if stated is None else stated
     found = growths(samples, partial(seeds.minimum_sufficient, slack=slack))
-    return MinimumSufficient(names, found, samples, final, slack, stated is not None)
+    return MinimumSufficient(
+        names,
+        found,
+        samples,
+        final,
+        slack,
+        stated is not None,
+        unlearned=unlearned(runs),
+    )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from horovod_runner.analysis.load.groups import bounds
+from horovod_runner.analysis.load.learning import unlearned
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import BOTH, Finding, by_job, labelled
 from horovod_runner.analysis.questions import samples as of
@@ -142,4 +143,6 @@ def _rules(names: tuple[str, ...], runs: Sequence[Run]) -> Rules | None:
     final = of.Final(runs)
     found = gains(runs, final, rules[0]) if len(rules) > 1 else []
     lost = {name: (of.diverged(setting), len(setting)) for name, setting in of.by_key(runs, rule).items()}
-    return Rules(names, rules[0], found, final, of.resolution(runs) or 0.0, lost) if found else None
+    if not found:
+        return None
+    return Rules(names, rules[0], found, final, of.resolution(runs) or 0.0, lost, unlearned=unlearned(runs))

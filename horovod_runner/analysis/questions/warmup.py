@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from horovod_runner.analysis.load.groups import bounds
+from horovod_runner.analysis.load.learning import not_learned, unlearned
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import BOTH, Finding, by_job, labelled
 from horovod_runner.analysis.questions import samples as of
@@ -145,6 +146,7 @@ class Warmup(Finding):
         return [
             {**one.place._asdict(), "warmup_epochs": warmup, "seeds": len(values)}
             | {"diverged": of.diverged(self.members[one.place, warmup])}
+            | {"not_learned": not_learned(self.members[one.place, warmup])}
             | bounds("final_metric", seeds.over_seeds(values))
             | bounds("best_gains", one.gains.get(warmup))
             | {"verdict": one.verdict(warmup)}
@@ -239,4 +241,4 @@ def _warmups(names: tuple[str, ...], runs: Sequence[Run]) -> Warmup:
     final, step = of.Final(runs), of.resolution(runs) or 0.0
     members, samples = sampled(runs, final)
     contests = [Contest(where, table, *against_the_best(table), step) for where, table in samples.items()]
-    return Warmup(names, runs, growths(samples), contests, members, final, step)
+    return Warmup(names, runs, growths(samples), contests, members, final, step, unlearned=unlearned(runs))

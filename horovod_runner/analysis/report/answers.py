@@ -52,7 +52,8 @@ class Answer:
 
     @cached_property
     def _told(self) -> list[str]:
-        return told(f"questions/{self.finding.question}", found=self.finding)
+        title, *rest = told(f"questions/{self.finding.question}", found=self.finding)
+        return [title, *told("questions/learned", found=self.finding.unlearned), *rest]
 
     @property
     def title(self) -> str:

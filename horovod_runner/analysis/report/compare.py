@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from horovod_runner.analysis.load import tables
+from horovod_runner.analysis.load.learning import Unlearned, unlearned
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions.comparison.pairs import Pair, Paired, differences, framework, paired
 from horovod_runner.analysis.questions.comparison.verdicts import IDENTICAL, INCONCLUSIVE, SAME, Verdict, judge, mean
@@ -161,6 +162,11 @@ class Compared:
                 states = sorted(run.result.status for run in runs if not run.completed)
                 if states:
                     yield side, pair, Counter(states), len(runs)
+
+    @property
+    def unlearned(self) -> Unlearned:
+        """The compared runs that have not learned."""
+        return unlearned(run for pair in self.found.pairs for run in (*pair.older, *pair.newer))
 
     @property
     def tested(self) -> int:

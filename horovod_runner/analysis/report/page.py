@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from horovod_runner.analysis.load.groups import Group, all_runs
+from horovod_runner.analysis.load.learning import unlearned
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions.group import pairs
 from horovod_runner.analysis.questions.scaling.causes import stragglers
@@ -120,7 +121,12 @@ def findings(group: Group, scalings: Sequence[Scaling] | None = None) -> list[st
     """
     known = studies(group) if scalings is None else scalings
     return told(
-        "questions/group", group=group, scalings=known, pairs=list(pairs(group)), stragglers=stragglers(group.cells)
+        "questions/group",
+        found=unlearned(group.completed),
+        group=group,
+        scalings=known,
+        pairs=list(pairs(group)),
+        stragglers=stragglers(group.cells),
     )
 
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from horovod_runner.analysis.load.groups import Group, all_runs
+from horovod_runner.analysis.load.learning import unlearned
 from horovod_runner.analysis.questions.scaling.causes import stragglers
 from horovod_runner.analysis.questions.scaling.study import studies
 from horovod_runner.analysis.questions.strategies import Comparison, comparisons, rankings
@@ -51,6 +52,7 @@ def show(groups: Sequence[Group], to: Console) -> None:
             if not run.completed:
                 reason = words.without_paths(run.result.error or "no reason was recorded")
                 to.print(f" {run.result.status}: {escape(run.result.run_id)}: {escape(reason)}")
+        say(told("questions/learned", found=unlearned(group.completed)), to)
         for made in studies(group):
             say(told("questions/scaling", found=made, short=True), to)
         say(told("questions/straggler", stragglers=stragglers(group.cells)), to)

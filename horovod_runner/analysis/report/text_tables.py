@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis.load.groups import Cell, Group
+from horovod_runner.analysis.load.learning import not_learned
 from horovod_runner.analysis.report import words
 from horovod_runner.statistics.interval import Interval, times
 
@@ -37,8 +38,15 @@ def _cell_row(cell: Cell) -> dict[str, str]:
         "train loss": words.loss(cell.mean("final_train_loss")),
         "val loss": words.loss(cell.mean("final_val_loss")),
         "metric": words.loss(cell.mean("final_val_metric")),
-        "status": cell.status.replace(", ", "\n"),
+        "status": _status(cell),
     }
+
+
+def _status(cell: Cell) -> str:
+    """Return what became of a cell's runs, a line each."""
+    lost, several = not_learned(cell.runs), len(cell.runs) > 1
+    learned = [f"{lost} not learned" if several else "not learned"] if lost else []
+    return "\n".join([*cell.status.split(", "), *learned])
 
 
 def group_rows(groups: Sequence[Group]) -> list[dict[str, str]]:

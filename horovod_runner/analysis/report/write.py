@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis.load import tables
 from horovod_runner.analysis.load.groups import Group, all_runs, cell_rows, groups
+from horovod_runner.analysis.load.learning import Unlearned, unlearned
 from horovod_runner.analysis.load.pack import is_packed
 from horovod_runner.analysis.load.runs import unfinished
 from horovod_runner.analysis.plots.drawing import own_settings
@@ -182,6 +183,7 @@ class Notes:
     groups: int
     undrawn: int
     replaced: bool
+    unlearned: Unlearned
 
 
 def _notes(shown: Sequence[Shown], home: Path, whole: bool) -> Notes:
@@ -195,4 +197,5 @@ def _notes(shown: Sequence[Shown], home: Path, whole: bool) -> Notes:
         groups=len(shown),
         undrawn=sum(one.pictures is None for one in shown) if whole else 0,
         replaced=is_packed(home) and not runs[0].packed,
+        unlearned=unlearned(runs),
     )

@@ -301,7 +301,7 @@ def test_steps_read_as_columns_are_those_of_records(tmp_path: Path) -> None:
     table, recorded = tables.steps(tmp_path), folder.read_steps()
     for name in type(last).model_fields:
         expected = [getattr(step, name) for step in recorded]
-        if name in ("val_loss", "val_metric", "train_loss", "shard_squared_norm", "mean_squared_norm"):
+        if name in tables.REAL:
             np.testing.assert_array_equal(table[name], np.array(expected, dtype=float))
         else:
             assert list(table[name]) == expected
