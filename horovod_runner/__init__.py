@@ -1,5 +1,6 @@
 """How the suite measures: one run, one loop, one record, for every framework."""
 
+import contextlib
 import os
 import sys
 import warnings
@@ -15,13 +16,21 @@ def _is_program() -> bool:
     return named in ("horovod_runner", "benchmarks", "horovod-runner")
 
 
+def _use_own_library() -> None:
+    """Start this process again where the shell names the standard library of another Python for it."""
+    if os.environ.pop("PYTHONHOME", None):
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
 def _import_from_environment() -> None:
     """Find modules where they were installed: not in a PYTHONPATH, whose packages may be another Python's.
 
     Nor among the scripts of the folder that somebody happens to be in, one of which may be called random.py.
     """
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    elsewhere = [*os.environ.pop("PYTHONPATH", "").split(os.pathsep), os.getcwd()]
+    elsewhere = os.environ.pop("PYTHONPATH", "").split(os.pathsep)
+    with contextlib.suppress(FileNotFoundError):  # of a folder that was removed nothing can be imported
+        elsewhere.append(os.getcwd())
     left_out = {os.path.abspath(place) for place in elsewhere} - {home}
     sys.path[:] = [place for place in sys.path if os.path.abspath(place) not in left_out]
 
@@ -34,6 +43,7 @@ def _only_note_warnings() -> None:
 
 
 if _is_program():
+    _use_own_library()
     _import_from_environment()
     _only_note_warnings()
 

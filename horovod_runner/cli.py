@@ -50,6 +50,7 @@ def _run_verb(argv: Sequence[str]) -> int:
     """Run one verb; return the exit code. A user's mistake is one sentence on standard error, exit code 2."""
     verb = None
     try:
+        _require_a_folder()
         arguments = _parser().parse_args(argv)
         verb = arguments.verb
         return int(verb(arguments))
@@ -61,6 +62,13 @@ def _run_verb(argv: Sequence[str]) -> int:
         print(file=err())
         warn(f"interrupted; the same command {again}")
         return EXIT_INTERRUPTED
+
+
+def _require_a_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError("the current folder was removed; change to one that is there (cd) and start again") from None
 
 
 def _complain(error: Exception) -> None:

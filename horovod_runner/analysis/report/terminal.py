@@ -47,7 +47,7 @@ def show(groups: Sequence[Group], to: Console) -> None:
         return
     for group in groups:
         metric = f"metric: {group.metric}" if group.metric else ""
-        to.print(table(title(group, metric), text_tables.cell_rows(group), to), no_wrap=True)
+        to.print(table(title(group, metric), text_tables.cell_rows(group), to))
         for run in group.runs:
             if not run.completed:
                 reason = words.without_paths(run.result.error or "no reason was recorded")
@@ -121,9 +121,7 @@ def _text(texts: Sequence[str], wide: bool) -> str:
 
 def _show_strategies(comparison: Comparison, to: Console) -> None:
     """Print strategies side by side, how their steps divide by the timeline, and which is the fastest."""
-    to.print(
-        table(title(comparison.group, "exposed communication"), text_tables.strategy_rows(comparison), to), no_wrap=True
-    )
+    to.print(table(title(comparison.group, "exposed communication"), text_tables.strategy_rows(comparison), to))
     if divided := text_tables.breakdown_rows(comparison):
-        to.print(table(text_tables.BREAKDOWN_TITLE, divided, to), no_wrap=True)
+        to.print(table(text_tables.BREAKDOWN_TITLE, divided, to))
     say(told("questions/strategies", found=rankings(comparison)), to)

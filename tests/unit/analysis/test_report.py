@@ -127,6 +127,15 @@ def test_the_terminal_shows_every_figure_whole(results: Path, width: int) -> Non
         assert figure in shown
 
 
+def test_a_long_title_is_shown_to_its_end(tmp_path: Path) -> None:
+    add_run(tmp_path, TORCH)
+    (tmp_path / "bench").rename(tmp_path / ("long-" * 11))
+    text = io.StringIO()
+    [group] = groups(tables.read(tmp_path))
+    terminal.show([group], Console(file=text, width=80))
+    assert f"metric: {group.metric}" in " ".join(text.getvalue().split())
+
+
 def test_the_page_stands_alone(html: str) -> None:
     for outside in ("<script", "<link", "@import", 'src="', "<metadata"):
         assert outside not in html

@@ -65,6 +65,35 @@ def test_a_process_that_breaks_down_shows_what_they_said() -> None:
     assert out == "" and "chatter of a library\n" in err and "chatter in C\n" in err and "KeyError: 'a defect'" in err
 
 
+def test_a_folder_that_was_removed_is_named(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    words = f'cd "{gone}" && rmdir "{gone}" && "$0" -m horovod_runner settings seed'
+    environment = plain_environment(PYTHONPATH=str(ROOT))
+    done = subprocess.run(["bash", "-c", words, sys.executable], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("horovod-runner: the current folder was removed; ") and done.stderr.count("\n") == 1
+
+
+def test_another_pythons_library_is_not_used(tmp_path: Path) -> None:
+    """One of the same version and with another build's modules in C, of which here there is none."""
+    own = Path(os.__file__).parent
+    home = tmp_path / "lib" / own.name
+    home.mkdir(parents=True)
+    for part in own.iterdir():
+        if part.name != "lib-dynload":
+            (home / part.name).symlink_to(part)
+    (home / "lib-dynload").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "horovod_runner", "settings", "seed"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=plain_environment(PYTHONHOME=str(tmp_path)),
+    )
+    assert done.returncode == 0 and "seed" in done.stdout, done.stderr
+
+
 def test_what_argparse_prints_is_seen() -> None:
     script = "import argparse, sys\nfrom horovod_runner.machine import terminal\nsys.argv = ['program', {!r}]\n"
     script += "try: terminal.alone(argparse.ArgumentParser('program').parse_args)\nexcept SystemExit: pass"
@@ -97,6 +126,21 @@ terminal.console().print(table)
 """
     out, err = said(script, PYTHONIOENCODING="ascii")
     assert out.isascii() and "of 3 ..." in out and "-> us" in out and err == ""
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "20", "x", "-5"])
+def test_no_column_of_a_table_is_left_out_where_a_shell_says_it_is_narrow(columns: str) -> None:
+    script = """
+from rich.table import Table
+from horovod_runner.machine import terminal
+terminal.speak_alone()
+table = Table("setting", "default", "what it does")
+table.add_row("optimizer.momentum", "0.123456789", "word " * 20, "last")
+terminal.console().print(table)
+"""
+    out, err = said(script, COLUMNS=columns, PYTHONIOENCODING="ascii")
+    assert err == "" and out.count("word") == 20
+    assert all(text in out for text in ("optimizer.momentum", "0.123456789", "last"))
 
 
 @pytest.mark.parametrize("redirection", [">&-", ">/dev/full", "| :", ">&- 2>&-", "2>/dev/full", "<&- >&- 2>&-"])
