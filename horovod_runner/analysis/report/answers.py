@@ -17,7 +17,7 @@ from horovod_runner.analysis import questions
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.questions import Finding
 from horovod_runner.analysis.report import words
-from horovod_runner.analysis.report.sentences import told
+from horovod_runner.analysis.report.sentences import SHORT, marked, told
 
 if TYPE_CHECKING:
     import pandas
@@ -51,14 +51,28 @@ class Answer:
         return "-".join(map(words.file_part, self.finding.stem))
 
     @cached_property
+    def _marked(self) -> list[tuple[str, str]]:
+        return marked(f"questions/{self.finding.question}", found=self.finding)
+
+    @property
     def _told(self) -> list[str]:
-        title, *rest = told(f"questions/{self.finding.question}", found=self.finding)
-        return [title, *told("questions/learned", found=self.finding.unlearned), *rest]
+        title, *rest = [text for mark, text in self._marked if mark != SHORT]
+        return [title, *self._unlearned, *rest]
+
+    @cached_property
+    def _unlearned(self) -> list[str]:
+        return told("questions/learned", found=self.finding.unlearned)
 
     @property
     def title(self) -> str:
         """The question."""
         return self._told[0]
+
+    @property
+    def short(self) -> str:
+        """The answer in a sentence or two; the first conclusion, where the question has none that is shorter."""
+        short = [text for mark, text in self._marked if mark == SHORT and text]
+        return " ".join([*self._unlearned, *(short or self.sentences[len(self._unlearned) :][:1])])
 
     @property
     def sentences(self) -> tuple[str, ...]:

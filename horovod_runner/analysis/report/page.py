@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from horovod_runner.analysis.load.groups import Group, all_runs
 from horovod_runner.analysis.load.learning import unlearned
 from horovod_runner.analysis.load.runs import Run
+from horovod_runner.analysis.plots import panels
 from horovod_runner.analysis.questions.group import pairs
 from horovod_runner.analysis.questions.scaling.causes import stragglers
 from horovod_runner.analysis.questions.scaling.study import Scaling, studies
@@ -18,6 +19,7 @@ from horovod_runner.analysis.questions.strategies import Comparison, rankings
 from horovod_runner.analysis.report import text_tables, words
 from horovod_runner.analysis.report.answers import Answer
 from horovod_runner.analysis.report.figures import Picture
+from horovod_runner.analysis.report.head import Head
 from horovod_runner.analysis.report.sentences import environment, phrase, told
 from horovod_runner.config.frameworks import FRAMEWORKS
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from horovod_runner.analysis.report.parity import Proof
 
 MOST_COMMANDS = 16
+MOST_SHORT = 3
+FEWEST_OF_A_CURVE = 4  # validations
 FACTS = {  # headings of the provenance, each a macro of its template, and what of it tells one run from another
     "Machine": ("machine",),
     "Versions": ("versions",),
@@ -40,6 +44,18 @@ class Shown(NamedTuple):
     group: Group
     scalings: Sequence[Scaling]
     pictures: Sequence[Picture] | None
+
+    @property
+    def curves(self) -> Picture | None:
+        """The loss curves, where runs are long enough to have some."""
+        curved = any(len(run.result.val_loss or ()) >= FEWEST_OF_A_CURVE for run in self.group.runs)
+        own = (picture for picture in self.pictures or () if panels.OF_SCALING not in picture.file)
+        return next(own, None) if curved else None
+
+    @property
+    def short(self) -> list[str]:
+        """What the group says in a sentence or two."""
+        return told("questions/group-short", scalings=self.scalings, pairs=list(pairs(self.group)))
 
 
 class ComparedStrategies(NamedTuple):
@@ -64,6 +80,7 @@ class Study:
     """
 
     name: str
+    head: Head
     groups: Sequence[Shown]
     notes: Sequence[str]
     figures: str
@@ -81,6 +98,26 @@ class Study:
     def untimed(self) -> bool:
         """Whether there are runs that were not timed."""
         return any(cell.untimed for shown in self.groups for cell in shown.group.cells)
+
+    @property
+    def short(self) -> list[tuple[str, str]]:
+        """What was found, a sentence or two under each title: of answers, or else of strategies, or of groups."""
+        if self.head.answers:
+            return [(answer.title, answer.short) for answer in self.head.answers]
+        ranked = [
+            (one.comparison.group, told("questions/strategies", found=rankings(one.comparison)))
+            for one in self.compared_strategies
+        ]
+        said = [of for of in ranked if of[1]] or [(shown.group, shown.short) for shown in self.groups]
+        return [(f"{words.title(group)}:", " ".join(texts)) for group, texts in said if texts][:MOST_SHORT]
+
+    @property
+    def leading(self) -> Picture | None:
+        """The figure to look at first: of an answer, or else of strategies side by side, or of the first group."""
+        answered = [one.picture for one in self.answers if one.answer is self.head.leading]
+        side_by_side = [picture for one in self.compared_strategies for picture in one.pictures or ()]
+        of_groups = [picture for shown in self.groups for picture in (shown.curves, *(shown.pictures or ()))]
+        return next((picture for picture in (*answered, *side_by_side, *of_groups) if picture), None)
 
     @property
     def failures(self) -> list[Run]:

@@ -1,7 +1,7 @@
 """What is told in words: templates in, sentences out, for terminal, page and notebooks alike.
 
 A template is Markdown: an item for every sentence or two, which may go over several lines; that of a question has a
-heading first. Or it holds macros, each a phrase.
+heading first, and then the answer in a sentence, as a quotation. Or it holds macros, each a phrase.
 """
 
 from __future__ import annotations
@@ -15,19 +15,26 @@ from horovod_runner.analysis.report import words
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+SHORT = "> "
+MARKS = ("# ", "- ", SHORT)
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def told(template: str, **values: Any) -> list[str]:
     """Return the heading and the items of a template, each on one line."""
-    parts: list[list[str]] = []
+    return [text for mark, text in marked(template, **values) if mark != SHORT]
+
+
+def marked(template: str, **values: Any) -> list[tuple[str, str]]:
+    """Return the heading, the short answer and the items of a template, each on one line, with the mark before it."""
+    parts: list[tuple[str, list[str]]] = []
     for line in environment().get_template(f"{template}.j2").render(values).splitlines():
-        if line.startswith(("# ", "- ")):
-            parts.append([])
+        if line[:2] in MARKS:
+            parts.append((line[:2], []))
             line = line[2:]
         if line.strip():
-            parts[-1].append(line)
-    return [_on_one_line(" ".join(part)) for part in parts]
+            parts[-1][1].append(line)
+    return [(mark, _on_one_line(" ".join(part))) for mark, part in parts]
 
 
 def phrase(template: str, macro: str, *values: Any, **named: Any) -> str:

@@ -16,6 +16,7 @@ from horovod_runner.analysis.questions.scaling.study import studies
 from horovod_runner.analysis.questions.strategies import Comparison, comparisons, rankings
 from horovod_runner.analysis.report import text_tables, words
 from horovod_runner.analysis.report.answers import Answer
+from horovod_runner.analysis.report.head import Head
 from horovod_runner.analysis.report.sentences import told
 from horovod_runner.machine import terminal
 
@@ -72,6 +73,16 @@ def show_answers(experiment: str, answers: Sequence[Answer], instead_of: Sequenc
         runs = all_runs(instead_of)
         to.print()
         say(told("shown", experiment=experiment, groups=instead_of, runs=runs, states=words.statuses(runs)), to, "")
+
+
+def show_head(head: Head, to: Console) -> None:
+    """Print what a study asked, its answers in a sentence each, and how sure they are."""
+    if not head.answers:
+        return
+    to.print(f"\n[bold]{escape(head.experiment)}[/bold]{escape(f': {head.asked}' if head.asked else '')}")
+    for answer in head.answers:
+        to.print(f" [bold]{escape(answer.title)}[/bold] {escape(answer.short)}")
+    to.print(f"[dim]{escape(' '.join(told('head', found=head)))}[/dim]")
 
 
 def say(sentences: Iterable[str], to: Console, before: str = " ") -> None:

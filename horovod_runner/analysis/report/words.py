@@ -164,6 +164,7 @@ def _shortened(path: str) -> str:
 
 _PLAIN = (amount, between, bounds, count, entry, job, milliseconds, percent, rule, scaling, to_step, with_bounds)
 FILTERS: dict[str, Callable[..., Any]] = {function.__name__: function for function in _PLAIN} | {
+    "capitalised": lambda text: text[:1].upper() + text[1:],
     "framework": framework,
     "g": "{:g}".format,
     "grouped": "{:,}".format,

@@ -22,6 +22,7 @@ from horovod_runner.analysis.questions.strategies import Comparison, comparisons
 from horovod_runner.analysis.questions.strategies import rows as strategy_rows
 from horovod_runner.analysis.report import terminal
 from horovod_runner.analysis.report.answers import Answer, answers, over_studies
+from horovod_runner.analysis.report.head import Head
 from horovod_runner.analysis.report.sentences import told
 from horovod_runner.parity.rows import find_table
 from horovod_runner.results.store import full_disk_named, write_text
@@ -69,6 +70,7 @@ def _told(chosen: Sequence[Group], console: Console) -> dict[str, list[Answer]]:
     # What is asked of few groups is answered after their tables, which need not wait for it.
     answered |= {name: answers(all_runs(members)) for name, members in together.items() if name not in answered}
     for name, members in together.items():
+        terminal.show_head(Head(name, members, answered[name]), console)
         terminal.show_answers(name, answered[name], members if name in shrunk else (), console)
     return answered
 
@@ -121,7 +123,17 @@ def _studies(
         replies = [page.Answered(one, figures.draw_answer(name, one, drawn_to)) for one in answered[name]]
         written = [_from(file, table) for table in _write_tables(shown, compared, replies, tabled_to)]
         notes = told("notes", found=_notes(shown, home, whole))
-        yield page.Study(name, shown, notes, _from(file, drawn_to), written, beside, replies, whole)
+        yield page.Study(
+            name,
+            Head(name, members, answered[name]),
+            shown,
+            notes,
+            _from(file, drawn_to),
+            written,
+            beside,
+            replies,
+            whole,
+        )
 
 
 def _from(file: Path, other: Path) -> str:

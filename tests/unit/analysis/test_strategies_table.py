@@ -66,10 +66,10 @@ def test_the_fastest_is_named_only_where_no_interval_reaches_it(tmp_path: Path) 
     for strategy, seconds in (("fused", 0.125), ("blocking", 0.1255), ("grouped", 0.16)):
         add(tmp_path, strategy, seconds)
     (sentence,) = told("questions/strategies", found=rankings(only(tmp_path)))
-    assert sentence == "torch on 2 workers: blocking, fused are indistinguishable; slower than fused: grouped."
+    assert sentence == "PyTorch on 2 workers: blocking, fused are indistinguishable; slower than fused: grouped."
     add(tmp_path, "multistep", 0.1)
     (sentence,) = told("questions/strategies", found=rankings(only(tmp_path)))
-    assert sentence.startswith("torch on 2 workers: multistep is the fastest, 1.25 [1.2")
+    assert sentence.startswith("PyTorch on 2 workers: multistep is the fastest, 1.25 [1.2")
 
 
 def test_speeds_are_paired_by_repeat(tmp_path: Path) -> None:
