@@ -24,6 +24,10 @@ class Unlearned:
     of: int = 0
     scores: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
+    def column(self, count: int | None) -> dict[str, int | None]:
+        """Return the column of a table with a part's number of such runs; no column where it is known of none."""
+        return {"not_learned": count} if self.of else {}
+
 
 def unlearned(runs: Iterable[Run]) -> Unlearned:
     """Return how many of these runs have not learned."""

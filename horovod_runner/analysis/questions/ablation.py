@@ -73,7 +73,7 @@ class Ablation(Finding):
         """Arms as they stand in CSV: final metric, change against the base, verdict."""
         return [
             {"arm": e.arm, "framework": e.framework, "seeds": e.seeds, "diverged": e.diverged}
-            | {"not_learned": e.not_learned}
+            | self.unlearned.column(e.not_learned)
             | bounds("final_metric", e.final)
             | bounds("change", e.change)
             | {"p_holm": e.p}

@@ -123,7 +123,7 @@ class Across(Finding):
             }
             | finite(bounds("difference", line.pooled.mean))
             | {"margin": line.margin, "equivalence_p": line.pooled.within.p if line.pooled.within else None}
-            | {"not_learned": line.unlearned.runs if line.unlearned.of else None}
+            | self.unlearned.column(line.unlearned.runs if line.unlearned.of else None)
             | {"settings_left_out": line.pooled.left_out, "settings_apart": line.pooled.apart, "verdict": line.verdict}
             for line in self.lines
         ]

@@ -60,7 +60,7 @@ class RecipeOutcome:
         """The point as a row of a table."""
         row: dict[str, Any] = {"framework": self.framework, "scaling": self.recipe.scaling, "workers": self.workers}
         row |= {"batch": self.batch, "warmup_epochs": self.recipe.warmup, "rule": self.recipe.rule, "runs": self.runs}
-        row |= {"diverged": self.diverged, "not_learned": self.not_learned} | bounds("converged", self.converged)
+        row |= {"diverged": self.diverged} | bounds("converged", self.converged)
         row |= bounds("final_metric", seeds.over_seeds(self.final) if self.final else None)
         return row | bounds("steps_to_target", self.to_target) | {"seeds_to_target": len(self.steps)}
 
@@ -122,7 +122,7 @@ class Converges(Finding):
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        return [point.row for point in self.points]
+        return [point.row | self.unlearned.column(point.not_learned) for point in self.points]
 
 
 def findings(runs: Sequence[Run]) -> list[Converges]:

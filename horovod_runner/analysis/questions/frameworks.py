@@ -127,7 +127,7 @@ class FrameworkComparison(Finding):
     def _row(self, setting: Setting) -> dict[str, Any]:
         row: dict[str, Any] = {"settings": short_settings(setting.label)}
         row |= {"seeds": len(setting.differences["val_metric"]), "diverged": "/".join(map(str, setting.diverged))}
-        row |= {"not_learned": setting.not_learned}
+        row |= self.unlearned.column(setting.not_learned)
         for figure in FIGURES:
             values = list(setting.differences.get(figure, {}).values())
             name = figure if figure == RATIO else f"{figure}_difference"

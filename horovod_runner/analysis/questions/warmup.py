@@ -146,7 +146,7 @@ class Warmup(Finding):
         return [
             {**one.place._asdict(), "warmup_epochs": warmup, "seeds": len(values)}
             | {"diverged": of.diverged(self.members[one.place, warmup])}
-            | {"not_learned": not_learned(self.members[one.place, warmup])}
+            | self.unlearned.column(not_learned(self.members[one.place, warmup]))
             | bounds("final_metric", seeds.over_seeds(values))
             | bounds("best_gains", one.gains.get(warmup))
             | {"verdict": one.verdict(warmup)}
