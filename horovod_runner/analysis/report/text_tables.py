@@ -115,11 +115,12 @@ def _last_ready(counts: Sequence[int]) -> str:
 
 
 def answer_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Return a question's table as texts; a value whose bounds stand beside it becomes `value [low, high]`."""
-    return [
-        {name.replace("_", " "): _with_its_bounds(row, name) for name in row if not name.endswith(BOUNDS)}
-        for row in rows
-    ]
+    """Return a question's table as texts; a value whose bounds stand beside it becomes `value [low, high]`.
+
+    Columns without a value in any row are left out.
+    """
+    telling = {name for row in rows for name, value in row.items() if value is not None and not name.endswith(BOUNDS)}
+    return [{name.replace("_", " "): _with_its_bounds(row, name) for name in row if name in telling} for row in rows]
 
 
 def _with_its_bounds(row: Mapping[str, Any], name: str) -> str:

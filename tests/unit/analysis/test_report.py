@@ -20,7 +20,7 @@ from horovod_runner import cli
 from horovod_runner.analysis.load import tables
 from horovod_runner.analysis.load.groups import Cell, Group, groups
 from horovod_runner.analysis.plots import panels
-from horovod_runner.analysis.report import figures, page, terminal, words
+from horovod_runner.analysis.report import figures, page, terminal, text_tables, words
 from horovod_runner.analysis.report.write import write_report
 from horovod_runner.errors import UserError
 from horovod_runner.statistics.interval import Interval
@@ -320,3 +320,9 @@ def test_steps_read_as_columns_are_those_of_records(tmp_path: Path) -> None:
         file.write('{"step": 62, "epoch": 4}\n')
     with pytest.raises(UserError, match="holds a damaged line"):
         tables.steps(tmp_path)
+
+
+def test_a_column_that_no_row_fills_is_left_out() -> None:
+    rows = [{"seeds": 5, "gain": 1.0, "gain_ci95_low": None, "gain_ci95_high": None, "not_learned": None}] * 2
+    assert text_tables.answer_rows(rows) == [{"seeds": "5", "gain": "1 [–]"}] * 2
+    assert text_tables.answer_rows([*rows, rows[0] | {"not_learned": 2}])[-1]["not learned"] == "2"
