@@ -14,6 +14,7 @@ from horovod_runner.statistics.bootstrap import expanded, expansion
 from horovod_runner.statistics.interval import FEWEST_SAMPLES, LEVEL, Interval
 
 DRAWS = 10_000
+MOST_SEEDS = 1000
 
 Values = ArrayLike | Mapping[int, float]
 """A figure of every seed, by seed or in any order."""
@@ -61,13 +62,35 @@ class Verdict(StrEnum):
     BETTER = "better"
     WORSE = "worse"
     INDISTINGUISHABLE = "indistinguishable"
+    TOO_FEW = "too few to tell"
 
 
 def verdict(difference: Interval, step: float = 0.0) -> Verdict:
-    """Say what may be claimed of a difference; below `step`, the figure's resolution, it is none."""
+    """Say what may be claimed of a difference; below `step`, the figure's resolution, it is none.
+
+    Nothing may be claimed of one without bounds, which is of fewer than three seeds.
+    """
+    if difference.ci95_low is None:
+        return Verdict.TOO_FEW
     if not apart(difference, step):
         return Verdict.INDISTINGUISHABLE
     return Verdict.BETTER if difference.mean > 0 else Verdict.WORSE
+
+
+def needed(differences: Values, level: float = LEVEL) -> int | None:
+    """Return about how many seeds would show the mean of paired differences, were it and its scatter as they look.
+
+    At least three, and as many as it takes for Student's interval of confidence 1 - `level` to leave 0 out. None where
+    that would be more than MOST_SEEDS, or there is no scatter to go by.
+    """
+    samples = np.array([*differences.values()] if isinstance(differences, Mapping) else differences, dtype=np.float64)
+    if len(samples) < 2:
+        return None
+    mean, scatter = abs(float(samples.mean())), float(np.std(samples, ddof=1))
+    enough = (
+        n for n in range(FEWEST_SAMPLES, MOST_SEEDS + 1) if student.quantile(n - 1, level) * scatter < mean * n**0.5
+    )
+    return next(enough, None)
 
 
 def share(successes: int, tried: int) -> Interval:

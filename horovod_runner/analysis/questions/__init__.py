@@ -23,6 +23,7 @@ QUESTIONS: tuple[str, ...] = (
     "noise",
     "converges",
     "ablation",
+    "axes",
     "frameworks",
     "prediction",
 )

@@ -1,11 +1,12 @@
 """What does each arm change? Named arms against the first of them, paired by seed.
 
-Asked of runs with two arms or more (`arms` in an experiment file): bundles of settings that go together.
+Asked of runs with two arms or more (`arms` in an experiment file): bundles of settings that go together. The values of
+a plain axis are answered as arms are, see `axes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ from horovod_runner.statistics.interval import LEVEL, Interval
 from horovod_runner.statistics.ratios import holm
 
 BASE = "base"
+ARM = "arm"
 
 
 @dataclass(frozen=True)
@@ -34,19 +36,26 @@ class Effect:
     diverged: int
     p: float | None = None  # that it changes nothing; Holm's, corrected for the number of arms
     not_learned: int | None = None
+    seeds_needed: int | None = None  # to show a change as large as this one, where it is not shown
 
     def verdict(self, step: float) -> str:
         """Say how the arm stands to the base, among all arms; a difference below `step` is none."""
         if self.change is None:
             return BASE
-        if self.p is None or self.p >= LEVEL:
+        if self.p is None:
+            return seeds.Verdict.TOO_FEW
+        if self.p >= LEVEL:
             return seeds.Verdict.INDISTINGUISHABLE
         return seeds.verdict(self.change, step)
 
 
 @dataclass(frozen=True)
 class Ablation(Finding):
-    """The effects of every arm by framework; `step`: a difference below it, one validation example's, is none."""
+    """The effects of every arm by framework; `step`: a difference below it, one validation example's, is none.
+
+    `subject` is `arm`, or the path of the axis whose values stand in the place of arms; `settings` are those of the
+    other axes, over which a seed's metric is averaged.
+    """
 
     question: ClassVar[str] = "ablation"
 
@@ -56,6 +65,18 @@ class Ablation(Finding):
     step: float
     diverged: int
     runs: int
+    subject: str = ARM
+    settings: int = 1
+
+    @property
+    def stem(self) -> tuple[str, ...]:
+        return (self.question if self.subject == ARM else self.subject, *self.names)
+
+    @property
+    def open(self) -> bool:
+        """Whether of some change it cannot be told that it is one."""
+        untold = (seeds.Verdict.INDISTINGUISHABLE, seeds.Verdict.TOO_FEW)
+        return any(effect.verdict(self.step) in untold for effect in self.effects)
 
     @property
     def by_framework(self) -> list[list[Effect]]:
@@ -72,12 +93,17 @@ class Ablation(Finding):
     def rows(self) -> list[dict[str, Any]]:
         """Arms as they stand in CSV: final metric, change against the base, verdict."""
         return [
-            {"arm": e.arm, "framework": e.framework, "seeds": e.seeds, "diverged": e.diverged}
+            {
+                ARM if self.subject == ARM else "setting": e.arm,
+                "framework": e.framework,
+                "seeds": e.seeds,
+                "diverged": e.diverged,
+            }
             | self.unlearned.column(e.not_learned)
             | bounds("final_metric", e.final)
             | bounds("change", e.change)
             | {"p_holm": e.p}
-            | {"verdict": e.verdict(self.step)}
+            | {"verdict": e.verdict(self.step), "seeds_needed": e.seeds_needed}
             for e in self.effects
         ]
 
@@ -92,7 +118,7 @@ def findings(runs: Sequence[Run]) -> list[Ablation]:
         for label, equal in of.split(named, ("framework", "arm", *of.constant_within(named, "arm"))):
             arms = in_order({str(run.config.arm) for run in equal}, runs[0])
             if len(arms) > 1:
-                made.append(_ablation(labelled(names, label), equal, arms))
+                made.append(answer(labelled(names, label), [equal], arms, lambda run: str(run.config.arm)))
     return made
 
 
@@ -102,9 +128,16 @@ def in_order(arms: set[str], run: Run) -> list[str]:
     return listed + sorted(arms - set(listed), key=lambda name: (name != BASE, name))
 
 
-def effects(runs: Sequence[Run], arms: Sequence[str], final: of.Final) -> Iterator[Effect]:
-    """Yield every arm's effect by framework, and in all frameworks together."""
-    metric = of.pivoted(runs, final, framework=lambda run: run.result.framework, arm=lambda run: run.config.arm)
+def effects(
+    settings: Sequence[Sequence[Run]], arms: Sequence[str], final: of.Final, name: Callable[[Run], str]
+) -> Iterator[Effect]:
+    """Yield every arm's effect by framework, and in all frameworks together.
+
+    `settings` are the runs of each setting of what else varies, over which a seed's metric is averaged; `name` is the
+    arm of a run.
+    """
+    each = [of.pivoted(runs, final, framework=lambda run: run.result.framework, arm=name) for runs in settings]
+    metric, runs = sum(each[1:], each[0]) / len(each), [run for setting in settings for run in setting]
     tables = {name: metric[name] for name in sorted(set(metric.columns.get_level_values("framework")))}
     if len(tables) > 1:
         tables[BOTH] = sum(tables.values()) / len(tables)
@@ -114,10 +147,11 @@ def effects(runs: Sequence[Run], arms: Sequence[str], final: of.Final) -> Iterat
         for arm, values in known.items():
             changes = (values - known[base]).dropna()
             change = None if arm == base or not len(changes) else seeds.over_seeds(changes)
-            own = [run for run in runs if run.config.arm == arm and framework in (run.result.framework, BOTH)]
+            own = [run for run in runs if name(run) == arm and framework in (run.result.framework, BOTH)]
             p = None if change is None else seeds.p_value(changes)
-            lost = of.diverged(own), p, not_learned(own)
-            yield Effect(framework, arm, seeds.over_seeds(values), change, len(values), *lost)
+            needed = None if change is None else seeds.needed(changes, LEVEL / (len(known) - 1))
+            final_metric, lost = seeds.over_seeds(values), of.diverged(own)
+            yield Effect(framework, arm, final_metric, change, len(values), lost, p, not_learned(own), needed)
 
 
 def corrected(found: Sequence[Effect]) -> list[Effect]:
@@ -130,8 +164,16 @@ def corrected(found: Sequence[Effect]) -> list[Effect]:
     return [replace(effect, p=made.get((effect.framework, effect.arm))) for effect in found]
 
 
-def _ablation(names: tuple[str, ...], runs: Sequence[Run], arms: Sequence[str]) -> Ablation:
-    final = of.Final(runs)
-    found = corrected(list(effects(runs, arms, final)))
-    step, lost = of.resolution(runs) or 0.0, of.diverged(runs)
-    return Ablation(names, arms, found, final, step, lost, len(runs), unlearned=unlearned(runs))
+def answer(
+    names: tuple[str, ...],
+    settings: Sequence[Sequence[Run]],
+    arms: Sequence[str],
+    name: Callable[[Run], str],
+    subject: str = ARM,
+) -> Ablation:
+    """Return what arms, or the values of an axis, change, over these settings of what else varies."""
+    runs = [run for setting in settings for run in setting]
+    final, step = of.Final(runs), of.resolution(runs) or 0.0
+    found = corrected(list(effects(settings, arms, final, name)))
+    lost, places = of.diverged(runs), len(settings)
+    return Ablation(names, arms, found, final, step, lost, len(runs), subject, places, unlearned=unlearned(runs))

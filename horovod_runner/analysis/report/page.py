@@ -55,7 +55,8 @@ class Shown(NamedTuple):
     @property
     def short(self) -> list[str]:
         """What the group says in a sentence or two."""
-        return told("questions/group-short", scalings=self.scalings, pairs=list(pairs(self.group)))
+        found = unlearned(self.group.completed)
+        return told("questions/group-short", found=found, scalings=self.scalings, pairs=list(pairs(self.group)))
 
 
 class ComparedStrategies(NamedTuple):

@@ -14,7 +14,7 @@ from horovod_runner.statistics.interval import Interval, times
 if TYPE_CHECKING:
     from horovod_runner.analysis.questions.strategies import Comparison, Variant
 
-LEFT = ("framework", "strategy", "arm", "rule", "status", "settings", "verdict", "workload", "figure")
+LEFT = ("framework", "strategy", "arm", "setting", "rule", "status", "settings", "verdict", "workload", "figure")
 BOUNDS = ("_ci95_low", "_ci95_high")
 BREAKDOWN_TITLE = "Step breakdown by Horovod's timeline, as rank 0 saw it, in ms"
 OF_MANY = ("images/s", "train loss", "val loss", "metric", "status")  # of a cell, in a table of many groups

@@ -144,6 +144,8 @@ def test_tables_and_report_say_it(tmp_path: Path) -> None:
     page = write_report(tmp_path, console=Console(file=(said := io.StringIO()), width=200)).read_text()
     for text in (said.getvalue(), page):
         assert "3 of 4 runs have not learned" in " ".join(text.split())
+    first = " ".join(page.split("<details>")[0].split())
+    assert "3 of 4 runs have not learned" in first, "also where all else is folded"
 
 
 def test_it_is_kept_by_pack(tmp_path: Path) -> None:
