@@ -154,6 +154,8 @@ class RunResult(Record):
     peak_memory_bytes: int | None = None
     timed_steps: int = 0
     discarded_steps: int = 0
+    settled: bool | None = None
+    wall_images_per_second: float | None = None
     data_wait_fraction: float | None = None
     threads: int | None = None
     at_once: int = 1

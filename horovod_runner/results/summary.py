@@ -13,7 +13,7 @@ from horovod_runner.config.schema import RunConfig
 from horovod_runner.results import record
 from horovod_runner.results.record import Metric, RunResult, Status, StepRecord
 from horovod_runner.statistics import noise_scale, throughput
-from horovod_runner.statistics.warm_up import warm_up
+from horovod_runner.statistics.warm_up import settles, warm_up
 
 
 def summarise(
@@ -63,6 +63,7 @@ def summarise(
         peak_memory_bytes=peak_memory_bytes if at_once == 1 else None,
         timed_steps=len(timed),
         discarded_steps=len(steps) - len(timed),
+        settled=settles([s.step_seconds for s in steps]) if timed else None,
         threads=threads,
         at_once=at_once,
         skipped_examples=skipped_examples,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 WARM_UP_BATCH = 5
 FEW_STEPS = 5
@@ -22,15 +22,31 @@ def warm_up(seconds: ArrayLike) -> int:
     it were at three: one hiccup in the middle of a run is no end of a warm-up, and must not cost all steps before it.
     """
     clock = np.asarray(seconds, dtype=np.float64)
-    if len(clock) <= FEW_STEPS:
-        return 0
+    return max(1, WARM_UP_BATCH * _dropped(clock)) if len(clock) > FEW_STEPS else 0
+
+
+def settles(seconds: ArrayLike) -> bool | None:
+    """Return whether the times of a run's steps come to rest in its first half; None for a run too short to tell.
+
+    Where the rule of `warm_up` would drop as much as it may, what is left still changes, and its mean says little.
+    """
+    clock = np.asarray(seconds, dtype=np.float64)
+    return _dropped(clock) < _most(clock) if _most(clock) > 1 else None
+
+
+def _most(clock: NDArray[np.float64]) -> int:
+    """Return how many batches the rule may drop."""
+    return len(clock) // 2 // WARM_UP_BATCH
+
+
+def _dropped(clock: NDArray[np.float64]) -> int:
+    """Return how many batches the rule drops."""
     settled = clock[len(clock) // 2 :]
     middle = np.median(settled)
     sigma = max(1.4826 * np.median(np.abs(settled - middle)), 1e-3 * abs(middle))
     clipped = np.clip(clock, middle - 3 * sigma, middle + 3 * sigma)
     batches = clipped[: len(clock) // WARM_UP_BATCH * WARM_UP_BATCH].reshape(-1, WARM_UP_BATCH).mean(axis=1)
-    most = len(clock) // 2 // WARM_UP_BATCH
-    errors = [batches[drop:].var() / (len(batches) - drop) for drop in range(most + 1)]
+    errors = [batches[drop:].var() / (len(batches) - drop) for drop in range(_most(clock) + 1)]
     # What differs by rounding alone is equal: of equals the first, which drops least.
     least = min(errors) + 1e-12 * float(middle) ** 2
-    return max(1, WARM_UP_BATCH * next(drop for drop, error in enumerate(errors) if error <= least))
+    return next(drop for drop, error in enumerate(errors) if error <= least)

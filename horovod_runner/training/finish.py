@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from horovod_runner.allreduce import timeline
 from horovod_runner.errors import Diverged
@@ -56,10 +57,30 @@ def finish(worker: Worker, trained: Trained) -> RunResult:
 def _write(worker: Worker, trained: Trained, result: RunResult) -> RunResult:
     if not worker.config.checkpoint.keep_final:
         worker.checkpoints.clear()
-    breakdown = _breakdown(worker, trained.steps[result.discarded_steps :], trained.timer)
-    result = result.model_copy(update={"timeline": breakdown})
+    timed = trained.steps[len(trained.steps) - result.timed_steps :]
+    found = {
+        "timeline": _breakdown(worker, timed, trained.timer),
+        "wall_images_per_second": wall_rate(result.global_batch, timed, trained.timer),
+    }
+    result = result.model_copy(update=found)
     worker.folder.write_result(result)
     return result
+
+
+def wall_rate(global_batch: int, timed: Sequence[StepRecord], timer: StepTimer) -> float | None:
+    """Return images a second from the begin of the first timed step of this start to the end of the last one.
+
+    What is left out of a step's time is part of this: validation, checkpoints, records, hashes of batches.
+    """
+    if not timed:
+        return None
+    spans = _spans(timed, timer)
+    return float(global_batch * len(spans) / (spans[-1, 1] - spans[0, 0]))
+
+
+def _spans(timed: Sequence[StepRecord], timer: StepTimer) -> NDArray[np.float64]:
+    """Return begin and end of each timed step of this start, by the timer's clock, shape (steps, 2)."""
+    return np.array(timer.spans).reshape(-1, 2)[-(timed[-1].step - timed[0].step + 1) :]
 
 
 def _breakdown(worker: Worker, timed: Sequence[StepRecord], timer: StepTimer) -> StepBreakdown | None:
@@ -68,6 +89,4 @@ def _breakdown(worker: Worker, timed: Sequence[StepRecord], timer: StepTimer) ->
     if not timed or not timeline.timeline_environment(worker.config, file) or not file.exists():
         return None
     since_epoch = time.time() - time.perf_counter()
-    windows = since_epoch + np.array(timer.spans).reshape(-1, 2)
-    steps = timed[-1].step - timed[0].step + 1
-    return timeline.divide(timeline.read(file), windows[-steps:])
+    return timeline.divide(timeline.read(file), since_epoch + _spans(timed, timer))

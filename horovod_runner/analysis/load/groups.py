@@ -263,10 +263,17 @@ def _cell_row(group: Group, cell: Cell) -> dict[str, Any]:
     row |= bounds("ceiling_images_per_second", cell.ceiling.images_per_second if cell.ceiling else None)
     row |= bounds("ceiling_speedup", cell.ceiling.speedup if cell.ceiling else None)
     row |= bounds("loading_images_per_second", cell.loading.images_per_second if cell.loading else None)
+    row |= {"wall_images_per_second": cell.mean("wall_images_per_second"), "unsettled": unsettled(cell.runs)}
     row |= {"step_seconds_median": cell.mean("step_seconds.median"), "data_wait_fraction": wait}
     row |= {name: cell.mean(name) for name in ("final_train_loss", "final_val_loss", "final_val_metric")}
     row |= {"trivial_metric": cell.mean("trivial_metric"), "not_learned": not_learned(cell.runs)}
     return row | {"metric": group.metric, "settings": dict(group.distinct)}
+
+
+def unsettled(runs: Iterable[Run]) -> int | None:
+    """Return in how many runs the step times never came to rest; None where it is known of none."""
+    known = [run.result.settled for run in runs if run.result.settled is not None]
+    return known.count(False) if known else None
 
 
 def bounds(name: str, interval: Interval | None) -> dict[str, float | None]:

@@ -42,6 +42,7 @@ LINES: tuple[Any, ...] = ("-", DASHED, (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (3,
 TITLES = {"train_loss": "Training loss", "val_loss": "Validation loss", "val_metric": "Validation metric"}
 PANEL_INCHES = (5.0, 3.1)
 MARGINS = {"left": 0.132, "right": 0.4, "bottom": 0.16, "top": 0.11}  # of a panel; names stand on the right
+RATE_BOUNDS = ("images_per_second_ci95_low", "images_per_second_ci95_high")
 NAME_GAP = 0.085  # of the axes' height, between names at the ends of curves
 
 STYLE: dict[str, Any] = {
@@ -165,7 +166,7 @@ def pair(table: pandas.DataFrame, value: str, of: tuple[str, str] = PAIR) -> pan
 
 
 def throughput(table: pandas.DataFrame, axes: Axes) -> Axes:
-    """Draw images per second against workers with 95 % intervals, beside N times the same framework's one worker.
+    """Draw images per second against workers, and N times the same framework's one worker; intervals (95 %) over runs.
 
     `table` has the columns of `tables.cells`, of one job and strong or weak scaling.
     """
@@ -176,6 +177,8 @@ def throughput(table: pandas.DataFrame, axes: Axes) -> Axes:
         rows = known[known["framework"] == framework].sort_values("workers")
         apart = 1 + 0.03 * (place - (len(names) - 1) / 2)  # so that intervals do not cover each other
         look: dict[str, Any] = {"color": colour(framework), "marker": marker(framework), "markersize": 4.5}
+        several = rows["completed_runs"] > 1  # an interval from within a run says nothing of the next one: no error bar
+        rows = rows.assign(**{bound: rows[bound].where(several) for bound in RATE_BOUNDS})
         error_bars(axes, rows["workers"] * apart, rows, "images_per_second", capsize=3, linewidth=1.2, **look)
         x, y = rows["workers"].iloc[-1] * apart, rows["images_per_second"].iloc[-1]
         ends.append(End(x, y, framework_name(framework), colour(framework), "-"))

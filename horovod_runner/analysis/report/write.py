@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from horovod_runner.analysis.load import tables
-from horovod_runner.analysis.load.groups import Group, all_runs, cell_rows, groups
+from horovod_runner.analysis.load.groups import Group, all_runs, cell_rows, groups, unsettled
 from horovod_runner.analysis.load.learning import Unlearned, unlearned
 from horovod_runner.analysis.load.pack import is_packed
 from horovod_runner.analysis.load.runs import unfinished
@@ -196,6 +196,7 @@ class Notes:
     undrawn: int
     replaced: bool
     unlearned: Unlearned
+    unsettled: int
 
 
 def _notes(shown: Sequence[Shown], home: Path, whole: bool) -> Notes:
@@ -210,4 +211,5 @@ def _notes(shown: Sequence[Shown], home: Path, whole: bool) -> Notes:
         undrawn=sum(one.pictures is None for one in shown) if whole else 0,
         replaced=is_packed(home) and not runs[0].packed,
         unlearned=unlearned(runs),
+        unsettled=unsettled(runs) or 0,
     )

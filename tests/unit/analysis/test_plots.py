@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
+from matplotlib.collections import LineCollection
 
 from horovod_runner.analysis.load import tables
 from horovod_runner.analysis.plots import look as plots
+from horovod_runner.statistics.interval import Interval
 from tests.made_results import add_run, make_results
 
 
@@ -73,6 +75,19 @@ def test_the_ideal_is_one_worker_times_their_number(root: Path) -> None:
         one = float(rows.loc[rows["workers"] == 1, "images_per_second"].iloc[0])
         assert [one, 2 * one] in drawn(axes, 2)
     assert {"2 × PyTorch's 1 worker", "2 × TensorFlow's 1 worker"} <= {text.get_text() for text in axes.texts}
+
+
+def test_a_single_run_has_no_error_bar(tmp_path: Path) -> None:
+    """An interval from within a run does not say where the next one would be."""
+    for repeat, workers in ((0, 1), (0, 2), (1, 2), (2, 2)):
+        rate = Interval(90.0 + 20 * repeat, 80.0, 130.0)
+        run = {"workload": "unet", "framework": "torch", "workers": workers, "repeat": repeat}
+        add_run(tmp_path, run, images_per_second=rate)
+    _, (axes,) = plots.sheet(1, 1)
+    plots.throughput(tables.cells(tmp_path), axes)
+    (bars,) = (found for found in axes.collections if isinstance(found, LineCollection))
+    reach = [float(np.ptp(segment[:, 1])) for segment in bars.get_segments()]
+    assert reach[0] == 0 and reach[1] > 0
 
 
 def test_names_do_not_cover_each_other() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from horovod_runner.statistics.warm_up import warm_up
+from horovod_runner.statistics.warm_up import settles, warm_up
 from tests.unit.statistics.made_seconds import correlated_seconds
 
 
@@ -34,8 +34,12 @@ def test_a_hiccup_in_the_middle_is_no_warm_up() -> None:
     assert warm_up(clock) < 30
 
 
-def test_a_run_that_never_settles_keeps_half() -> None:
-    assert warm_up(np.linspace(2.0, 1.0, 100)) == 50
+def test_a_run_that_never_settles_keeps_half_and_is_told_from_one_that_does() -> None:
+    drifting = np.linspace(2.0, 1.0, 100)
+    assert warm_up(drifting) == 50 and settles(drifting) is False
+    generator = np.random.default_rng(4)
+    assert np.mean([settles(warming(generator, 200, slow)) for slow in (0, 8, 20) for _ in range(30)]) > 0.95
+    assert settles(drifting[:15]) is None
 
 
 @pytest.mark.parametrize(("steps", "expected"), [(0, 0), (3, 0), (5, 0), (6, 1), (9, 1), (100, 1)])
