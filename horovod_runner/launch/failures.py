@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Mapping, Sequence
+from itertools import dropwhile, takewhile
 from pathlib import Path
 
 from horovod_runner.errors import EXIT_USER_ERROR
@@ -27,6 +28,7 @@ _MEMORY = re.compile(
 )
 _GONE = re.compile(r"^ *Remote daemon: \S+ on node (\S+)")  # mpirun's page about a host whose daemon it lost
 _WITHOUT_SSH = ("OMPI_MCA_plm_rsh_agent", "/bin/false")  # as the environment sets it where there is no ssh
+_FRAME = "-----"  # above and below a page of mpirun's
 _REACHING = ("OMPI_MCA_", "PMIX_MCA_", "PRTE_MCA_", "OPAL_MCA_", "UCX_", "LD_PRELOAD")
 
 LogLine = tuple[int | None, str]
@@ -120,8 +122,11 @@ def _last(lines: Sequence[LogLine]) -> str:
     """Return the ranks' last line; where no rank came to speak, the first of what the launcher says of itself."""
     if not lines:
         return "nothing was said"
-    ranks, pages = _of_ranks(lines), any(text.startswith("-----") for _, text in lines)
-    return (lines[0] if pages and ranks is lines else ranks[-1])[1].strip()
+    ranks, pages = _of_ranks(lines), any(text.startswith(_FRAME) for _, text in lines)
+    if pages and ranks is lines:
+        unframed = dropwhile(lambda text: text.startswith(_FRAME), (text for _, text in lines))
+        return " ".join(text.strip() for text in takewhile(lambda text: not text.startswith(_FRAME), unframed))
+    return ranks[-1][1].strip()
 
 
 def _of_ranks(lines: Sequence[LogLine]) -> Sequence[LogLine]:

@@ -73,6 +73,10 @@ def controllers(machine: Machine) -> list[str]:
 _NOTICED = (("oob_tcp_keepalive_time", "10"), ("oob_tcp_keepalive_intvl", "5"), ("oob_tcp_keepalive_probes", "4"))
 
 
+# Where Slurm's variables stand and srun does not, as in a container, mpirun would want it to reach the allocation.
+_HERE = ("--mca", "ras", "^slurm", "--mca", "plm", "^slurm")
+
+
 def _mpirun(start: Start) -> Argv:
     # As horovodrun calls it, less the seconds that horovodrun takes to get there. Ranks are not bound: threads are
     # placed by the worker, and Horovod's own thread needs to move.
@@ -86,6 +90,8 @@ def _mpirun(start: Start) -> Argv:
         words += ["-H", start.machine.host_list(), *(word for name in start.passed_on for word in ("-x", name))]
     else:
         words.append("--oversubscribe")
+        if not find("srun"):
+            words += _HERE
     return [*words, *start.machine.options, "-np", str(start.workers)]
 
 

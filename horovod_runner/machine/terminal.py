@@ -167,10 +167,18 @@ def speak_alone() -> None:
     memory until `log_libraries` says where it belongs.
     """
     global _own
+    _have_all_three()
     kept = os.fdopen(os.memfd_create("said"), "wb+", buffering=0)
     _own = _Own(_kept(sys.stdout, 1), _kept(sys.stderr, 2), kept)
     print_into(kept)
     print_leniently()
+
+
+def _have_all_three() -> None:
+    """Put nothing in the place of a standard input, output or error that was closed: or else the next file is there."""
+    while (place := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(place, True)
+    os.close(place)
 
 
 def print_leniently() -> None:

@@ -62,12 +62,16 @@ _VARIABLES = {
 
 
 class Foreign(NamedTuple):
-    """A launcher whose processes this suite's Horovod cannot join, and the variables by which it is known."""
+    """A launcher whose processes this suite's Horovod cannot join, and the variables by which it is known.
+
+    `apart`: each of its processes may have a log of its own, or the variables may be left from somebody's other job.
+    """
 
     name: str
     variable: str
     rank: str
     size: str
+    apart: bool = False
 
 
 _TORCHRUN = Foreign("torchrun", "TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE")
@@ -82,7 +86,7 @@ _FOREIGN = (
     Foreign("flux run", "FLUX_TASK_RANK", "FLUX_TASK_RANK", "FLUX_JOB_SIZE"),
     Foreign("mpirun of MVAPICH", "MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"),
     Foreign("a launcher with PMI", "PMI_RANK", "PMI_RANK", "PMI_SIZE"),
-    Foreign("a launcher of PyTorch's jobs", "RANK", "RANK", "WORLD_SIZE"),
+    Foreign("a launcher of PyTorch's jobs", "RANK", "RANK", "WORLD_SIZE", apart=True),
 )
 
 
@@ -162,10 +166,11 @@ def complain(error: Exception, world: World) -> None:
     Launchers end all ranks when the first one ends. So the others wait: rank 0 gets to speak, and whoever is still
     there afterwards was alone with its mistake, or belongs to an srun that lets ranks end one by one.
     """
-    rank = world.rank if world.launched else _foreign(os.environ)[1].rank
-    if rank != 0:
+    launcher, place = (None, world) if world.launched else _foreign(os.environ)
+    apart = launcher is not None and launcher.apart
+    if place.rank != 0:
         time.sleep(PATIENCE_SECONDS)
-    if rank == 0 or not isinstance(error, SharedError):
+    if place.rank == 0 or apart or not isinstance(error, SharedError):
         warn(str(error))
 
 

@@ -169,7 +169,11 @@ class TestWorld:
         monkeypatch.setattr("time.sleep", waits.append)
         monkeypatch.setattr("os.environ", variables)
         complain(refused.value, World())
-        assert waits and capsys.readouterr().err == "", "rank 1 leaves it to rank 0 to say so"
+        assert waits
+        if name == "PyTorch":  # by whatever sets RANK: another pod's log does not show what rank 0 says
+            assert name in capsys.readouterr().err
+        else:
+            assert capsys.readouterr().err == "", "rank 1 leaves it to rank 0 to say so"
 
     @pytest.mark.parametrize("name", ["PMI", "MV2_COMM_WORLD", "JSM_NAMESPACE"])
     def test_the_only_process_of_a_foreign_launcher_is_a_world_of_its_own(self, name: str) -> None:

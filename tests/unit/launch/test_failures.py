@@ -102,6 +102,11 @@ def test_a_launcher_that_reached_no_host_is_quoted_from_its_beginning(tmp_path: 
     assert reason(1, lines("a worker of one\nits last line\n", tmp_path)) == "exit code 1: its last line"
 
 
+def test_the_frame_of_a_launchers_page_is_no_reason(tmp_path: Path) -> None:
+    page = f"{'-' * 70}\nNone of the TCP networks could be found\n\n  Value given: eth9\n{'-' * 70}\n"
+    assert reason(1, lines(page, tmp_path)) == "exit code 1: None of the TCP networks could be found Value given: eth9"
+
+
 def test_a_complaint_is_found_among_other_lines(tmp_path: Path) -> None:
     spoken = lines("[1,0]<stderr>:noise\n[1,0]<stderr>:horovod-runner: the disk is full\n", tmp_path)
     assert complaint(spoken) == "the disk is full"

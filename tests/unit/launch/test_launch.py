@@ -10,6 +10,7 @@ import pytest
 from horovod_runner.config.machine import Machine, load_machine
 from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.errors import UserError
+from horovod_runner.launch import launchers
 from horovod_runner.launch.launchers import Start, command, find
 from horovod_runner.launch.processes import Watchdog
 from horovod_runner.results.store import RunFolder, Store
@@ -39,6 +40,16 @@ def test_one_worker_needs_no_launcher() -> None:
 def test_this_machine_may_have_more_ranks_than_cores() -> None:
     argv = words(config(), Machine())
     assert argv[0] == "mpirun" and "--oversubscribe" in argv and after(argv, "-np") == "8" and argv[-3:] == WORKER
+
+
+def test_an_allocation_that_nothing_here_can_reach_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container Slurm's variables stand, and srun does not."""
+    places = {"mpirun": "mpirun", "srun": "srun"}
+    monkeypatch.setattr(launchers, "find", places.get)
+    assert "^slurm" not in words(config(), Machine())
+    del places["srun"]
+    assert after(words(config(), Machine()), "plm") == "^slurm"
+    assert "^slurm" not in words(config(), Machine(hosts=TWO_HOSTS))
 
 
 def test_mpirun_gets_the_hosts_and_passes_variables_on_to_them() -> None:

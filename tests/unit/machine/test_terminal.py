@@ -148,9 +148,11 @@ def test_no_place_of_output_ends_a_process(redirection: str, tmp_path: Path) -> 
     """Closed, full, or a pipe whose reader has gone: the last statement is reached, and Python ends with 0."""
     reached = tmp_path / "reached"
     script = CHATTER + "for _ in range(3): terminal.tell('x' * 70000); terminal.warn('ours')\n"
-    script += f"terminal.console().print('y' * 70000)\nopen({str(reached)!r}, 'w').close()"
+    script += f"terminal.console().print('y' * 70000)\nlog = open({str(tmp_path / 'log')!r}, 'ab')\n"
+    script += f"terminal.log_libraries(log)\nos.system('echo later')\nopen({str(reached)!r}, 'w').close()"
     said(f"import time; time.sleep(0.2){script}", redirection)
     assert reached.exists()
+    assert "chatter in C" in (tmp_path / "log").read_text() and "later" in (tmp_path / "log").read_text()
 
 
 def test_a_pipe_that_somebody_made_non_blocking_gets_all_of_it() -> None:
