@@ -86,7 +86,16 @@ _ROWS = (
         hides=("IPython", "matplotlib", "pandas", "sklearn"),
         variables=("TF_NUM", "TF_ENABLE", "XLA_FLAGS"),
         # A user's Keras may have another backend, layout, precision or epsilon, by variables and by a file in its home.
-        ignored=("KERAS_", "TF_USE_LEGACY_KERAS", "TF_CONFIG", "TF_XLA_FLAGS", "TF_ENABLE_AUTO_MIXED", *_PRECISION),
+        # Where it has to be deterministic it refuses the clock by which a step's graph tells when gradients are ready.
+        ignored=(
+            "KERAS_",
+            "TF_USE_LEGACY_KERAS",
+            "TF_CONFIG",
+            "TF_XLA_FLAGS",
+            "TF_ENABLE_AUTO_MIXED",
+            "TF_DETERMINISTIC_OPS",
+            *_PRECISION,
+        ),
         pinned={"KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull},
     ),
     Framework(

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,6 +50,7 @@ _OURS = (
 _OF_LAUNCHERS = {f"HOROVOD_{kind}{what}" for kind in ("", "LOCAL_", "CROSS_") for what in ("RANK", "SIZE")}
 _OF_LAUNCHERS |= {f"HOROVOD_{what}" for what in ("CONTROLLER", "CPU_OPERATIONS", "ELASTIC", "HOSTNAME")}
 _OF_LAUNCHERS |= {f"HOROVOD_GLOO_RENDEZVOUS_{what}" for what in ("ADDR", "PORT")}
+_OF_LAUNCHERS.add("LSB_JOBID")  # where this is, horovodrun asks LSF for what it was told, and breaks down
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,8 @@ def environment(machine: Machine = THIS_MACHINE) -> dict[str, str]:
         framework.pin(variables)
     programs = Path(sys.prefix) / "bin"
     variables["PATH"] = os.pathsep.join([str(programs), variables.get("PATH", os.defpath)])
+    if "TMPDIR" in variables:  # Open MPI looks nowhere else, and makes one that is not there
+        variables["TMPDIR"] = tempfile.gettempdir()
     variables["SUITE_JOB"] = uuid.uuid4().hex
     variables["PYTHONUNBUFFERED"] = "1"
     use_own_mpi(variables)

@@ -32,6 +32,7 @@ def odd_shell(tmp_path: Path) -> dict[str, str]:
         "KERAS_BACKEND": "torch",
         "KERAS_HOME": str(keras),
         "TF_USE_LEGACY_KERAS": "1",
+        "TF_DETERMINISTIC_OPS": "1",
         "TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit",
         "ONEDNN_DEFAULT_FPMATH_MODE": "BF16",
         "DNNL_DEFAULT_FPMATH_MODE": "BF16",

@@ -12,7 +12,7 @@ from horovod_runner.config.schema import RunConfig, decode
 from horovod_runner.errors import UserError
 from horovod_runner.launch import launchers
 from horovod_runner.launch.launchers import Start, command, find
-from horovod_runner.launch.processes import Watchdog
+from horovod_runner.launch.processes import Watchdog, environment
 from horovod_runner.results.store import RunFolder, Store
 
 WORKER = ["python", "-m", "worker"]
@@ -50,6 +50,24 @@ def test_an_allocation_that_nothing_here_can_reach_is_left_alone(monkeypatch: py
     del places["srun"]
     assert after(words(config(), Machine()), "plm") == "^slurm"
     assert "^slurm" not in words(config(), Machine(hosts=TWO_HOSTS))
+
+
+@pytest.mark.parametrize("place", ["a file", "missing", "there"])
+def test_launchers_get_a_temporary_folder_that_can_be_used(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a file").touch()
+    (tmp_path / "there").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", None)  # as a process finds it that has made no file yet
+    monkeypatch.setenv("TMPDIR", str(tmp_path / place))
+    folder = Path(environment()["TMPDIR"])
+    assert folder.is_dir() and (folder == tmp_path / "there") == (place == "there")
+
+
+def test_what_an_allocation_left_is_not_asked_for_what_a_launcher_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LSB_JOBID", "7")
+    monkeypatch.setenv("HOROVOD_RANK", "7")
+    assert not {"LSB_JOBID", "HOROVOD_RANK"} & environment().keys()
 
 
 def test_mpirun_gets_the_hosts_and_passes_variables_on_to_them() -> None:
