@@ -36,7 +36,7 @@ class Effect:
     diverged: int
     p: float | None = None  # that it changes nothing; Holm's, corrected for the number of arms
     not_learned: int | None = None
-    seeds_needed: int | None = None  # to show a change as large as this one, where it is not shown
+    seeds_needed: int | None = None  # about so many would show a change as large as this one; see `seeds.needed`
 
     def verdict(self, step: float) -> str:
         """Say how the arm stands to the base, among all arms; a difference below `step` is none."""
