@@ -20,7 +20,7 @@ from horovod_runner.statistics.interval import Interval
 
 STEPS_PER_EPOCH = 20
 WARM_UP = 5
-WORKLOADS = {"resnet50": (2.3, "top1_accuracy", 100.0), "unet": (3.1, "mean_iou", 60.0)}
+WORKLOADS = {"resnet50": (2.3, "top1", 100.0), "unet": (3.1, "mean_iou", 60.0)}
 MACHINE = {"id": "3f9c2a", "cpu": "Some CPU", "cores": 2, "memory_bytes": 25_769_803_776, "system": "Linux", "gpus": []}
 VERSIONS = {"python": "3.11.7", "torch": "2.13.0", "tensorflow": "2.21.0", "horovod": "0.28.1", "mpi": "Open MPI 4.1.8"}
 

@@ -26,7 +26,7 @@ def simulated(raw: dict[str, Any], metric: Sequence[float], status: record.Statu
         steps=20 * len(metric),
         train_loss=losses,
         val_loss=losses,
-        val_metric=record.Metric(name="top1_accuracy", values=tuple(metric)) if metric else None,
+        val_metric=record.Metric(name="top1", values=tuple(metric)) if metric else None,
         wall_seconds=1.0,
     )
     provenance = {"machine": {"id": "one"}, "started": "2026-01-02T03:04:05+00:00"}

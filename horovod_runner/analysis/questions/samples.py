@@ -10,6 +10,7 @@ from itertools import pairwise
 from statistics import median, median_high
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from benchmarks.objectives.reference import METRICS
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.config.strategies import USUAL
 
@@ -216,4 +217,4 @@ def resolution(runs: Iterable[Run]) -> float | None:
 
 
 def _counts_examples(run: Run) -> bool:
-    return run.result.val_metric is not None and "accuracy" in run.result.val_metric.name
+    return run.result.val_metric is not None and run.result.val_metric.name == METRICS["classification"]

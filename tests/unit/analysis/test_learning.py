@@ -84,7 +84,7 @@ def test_every_verdict_on_what_runs_end_with_says_first_that_they_have_not_learn
     assert lost and len(lost) == len(learned)
     for one, other in zip(lost, learned, strict=True):
         count = one.finding.unlearned.of
-        assert count > 0 and one.sentences[0].startswith(f"All {count} runs have {SENTENCE} (top1 accuracy 0.1000)")
+        assert count > 0 and one.sentences[0].startswith(f"All {count} runs have {SENTENCE} (top1 0.1000)")
         assert SENTENCE not in " ".join(other.sentences) and other.finding.unlearned.runs == 0
         columns = [row["not_learned"] for row in one.rows if "not_learned" in row]
         assert all(columns) and not any(row.get("not_learned") for row in other.rows)
@@ -103,7 +103,7 @@ def test_equivalence_is_not_announced_without_the_sentence(tmp_path: Path) -> No
 def test_those_that_have_not_learned_are_counted_among_the_others() -> None:
     mixed = study(0.1, local_batch=[16]) + study(0.5, local_batch=[32])
     found = unlearned(mixed)
-    assert (found.runs, found.of) == (36, 72) and found.scores == {"top1_accuracy": (0.1, 0.1)}
+    assert (found.runs, found.of) == (36, 72) and found.scores == {"top1": (0.1, 0.1)}
     (answer,) = answered(warmup, mixed)
     assert answer.sentences[0].startswith("36 of 72 runs have not learned")
     assert {row["batch"]: row["not_learned"] for row in answer.rows} == {16: 3, 32: 0}

@@ -78,7 +78,7 @@ def test_without_a_margin_nothing_is_said_to_be_equivalent() -> None:
 def test_equivalence_is_shown_at_a_margin_stated_before(tmp_path: Path) -> None:
     answer = only(answered(frameworks, moved(framework_runs(0.0, 0.004), stated(tmp_path))))
     told = " ".join(answer.sentences)
-    assert "final top1 accuracy: equivalent within the stated margin of ±0.02" in told
+    assert "final top1: equivalent within the stated margin of ±0.02" in told
     assert "before the first of these runs began" in told
     assert all(row["val_metric_equivalence_p"] < 0.05 for row in answer.rows)
 
@@ -86,7 +86,7 @@ def test_equivalence_is_shown_at_a_margin_stated_before(tmp_path: Path) -> None:
 def test_equivalence_is_not_shown_where_frameworks_differ_or_scatter(tmp_path: Path) -> None:
     for gap, noise in ((0.03, 0.004), (0.0, 0.2)):
         told = " ".join(only(answered(frameworks, moved(framework_runs(gap, noise), stated(tmp_path)))).sentences)
-        assert "final top1 accuracy: equivalence is not shown at the stated margin of ±0.02" in told
+        assert "final top1: equivalence is not shown at the stated margin of ±0.02" in told
 
 
 def test_a_margin_stated_afterwards_is_told_as_such(tmp_path: Path) -> None:
