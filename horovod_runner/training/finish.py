@@ -72,7 +72,7 @@ def wall_rate(global_batch: int, timed: Sequence[StepRecord], timer: StepTimer) 
 
     What is left out of a step's time is part of this: validation, checkpoints, records, hashes of batches.
     """
-    if not timed:
+    if not timed or not timer.spans:  # a run that was resumed at its end does no step
         return None
     spans = _spans(timed, timer)
     return float(global_batch * len(spans) / (spans[-1, 1] - spans[0, 0]))
@@ -86,7 +86,7 @@ def _spans(timed: Sequence[StepRecord], timer: StepTimer) -> NDArray[np.float64]
 def _breakdown(worker: Worker, timed: Sequence[StepRecord], timer: StepTimer) -> StepBreakdown | None:
     """Return how the timed steps of this start divide by Horovod's timeline, where the run has one."""
     file = worker.folder.timeline_file
-    if not timed or not timeline.timeline_environment(worker.config, file) or not file.exists():
+    if not timed or not timer.spans or not timeline.timeline_environment(worker.config, file) or not file.exists():
         return None
     since_epoch = time.time() - time.perf_counter()
     return timeline.divide(timeline.read(file), since_epoch + _spans(timed, timer))

@@ -109,7 +109,7 @@ class Ablation(Finding):
 
 
 def findings(runs: Sequence[Run]) -> list[Ablation]:
-    """Find it for each job with runs of two arms or more; none where arms are ways of scaling, see `converges`."""
+    """Find it for each job with runs of two arms or more; none where arms are ways of scaling (`converges`)."""
     made = []
     for names, members in by_job(runs):
         named = [run for run in members if run.config.arm is not None]
@@ -119,7 +119,7 @@ def findings(runs: Sequence[Run]) -> list[Ablation]:
             arms = in_order({str(run.config.arm) for run in equal}, runs[0])
             if len(arms) > 1:
                 made.append(answer(labelled(names, label), [equal], arms, lambda run: str(run.config.arm)))
-    return made
+    return [found for found in made if found.effects]  # runs that never validated have none
 
 
 def in_order(arms: set[str], run: Run) -> list[str]:

@@ -33,7 +33,7 @@ WARMUP = "schedule.warmup_epochs"
 
 
 def findings(runs: Sequence[Run]) -> list[Ablation]:
-    """Find it for each axis of the experiment file, and each job; none where the file is not on record."""
+    """Find it for each axis of the experiment file, if it is on record, and each job, of runs that validated."""
     axes = read_manifest(runs[0].folder.parent).get("axes") or {}
     made = []
     for names, members in by_job(runs):
@@ -43,7 +43,7 @@ def findings(runs: Sequence[Run]) -> list[Ablation]:
             settings = list(_settings(trained, path, axes, values))
             if settings:
                 made.append(answer(names, settings, [*map(partial(named, path), values)], partial(_name, path), path))
-    return made
+    return [found for found in made if found.effects]
 
 
 def named(path: str, value: Any) -> str:

@@ -11,12 +11,13 @@ from horovod_runner.analysis.load.groups import Group, all_runs
 from horovod_runner.analysis.load.runs import Run
 from horovod_runner.analysis.report.answers import Answer
 from horovod_runner.analysis.report.sentences import phrase
+from horovod_runner.config.frameworks import FRAMEWORKS
 from horovod_runner.results.store import read_manifest
 
 LEADING = ("warmup-enough", "targets-fit", "targets", "converges", "ablation", "noise", "critical", "frameworks")
 """Questions whose figure leads where a study answers several, the first that is there."""
 MOST_NAMED = 2  # machines, or sets of versions, that a line has room for
-VERSIONS = ("tensorflow", "torch", "horovod")
+VERSIONS = (*(row.package for row in FRAMEWORKS.values()), "horovod")
 
 
 @dataclass(frozen=True)

@@ -37,3 +37,4 @@ def test_the_rate_over_all_time_has_the_pauses_between_steps() -> None:
 def test_of_a_run_that_went_on_it_is_that_of_the_last_start() -> None:
     timer = timer_of([0, 0, 1, 1, 1, 2])  # steps 11 and 12, after ten of an earlier start
     assert wall_rate(8, [step(number) for number in range(2, 13)], timer) == 8
+    assert wall_rate(8, [step(2), step(3)], timer_of([])) is None  # nothing was left to do
