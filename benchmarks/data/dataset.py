@@ -52,8 +52,8 @@ class FileSplit(Split, Protocol):
 class Dataset:
     """A training and a validation split of examples of one shape.
 
-    `trivial` is the metric of a prediction that looks at no image (objectives/trivial.py); None where it takes the
-    validation's masks to tell.
+    `trivial` is the metric of the trivial predictor (objectives/trivial.py); None where it takes the validation's masks
+    to tell.
     """
 
     train: Split

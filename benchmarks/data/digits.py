@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.data.dataset import Dataset, grey_to, side
-from benchmarks.data.guess import most_frequent_label
+from benchmarks.data.trivial import most_frequent_label
 from benchmarks.errors import DataError
 
 if TYPE_CHECKING:

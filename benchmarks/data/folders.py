@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.data.dataset import Dataset, side
-from benchmarks.data.guess import most_frequent_label
 from benchmarks.data.images import centre, normalise, random_region, read_image, read_region, whole
 from benchmarks.data.listing import list_classes, list_pairs
 from benchmarks.data.masks import check_classes, count_classes, read_mask, resize_mask
 from benchmarks.data.names import Names
 from benchmarks.data.progress import Say, unheard
+from benchmarks.data.trivial import most_frequent_label
 from benchmarks.data.void import voided
 from benchmarks.errors import DataError
 

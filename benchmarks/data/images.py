@@ -153,7 +153,7 @@ def _broken(path: Path, error: BaseException) -> str:
     """Name the file, what is wrong and the remedy; Pillow's own message repeats the path, ours does not."""
     reason = "it is not an image that can be recognised" if "cannot identify" in str(error) else str(error)
     reason = error.strerror or reason if isinstance(error, OSError) else reason
-    reason = " ".join(reason.split()) or type(error).__name__
+    reason = " ".join(reason.split()).rstrip(".") or type(error).__name__
     return f"{readable(path)} cannot be read: {reason}; replace or remove the file, or set data.broken to skip"
 
 

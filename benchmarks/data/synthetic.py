@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.data.dataset import Dataset, side
-from benchmarks.data.guess import chance
+from benchmarks.data.trivial import chance
 
 if TYPE_CHECKING:
     from benchmarks.data.settings import DataSettings

@@ -1,8 +1,8 @@
-"""What a prediction scores that looks at no image, and from where on a model may be said to have learned.
+"""What the trivial predictor scores, and from where on a model may be said to have learned.
 
-Such a prediction is always the same class: in classification the most frequent one of the training examples, judged on
-the validation examples; in segmentation the one that most validation pixels have (the background, as a rule). Where
-targets have nothing to do with images, nothing beats chance, and chance it is.
+It looks at no image, and always predicts the same class: in classification the most frequent one of the training
+examples, judged on the validation examples; in segmentation the one that most validation pixels have (the background,
+as a rule). Where targets have nothing to do with images, nothing beats chance, and chance it is.
 
 The rule: a run has learned if its last validation metric lies above `learned_above`. Of an accuracy that is the score
 and two standard errors of so many examples, since about one in forty that guess at such a rate comes that high by luck;
@@ -25,7 +25,7 @@ SLACK = 0.005
 
 
 class Trivial(NamedTuple):
-    """The metric of a prediction that looks at no image, and the value that a run's metric has to exceed."""
+    """The metric of the trivial predictor, and the value that a run's metric has to exceed."""
 
     metric: float
     learned_above: float

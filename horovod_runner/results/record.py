@@ -36,8 +36,8 @@ class StepRecord(Record):
     including the second; `worker_seconds` are every worker's step times, by rank, and `ready_seconds` those from the
     step's begin until each worker handed its first gradient to the reduction (empty where nothing is reduced).
     Validation figures stand on the step that was validated after: the last one of an epoch, or every so many; and with
-    them the metric of a prediction that looks at no image, and the one that a model has to exceed to be said to have
-    learned (benchmarks/objectives/trivial.py). With `noise_scale`: the mean over all shards of the squared norm of a
+    them the metric of the trivial predictor, and the one that a model has to exceed to be said to have learned
+    (benchmarks/objectives/trivial.py). With `noise_scale`: the mean over all shards of the squared norm of a
     shard's gradient, and the squared norm of their average, before weight decay and clipping.
     """
 
@@ -120,7 +120,7 @@ class RunResult(Record):
     `steps_to_target` the step of the first validation that was no less: None where none was, or there is no target. A
     run that stopped there is completed, and `epochs` and `steps` are those that it trained.
 
-    `trivial_metric` is what a prediction scores that looks at no image, and `learned_above` what the last validation
+    `trivial_metric` is what the trivial predictor scores, and `learned_above` what the last validation
     has to exceed for the run to be said to have learned: benchmarks/objectives/trivial.py has the rule. Both are None
     in results of before, and where nothing was validated.
     """
@@ -171,7 +171,7 @@ class RunResult(Record):
 
     @property
     def learned(self) -> bool | None:
-        """Whether a completed run ends better than a prediction that looks at no image; None where nothing tells."""
+        """Whether a completed run ends better than the trivial predictor; None where nothing tells."""
         if self.status != "completed" or self.learned_above is None or not (self.val_metric and self.val_metric.values):
             return None
         return self.val_metric.values[-1] > self.learned_above

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 WARM_UP_BATCH = 5
 FEW_STEPS = 5
+FEWEST_TO_SETTLE = 100
 
 
 def warm_up(seconds: ArrayLike) -> int:
@@ -28,10 +29,12 @@ def warm_up(seconds: ArrayLike) -> int:
 def settles(seconds: ArrayLike) -> bool | None:
     """Return whether the times of a run's steps come to rest in its first half; None for a run too short to tell.
 
-    Where the rule of `warm_up` would drop as much as it may, what is left still changes, and its mean says little.
+    Where the rule of `warm_up` would drop as much as it may, what is left still changes, and its mean says little. In a
+    steady run the rule does so by chance: in 36 % of runs of 20 steps, 14 % of 40, 7 % of 60, and below 5 % from
+    FEWEST_TO_SETTLE on (400 made runs of independent noise each).
     """
     clock = np.asarray(seconds, dtype=np.float64)
-    return _dropped(clock) < _most(clock) if _most(clock) > 1 else None
+    return _dropped(clock) < _most(clock) if len(clock) >= FEWEST_TO_SETTLE else None
 
 
 def _most(clock: NDArray[np.float64]) -> int:

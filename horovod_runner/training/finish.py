@@ -57,7 +57,7 @@ def finish(worker: Worker, trained: Trained) -> RunResult:
 def _write(worker: Worker, trained: Trained, result: RunResult) -> RunResult:
     if not worker.config.checkpoint.keep_final:
         worker.checkpoints.clear()
-    timed = trained.steps[len(trained.steps) - result.timed_steps :]
+    timed = trained.steps[result.discarded_steps :]
     found = {
         "timeline": _breakdown(worker, timed, trained.timer),
         "wall_images_per_second": wall_rate(result.global_batch, timed, trained.timer),

@@ -26,8 +26,8 @@ def lag(config: RunConfig, plan: Plan, normalises: bool) -> str | None:
     if not normalises or config.validation_statistics == "precise" or first >= EARLY:
         return None
     return (
-        f"the model is validated after {first} steps, and batch normalisation's running statistics lag behind the"
-        " weights by some 20, so the first validations look worse than the model is"
+        f"the model is validated after {first} step{'s'[: first != 1]}, and batch normalisation's running statistics"
+        " lag behind the weights by some 20, so the first validations look worse than the model is"
         " (--set validation_statistics=precise)"
     )
 

@@ -71,9 +71,9 @@ def _announce(worker: Worker, plan: Plan) -> None:
     config, threads = worker.config, worker.threads
     where = f", going on after step {plan.first_step}" if plan.first_step else ""
     worker.say(
-        f"{config.workload} in {config.framework}: {plan.total_steps} steps of {config.global_batch} images on"
-        f" {config.workers} worker{'s'[: config.workers > 1]}, {threads} thread{'s'[: threads > 1]}"
-        f" each, {config.precision}{where}"
+        f"{config.workload} in {config.framework}: {plan.total_steps} step{'s'[: plan.total_steps != 1]}"
+        f" of {config.global_batch} images on {config.workers} worker{'s'[: config.workers > 1]},"
+        f" {threads} thread{'s'[: threads > 1]} each, {config.precision}{where}"
     )
     if (host := emulated.here()) is not None:
         worker.say(f"note: this is {emulated.in_words(host.facts())}, on one machine")

@@ -98,7 +98,7 @@ def _learning(result: RunResult) -> str:
     if result.learned is not False or result.val_metric is None:
         return ""
     metric, ended = result.val_metric.name, result.val_metric.values[-1]
-    return f", has not learned ({metric} {ended:.4f}, and {result.trivial_metric:.4f} without a look at the images)"
+    return f", has not learned ({metric} {ended:.4f}, the trivial predictor {result.trivial_metric:.4f})"
 
 
 def _talker(folder: RunFolder, world: World) -> Say:

@@ -20,7 +20,7 @@ LINES = [
     r"note: the model is validated after 4 steps, and batch normalisation's running statistics lag behind .*",
     r"epoch +1  step +\d  loss +\d+\.\d+  validation loss +\d+\.\d+  top1 [01]\.\d+",
     r"completed: (no step was timed|\d+\.\d images/s( \[-?\d+\.\d, \d+\.\d\])?)"
-    r", has not learned \(top1 [01]\.\d+, and [01]\.\d+ without a look at the images\), \S+/result\.json",
+    r", has not learned \(top1 [01]\.\d+, the trivial predictor [01]\.\d+\), \S+/result\.json",
 ]
 TAG = re.compile(r"^\[\d+(?:,\d+)?\]<std(?:out|err)>: ?", re.MULTILINE)
 

@@ -271,7 +271,7 @@ def _cell_row(group: Group, cell: Cell) -> dict[str, Any]:
 
 
 def unsettled(runs: Iterable[Run]) -> int | None:
-    """Return in how many runs the step times never came to rest; None where it is known of none."""
+    """Return in how many runs the step times never settled; None where it is known of none."""
     known = [run.result.settled for run in runs if run.result.settled is not None]
     return known.count(False) if known else None
 

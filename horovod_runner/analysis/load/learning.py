@@ -17,7 +17,7 @@ from horovod_runner.analysis.load.runs import Run
 class Unlearned:
     """How many runs have not learned, of those of which it is known.
 
-    `scores`: by metric, the least and the largest that a prediction scores that looks at no image.
+    `scores`: by metric, the least and the largest that the trivial predictor scores.
     """
 
     runs: int = 0
@@ -37,11 +37,7 @@ def unlearned(runs: Iterable[Run]) -> Unlearned:
     for result in lost:
         if result.val_metric and result.trivial_metric is not None:
             scores[result.val_metric.name].append(result.trivial_metric)
-    return Unlearned(
-        len(lost),
-        len(known),
-        {name: (min(those), max(those)) for name, those in sorted(scores.items())},
-    )
+    return Unlearned(len(lost), len(known), {name: (min(of), max(of)) for name, of in sorted(scores.items())})
 
 
 def not_learned(runs: Iterable[Run]) -> int | None:

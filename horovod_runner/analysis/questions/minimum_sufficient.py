@@ -62,12 +62,5 @@ def _found_in(names: tuple[str, ...], runs: Sequence[Run]) -> MinimumSufficient:
     stated = (read_manifest(runs[0].folder.parent).get("margins") or {}).get("val_metric")
     slack = (of.resolution(runs) or 0.0) if stated is None else stated
     found = growths(samples, partial(seeds.minimum_sufficient, slack=slack))
-    return MinimumSufficient(
-        names,
-        found,
-        samples,
-        final,
-        slack,
-        stated is not None,
-        unlearned=unlearned(runs),
-    )
+    lost = unlearned(runs)
+    return MinimumSufficient(names, found, samples, final, slack, stated is not None, unlearned=lost)

@@ -15,7 +15,7 @@ from horovod_runner.config.frameworks import FRAMEWORKS
 from horovod_runner.results.store import read_manifest
 
 LEADING = ("warmup-enough", "targets-fit", "targets", "converges", "ablation", "noise", "critical", "frameworks")
-"""Questions whose figure leads where a study answers several, the first that is there."""
+"""Questions whose figure leads where a study answers several: the first that is there, or else any."""
 MOST_NAMED = 2  # machines, or sets of versions, that a line has room for
 VERSIONS = (*(row.package for row in FRAMEWORKS.values()), "horovod")
 
@@ -49,7 +49,7 @@ class Head:
     def leading(self) -> Answer | None:
         """The answer whose figure is the one to look at."""
         drawn = {answer.finding.question: answer for answer in reversed(self.answers) if answer.draw}
-        return next((drawn[question] for question in LEADING if question in drawn), None)
+        return next((drawn[question] for question in (*LEADING, *drawn) if question in drawn), None)
 
     @property
     def seeds(self) -> int:

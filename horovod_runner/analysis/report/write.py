@@ -123,17 +123,8 @@ def _studies(
         replies = [page.Answered(one, figures.draw_answer(name, one, drawn_to)) for one in answered[name]]
         written = [_from(file, table) for table in _write_tables(shown, compared, replies, tabled_to)]
         notes = told("notes", found=_notes(shown, home, whole))
-        yield page.Study(
-            name,
-            Head(name, members, answered[name]),
-            shown,
-            notes,
-            _from(file, drawn_to),
-            written,
-            beside,
-            replies,
-            whole,
-        )
+        head = Head(name, members, answered[name])
+        yield page.Study(name, head, shown, notes, _from(file, drawn_to), written, beside, replies, whole)
 
 
 def _from(file: Path, other: Path) -> str:

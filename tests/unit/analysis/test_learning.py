@@ -34,7 +34,7 @@ from horovod_runner.training.worker import closing_line
 from tests.made_results import add_run
 from tests.simulated import crossed
 
-SENTENCE = "not learned: they end no better than a guess that looks at no image"
+SENTENCE = "learned: they end no better than the trivial predictor, which looks at no image"
 UNET = {"workload": "unet", "framework": "torch"}
 AT_TRIVIAL = Metric(name="mean_iou", values=(0.01, 0.0716))
 LOST = {"val_metric": AT_TRIVIAL, "trivial_metric": 0.0716, "learned_above": 0.0766}
@@ -48,7 +48,7 @@ AXES = {
 
 
 def study(final: float, folder: Path = Path("results/study"), **axes: Any) -> list[Run]:
-    """Return runs that end here but for a scatter of 0.0005, where 0.1 is scored without a look at the images."""
+    """Return runs that end here but for a scatter of 0.0005, where the trivial predictor scores 0.1."""
     noise = np.random.default_rng(0)
     runs = crossed({}, {**AXES, **axes}, lambda point: final + 0.0005 * float(noise.normal()))
     above = {"trivial_metric": 0.1, "learned_above": 0.13}
@@ -84,7 +84,7 @@ def test_every_verdict_on_what_runs_end_with_says_first_that_they_have_not_learn
     assert lost and len(lost) == len(learned)
     for one, other in zip(lost, learned, strict=True):
         count = one.finding.unlearned.of
-        assert count > 0 and one.sentences[0].startswith(f"All {count} runs have {SENTENCE} (top1 0.1000)")
+        assert count > 0 and one.sentences[0].startswith(f"None of the {count} runs has {SENTENCE} (top1 0.1000)")
         assert SENTENCE not in " ".join(other.sentences) and other.finding.unlearned.runs == 0
         columns = [row["not_learned"] for row in one.rows if "not_learned" in row]
         assert all(columns) and not any(row.get("not_learned") for row in other.rows)
@@ -163,14 +163,14 @@ def test_sets_that_are_the_same_because_neither_learned_are_told(tmp_path: Path)
             add_run(tmp_path / side, UNET | {"seed": seed}, **LOST)
     compare(tmp_path / "a", tmp_path / "b", console=Console(file=(said := io.StringIO()), width=200))
     told = " ".join(said.getvalue().split())
-    assert "identical" in told and f"All 6 runs have {SENTENCE}" in told
+    assert "identical" in told and f"None of the 6 runs has {SENTENCE}" in told
 
 
 def test_the_run_itself_says_it_last(tmp_path: Path) -> None:
     folder = add_run(tmp_path, UNET, **LOST)
     lost, learned = folder.read_result(), folder.read_result().model_copy(update={"learned_above": 0.05})
     line = closing_line(lost, folder)
-    assert ", has not learned (mean_iou 0.0716, and 0.0716 without a look at the images), " in line
+    assert ", has not learned (mean_iou 0.0716, the trivial predictor 0.0716), " in line
     assert line.endswith("result.json") and "has not learned" in outcome(lost)
     assert "learned" not in closing_line(learned, folder) + outcome(learned)
 

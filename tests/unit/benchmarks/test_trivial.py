@@ -1,4 +1,4 @@
-"""What is scored without a look at the images, by hand and for every source of data; and when a run has learned."""
+"""What the trivial predictor scores, by hand and for every source of data; and when a run has learned."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.data import guess, open_dataset
+from benchmarks.data import open_dataset
+from benchmarks.data import trivial as of_labels
 from benchmarks.objectives import reference, trivial
 from benchmarks.targets import VOID
 from horovod_runner.config.settings import DataConfig, LossConfig
@@ -22,7 +23,9 @@ def summed(predicted: np.ndarray, targets: np.ndarray, classes: int = 4) -> np.n
 
 def test_the_most_frequent_training_class_is_judged_on_the_validation_examples() -> None:
     train, validation = np.array([2, 2, 2, 0, 1]), np.array([0, 0, 0, 0, 2])
-    assert guess.most_frequent_label(train, validation) == 0.2, "not 0.8, which only the validation's labels know of"
+    assert of_labels.most_frequent_label(train, validation) == 0.2, (
+        "not 0.8, which only the validation's labels know of"
+    )
 
 
 def test_the_most_frequent_pixel_scores_what_predicting_it_everywhere_scores() -> None:
@@ -43,7 +46,7 @@ def test_chance_is_what_guessing_scores(task: str) -> None:
         scored = float((targets == guesses).mean())
     else:
         scored = reference.figures(task, summed(guesses, targets, classes))[2]
-    assert guess.chance(task, classes) == pytest.approx(scored, abs=0.003)
+    assert of_labels.chance(task, classes) == pytest.approx(scored, abs=0.003)
 
 
 def test_accuracy_has_to_exceed_what_guessing_reaches_by_luck() -> None:

@@ -38,8 +38,9 @@ def test_a_run_that_never_settles_keeps_half_and_is_told_from_one_that_does() ->
     drifting = np.linspace(2.0, 1.0, 100)
     assert warm_up(drifting) == 50 and settles(drifting) is False
     generator = np.random.default_rng(4)
-    assert np.mean([settles(warming(generator, 200, slow)) for slow in (0, 8, 20) for _ in range(30)]) > 0.95
-    assert settles(drifting[:15]) is None
+    for steps in (100, 200):
+        assert np.mean([settles(warming(generator, steps, slow)) for slow in (0, 8, 20) for _ in range(100)]) > 0.9
+    assert settles(drifting[:99]) is None
 
 
 @pytest.mark.parametrize(("steps", "expected"), [(0, 0), (3, 0), (5, 0), (6, 1), (9, 1), (100, 1)])

@@ -1,4 +1,4 @@
-"""What a guess scores that looks at no image, as far as labels and numbers of classes tell (objectives/trivial.py)."""
+"""What the trivial predictor (objectives/trivial.py) scores, as far as labels and numbers of classes tell."""
 
 from __future__ import annotations
 
